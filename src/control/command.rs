@@ -1,0 +1,66 @@
+//! What an operator can ask the runtime to do. A key does no more than a command does.
+
+use serde::{Deserialize, Serialize};
+
+/// Which streams or workers a command is for: those whose task and source match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    /// Only this task; `None`: any.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// Only this source; `None`: any.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Only the relay of `source`, not its streams.
+    #[serde(default)]
+    pub relay: bool,
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// Finish the transaction in hand, write the checkpoint, and stand still.
+    Pause {
+        /// For whom.
+        #[serde(flatten)]
+        scope: Scope,
+    },
+    /// Go on from the checkpoint.
+    Resume {
+        /// For whom.
+        #[serde(flatten)]
+        scope: Scope,
+    },
+    /// Try again at once what failed.
+    Retry {
+        /// For whom.
+        #[serde(flatten)]
+        scope: Scope,
+        /// The stop this answers; refused if the stream stands elsewhere by now.
+        #[serde(default)]
+        stop_id: Option<String>,
+    },
+    /// Run the checks and privileges again.
+    Check,
+    /// Drain, write the checkpoints, and end the process.
+    Stop,
+}
+
+/// The answer to a [`Command`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// It is done, or under way; what, in one line.
+    Done {
+        /// For the operator.
+        message: String,
+    },
+    /// It was not done; why.
+    Refused {
+        /// What is wrong with the request.
+        message: String,
+        /// What can be done instead.
+        fix: Option<String>,
+    },
+}

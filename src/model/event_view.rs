@@ -1,0 +1,42 @@
+//! Binlog events, decoded for people.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Place, TableName, Timestamp};
+
+/// A binlog event, decoded for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Where it starts.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Where it ends.
+    pub end_offset: u64,
+    /// Its number within a compressed transaction.
+    pub inner: Option<u32>,
+    /// Its transaction's id.
+    pub gtid: Option<String>,
+    /// When the source wrote it.
+    pub time: Timestamp,
+    /// `WRITE_ROWS`, `QUERY`, …
+    pub kind: String,
+    /// The table, where it concerns one.
+    pub table: Option<TableName>,
+    /// How many rows it has.
+    pub rows: u64,
+    /// The statement: a query event's own, or the one that wrote the rows where that is logged.
+    pub statement: Option<String>,
+    /// The table's column names, with `true` for those of its key.
+    pub columns: Vec<(String, bool)>,
+    /// Its first rows, at most 20.
+    pub images: Vec<EventRow>,
+}
+
+/// A row of an event, each value as text for people; `None` is NULL. Long values are shortened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// The row before; missing for an insert.
+    pub before: Option<Vec<Option<String>>>,
+    /// The row after; missing for a delete.
+    pub after: Option<Vec<Option<String>>>,
+}

@@ -1,0 +1,28 @@
+//! Values and their arithmetic, ordering, parsing and display: what every other module speaks in.
+//!
+//! Nothing here does I/O, waits, or reads a clock.
+
+pub mod check;
+pub mod error;
+pub mod event_view;
+pub mod flavor;
+pub mod gtid;
+pub mod position;
+pub mod progress;
+pub mod secret;
+pub mod stage;
+pub mod table;
+pub mod time;
+pub mod value;
+
+pub use check::{CheckFigure, CheckReport, CheckState, GrantState, PrivilegeFigure};
+pub use error::{Context, Error, ErrorKind, Result, ServerError};
+pub use event_view::{EventRow, EventView};
+pub use flavor::{Flavor, ServerVersion};
+pub use gtid::{Gtid, GtidSet};
+pub use position::{EventPlace, Place, Position};
+pub use progress::{RelayFigure, RelayFileFigure, TableLoad, TransferFigure};
+pub use secret::Secret;
+pub use stage::{Stage, Unit};
+pub use table::TableName;
+pub use time::Timestamp;

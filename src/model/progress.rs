@@ -1,0 +1,108 @@
+//! Figures of work under way: relay, dump and load.
+
+use serde::{Deserialize, Serialize};
+
+use super::{TableName, Timestamp};
+
+/// A relay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RelayFigure {
+    /// The sub-folder being written.
+    pub folder: String,
+    /// The file being written.
+    pub file: String,
+    /// The end of the last whole event in it.
+    pub offset: u64,
+    /// All transactions relayed, as the flavor writes it.
+    pub gtid_set: Option<String>,
+    /// What the source has and the relay has not; `None` while not known.
+    pub behind_bytes: Option<u64>,
+    /// The source's newest position, as last asked.
+    pub source_file: Option<String>,
+    /// The offset in `source_file`.
+    pub source_offset: Option<u64>,
+    /// When the source was last heard of (an event or a heartbeat).
+    pub heard_at: Option<Timestamp>,
+    /// Whether the connection stands.
+    pub connected: bool,
+    /// Bytes a second, over the last 10 s.
+    pub bytes_per_second: f64,
+    /// Bytes received since the start.
+    pub bytes_total: u64,
+    /// Events received since the start.
+    pub events_total: u64,
+    /// How many files there are locally.
+    pub file_count: u64,
+    /// Their size together.
+    pub disk_bytes: u64,
+    /// Free space on their file system.
+    pub disk_free_bytes: u64,
+    /// The oldest file still there.
+    pub oldest_file: Option<String>,
+    /// The files, newest last; at most the newest 64.
+    pub files: Vec<RelayFileFigure>,
+    /// The relay's error in one line, if it has one.
+    pub error: Option<String>,
+}
+
+/// A relay file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayFileFigure {
+    /// The sub-folder.
+    pub folder: String,
+    /// The name.
+    pub name: String,
+    /// The size.
+    pub size_bytes: u64,
+}
+
+/// How far a dump or a load is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TransferFigure {
+    /// Rows done.
+    pub rows_done: u64,
+    /// Rows in all, estimated.
+    pub rows_estimated: u64,
+    /// Bytes done.
+    pub bytes_done: u64,
+    /// Bytes in all, estimated.
+    pub bytes_estimated: u64,
+    /// Tables done.
+    pub tables_done: u64,
+    /// Tables in all.
+    pub tables_total: u64,
+    /// Rows a second in the last 10 s.
+    pub rows_per_second: f64,
+    /// Bytes a second in the last 10 s.
+    pub bytes_per_second: f64,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The time that is left, smoothed.
+    pub eta_seconds: Option<f64>,
+    /// Those at work now and the biggest unfinished, at most 64; all of them by
+    /// a query.
+    pub tables: Vec<TableLoad>,
+}
+
+/// How far one table's dump or load is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableLoad {
+    /// The table, as the source names it.
+    pub table: TableName,
+    /// Rows done.
+    pub rows_done: u64,
+    /// Rows in all, estimated.
+    pub rows_estimated: u64,
+    /// Bytes done.
+    pub bytes_done: u64,
+    /// Bytes in all, estimated.
+    pub bytes_estimated: u64,
+    /// Chunks done.
+    pub chunks_done: u64,
+    /// Chunks in all.
+    pub chunks_total: u64,
+    /// `waiting`, `dumping`, `dumped`, `loading` or `loaded`.
+    pub phase: String,
+}
