@@ -1,0 +1,12 @@
+//! Tests against real, private servers. `tests/run` sets up what they need.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;

@@ -1,0 +1,19 @@
+//! Private servers, the real binary and an independent comparison: what the integration tests stand on.
+//!
+//! Each test binary takes this module in with `#[path = "../support/mod.rs"] mod support;`. Everything
+//! that is started here ends with the value that stands for it, and also when the test process is
+//! killed: see [`process`].
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
+
+pub(crate) mod client;
+pub(crate) mod process;
+pub(crate) mod server;
+pub(crate) mod slots;
+
+pub(crate) use client::Client;
+pub(crate) use server::{Flavor, Server, ServerSpec};
