@@ -40,6 +40,7 @@
 //! 8. Secrets are `model::Secret` from the configuration to the handshake and are never formatted.
 
 pub mod config;
+pub mod connect;
 pub mod control;
 pub mod model;
 pub mod route;

@@ -1,0 +1,236 @@
+//! What drivers and servers report, turned into the one error type.
+//!
+//! The kind follows from the server's number alone, so that the same refusal means the same thing
+//! whichever client met it. Texts never hold more of a statement than the caller puts in.
+
+use mysql_async::{DriverError, IoError};
+
+use crate::model::{Error, ErrorKind, ServerError};
+
+/// Turns an error of the bulk client into ours; `doing` completes "cannot …", such as
+/// `read the list of tables`.
+pub fn server_error(error: mysql_async::Error, doing: &str) -> Error {
+    match error {
+        mysql_async::Error::Server(server) => refused(
+            ServerError {
+                number: server.code,
+                sqlstate: server.state,
+                message: server.message,
+            },
+            doing,
+        ),
+        mysql_async::Error::Io(IoError::Tls(tls)) => tls_failed(tls, doing),
+        mysql_async::Error::Io(IoError::Io(io)) => lost(io, doing),
+        mysql_async::Error::Driver(driver) => driver_error(driver, doing),
+        mysql_async::Error::Url(url) => {
+            Error::new(ErrorKind::Config, format!("cannot {doing}")).with_source(url)
+        }
+        mysql_async::Error::Other(other) => {
+            Error::new(ErrorKind::Connect, format!("cannot {doing}")).with_source(other)
+        }
+    }
+}
+
+const TLS_FIX: &str = "check `tls`, `tls_ca`, `tls_cert` and `tls_key` of this server; `tls = \"required\"` \
+                       encrypts without checking the certificate";
+
+fn driver_error(error: DriverError, doing: &str) -> Error {
+    let (kind, fix) = match &error {
+        DriverError::UnknownAuthPlugin { .. }
+        | DriverError::MysqlOldPasswordDisabled
+        | DriverError::CleartextPluginDisabled
+        | DriverError::InvalidParsecSalt => (
+            ErrorKind::Auth,
+            Some(
+                "give the account an authentication plugin that is supported: \
+                 `caching_sha2_password`, `mysql_native_password`, `ed25519` or `parsec`",
+            ),
+        ),
+        DriverError::NoClientSslFlagFromServer => (
+            ErrorKind::Tls,
+            Some("the server offers no TLS: set it up there, or use `tls = \"preferred\"`"),
+        ),
+        DriverError::NoKeyFound => (ErrorKind::Tls, Some(TLS_FIX)),
+        DriverError::PacketTooLarge => (
+            ErrorKind::Target,
+            Some("raise `max_allowed_packet` on the server"),
+        ),
+        _ => (ErrorKind::Connect, None),
+    };
+    let made = Error::new(kind, format!("cannot {doing}")).with_source(error);
+    match fix {
+        Some(fix) => made.with_fix(fix),
+        None => made,
+    }
+}
+
+/// A handshake or a certificate that failed.
+pub(crate) fn tls_failed(
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    doing: &str,
+) -> Error {
+    Error::new(ErrorKind::Tls, format!("cannot {doing}: TLS failed"))
+        .with_source(cause)
+        .with_fix(TLS_FIX)
+}
+
+/// A connection that broke, or could not be made.
+pub(crate) fn lost(error: std::io::Error, doing: &str) -> Error {
+    let fix = match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            Some("start the server, or mend `host` and `port`")
+        }
+        std::io::ErrorKind::NotFound => Some("start the server, or mend `socket`"),
+        std::io::ErrorKind::PermissionDenied => {
+            Some("let this user reach the server's socket, or use `host` and `port`")
+        }
+        std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+            Some("check the network and `host`")
+        }
+        _ => None,
+    };
+    // The TLS library hands its errors on as I/O errors.
+    let is_tls = error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<rustls::Error>());
+    let (kind, fix) = if is_tls {
+        (ErrorKind::Tls, Some(TLS_FIX))
+    } else {
+        (ErrorKind::Connect, fix)
+    };
+    let made = Error::new(kind, format!("cannot {doing}")).with_source(error);
+    match fix {
+        Some(fix) => made.with_fix(fix),
+        None => made,
+    }
+}
+
+/// No answer within the time allowed.
+pub(crate) fn silent(doing: &str, after: std::time::Duration) -> Error {
+    Error::new(
+        ErrorKind::Connect,
+        format!(
+            "cannot {doing}: no answer within {}",
+            humantime::format_duration(after)
+        ),
+    )
+    .with_fix("check the network and whether the server is overloaded")
+}
+
+/// A server's refusal; the kind and the fix follow from its number.
+pub fn refused(server: ServerError, doing: &str) -> Error {
+    let made = Error::new(kind_of(server.number), format!("cannot {doing}"));
+    let made = match fix_of(server.number) {
+        Some(fix) => made.with_fix(fix),
+        None => made,
+    };
+    made.with_server(server)
+}
+
+/// What kind of failure a server's error number is.
+/// Sources: `mysqld_error.h` of MySQL 9.7, `mysqld_error.h` of MariaDB 11.8, TiDB's `pkg/errno`.
+pub fn kind_of(number: u16) -> ErrorKind {
+    match number {
+        // Wrong password, host not allowed, plugin refused, password expired, account locked.
+        1045 | 1130 | 1251 | 1275 | 1524 | 1698 | 1820 | 1862 | 3118 | 3955 | 4151 => {
+            ErrorKind::Auth
+        }
+        1044 | 1095 | 1142 | 1143 | 1227 | 1370 | 1419 | 3530 => ErrorKind::Privilege,
+        // `require_secure_transport`, or an account with REQUIRE SSL.
+        3159 => ErrorKind::Tls,
+        // Read-only servers: a failover in the wrong direction; and binlog switched off.
+        1290 | 1381 | 1836 => ErrorKind::Setting,
+        // Lock wait, deadlock, snapshot conflict, NOWAIT, a killed statement, a full disk.
+        1020 | 1021 | 1205 | 1206 | 1213 | 1317 | 1614 | 3024 | 3058 | 3101 | 3572
+        // TiDB: write conflicts, schema changes under way, region and placement trouble.
+        | 8002 | 8005 | 8022 | 8027 | 8028 | 8141 | 9001..=9013 => ErrorKind::TargetBusy,
+        // Shutdown, too many connections, killed connection, network trouble seen by the server.
+        1040 | 1053 | 1077..=1079 | 1152 | 1154..=1161 | 1184 | 1203 | 1226 | 1927 | 2002 | 2003
+        | 2006 | 2013 | 3169 | 4031 => ErrorKind::Connect,
+        _ => ErrorKind::Target,
+    }
+}
+
+fn fix_of(number: u16) -> Option<&'static str> {
+    Some(match number {
+        1045 | 1698 => {
+            "check `user` and the password (`password`, `password_file` or `password_env`), and \
+             that the account allows this host"
+        }
+        1130 => "create the account for the host this program connects from",
+        1251 | 1275 | 1524 => {
+            "give the account an authentication plugin that is supported: \
+             `caching_sha2_password`, `mysql_native_password`, `ed25519` or `parsec`"
+        }
+        1820 | 1862 => "set a new password for the account: the old one has expired",
+        3118 | 4151 => "unlock the account: `ALTER USER … ACCOUNT UNLOCK`",
+        3159 => "use `tls = \"required\"` or stricter for this server",
+        1044 | 1142 | 1143 | 1227 | 1370 | 1419 => {
+            "grant the account what the server's message names; `tideway check` has the statement"
+        }
+        1040 => "raise `max_connections` on the server, or close other connections",
+        1203 | 1226 => "raise the account's limits on the server",
+        1290 | 1836 => {
+            "the server is read-only: make it writable, or point the configuration at the one that is"
+        }
+        1381 => "switch the binlog on with `log_bin` and restart the server",
+        1049 => "create the database, or mend the name in the configuration",
+        1153 => "raise `max_allowed_packet` on the server",
+        1021 => "free some space on the server's disk; work goes on by itself then",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_server(number: u16) -> Error {
+        server_error(
+            mysql_async::Error::Server(mysql_async::ServerError {
+                code: number,
+                message: "Access denied for user 'tideway'@'localhost'".into(),
+                state: "28000".into(),
+            }),
+            "connect to `a` at `db:3306`",
+        )
+    }
+
+    #[test]
+    fn kinds_follow_the_number() {
+        for (number, kind) in [
+            (1045, ErrorKind::Auth),
+            (1698, ErrorKind::Auth),
+            (1142, ErrorKind::Privilege),
+            (1227, ErrorKind::Privilege),
+            (1205, ErrorKind::TargetBusy),
+            (1213, ErrorKind::TargetBusy),
+            (8028, ErrorKind::TargetBusy),
+            (9007, ErrorKind::TargetBusy),
+            (1053, ErrorKind::Connect),
+            (1927, ErrorKind::Connect),
+            (1062, ErrorKind::Target),
+            (1242, ErrorKind::Target),
+        ] {
+            assert_eq!(from_server(number).kind(), kind, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_why_and_how_to_mend_it() {
+        let report = from_server(1045).report();
+        assert!(
+            report.starts_with("error: cannot connect to `a` at `db:3306`\ncause: 1045 (28000): "),
+            "{report}"
+        );
+        assert!(report.contains("\nfix: check `user`"), "{report}");
+    }
+
+    #[test]
+    fn a_lost_connection_is_not_a_refusal() {
+        let gone = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = server_error(mysql_async::Error::from(gone), "connect");
+        assert_eq!(error.kind(), ErrorKind::Connect);
+        assert!(error.fix().is_some());
+    }
+}

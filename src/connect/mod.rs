@@ -1,0 +1,19 @@
+//! Every connection to a server is opened here: TLS, authentication, timeouts, session settings.
+//!
+//! Three clients for three kinds of work, all told the same way where and how to connect:
+//! [`Session`] for bulk statements and reads, [`Catalogue`] for checks and meta tables,
+//! `replication` for the binlog stream. Nothing here knows what a connection is used for.
+
+mod catalogue;
+mod error;
+mod options;
+mod session;
+
+pub use catalogue::{Catalogue, CatalogueRow};
+pub use error::{kind_of, refused, server_error};
+pub use session::{Done, PacketError, RowStream, Session, Setup, TextRow};
+
+use std::time::Duration;
+
+/// How long opening a connection may take, name look-up, TLS and log-in included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
