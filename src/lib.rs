@@ -42,6 +42,7 @@
 pub mod config;
 pub mod connect;
 pub mod control;
+pub mod dump_files;
 pub mod model;
 pub mod route;
 pub mod schema;

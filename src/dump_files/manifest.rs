@@ -1,0 +1,348 @@
+//! The manifest of a dump: what it holds, where it stands in the source's binlog, and how that is
+//! known.
+//!
+//! JSON, a record a line, so that it can be looked at and grows with the dump, not with memory twice
+//! over. It is written to a temporary name, synced and renamed once all files are on disk; its last
+//! record counts the others, so a copy cut short is noticed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::names;
+use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result, TableName, Timestamp};
+use crate::schema::structure::Structure;
+
+/// The version of the form that this program writes.
+const VERSION: u32 = 1;
+
+/// What a whole dump holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// Where it comes from and where it stands.
+    pub header: DumpHeader,
+    /// The databases with the statements that create them.
+    pub schemas: BTreeMap<String, String>,
+    /// The tables, by name.
+    pub tables: BTreeMap<TableName, DumpTable>,
+}
+
+/// Where a dump comes from and where in the source's history it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DumpHeader {
+    /// The version of the manifest's form.
+    pub version: u32,
+    /// A name of this one dump; a load's checkpoint refers to it.
+    pub dump_id: String,
+    /// The task it was made for.
+    pub task: String,
+    /// The source's name in the configuration.
+    pub source: String,
+    /// The source's own identity: MySQL's server uuid, MariaDB's server id.
+    pub source_identity: String,
+    /// The source's family.
+    pub flavor: Flavor,
+    /// The source's version, as it says it.
+    pub server_version: String,
+    /// The place in the binlog that all rows belong to; `None` where the account may not ask for it.
+    pub position: Option<Position>,
+    /// The transactions that are in the rows, where the source counts them.
+    pub gtid_set: Option<GtidSet>,
+    /// How the rows were made consistent, by its configured name.
+    pub consistency: String,
+    /// What was chosen and why, how it is known to be exact, and what was left out.
+    pub notes: Vec<String>,
+    /// When the rows were as they are here, by the clock of this machine.
+    pub consistent_at: Timestamp,
+    /// When the dump ended.
+    pub finished_at: Timestamp,
+}
+
+/// A table of a dump.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DumpTable {
+    /// Its structure at the dump's position.
+    pub structure: Structure,
+    /// The statement that creates it, as the source writes it.
+    pub create: String,
+    /// The files with its rows; none where it has no rows.
+    pub files: Vec<DumpFile>,
+}
+
+impl DumpTable {
+    /// Its rows.
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    /// The size of its files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+/// A file with rows of one table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpFile {
+    /// Its name in the folder.
+    pub name: String,
+    /// The rows in it.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// The CRC32 of its bytes.
+    pub crc32: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+enum Record {
+    Dump(Box<DumpHeader>),
+    Schema {
+        name: String,
+        create: String,
+    },
+    Table(Box<DumpTable>),
+    Complete {
+        schemas: usize,
+        tables: usize,
+        files: usize,
+        rows: u64,
+        bytes: u64,
+    },
+}
+
+impl Manifest {
+    /// All rows.
+    pub fn rows(&self) -> u64 {
+        self.tables.values().map(DumpTable::rows).sum()
+    }
+
+    /// The size of all files with rows.
+    pub fn bytes(&self) -> u64 {
+        self.tables.values().map(DumpTable::bytes).sum()
+    }
+
+    fn closing(&self) -> Record {
+        Record::Complete {
+            schemas: self.schemas.len(),
+            tables: self.tables.len(),
+            files: self.tables.values().map(|table| table.files.len()).sum(),
+            rows: self.rows(),
+            bytes: self.bytes(),
+        }
+    }
+
+    /// The version that this program writes.
+    pub fn version() -> u32 {
+        VERSION
+    }
+
+    /// Writes it into `folder`, all or nothing. Every file it names must be on disk already.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(names::MANIFEST);
+        let temporary = folder.join(".manifest.json.new");
+        let mut text = Vec::new();
+        let mut add = |record: &Record| -> Result<()> {
+            serde_json::to_writer(&mut text, record).map_err(|error| {
+                Error::new(ErrorKind::Internal, "cannot write the manifest as JSON")
+                    .with_source(error)
+            })?;
+            text.push(b'\n');
+            Ok(())
+        };
+        add(&Record::Dump(Box::new(self.header.clone())))?;
+        for (name, create) in &self.schemas {
+            add(&Record::Schema {
+                name: name.clone(),
+                create: create.clone(),
+            })?;
+        }
+        for table in self.tables.values() {
+            add(&Record::Table(Box::new(table.clone())))?;
+        }
+        add(&self.closing())?;
+        let failed = |error| Error::file("write", &temporary, error);
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(failed)?;
+        file.write_all(&text).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        fs::rename(&temporary, &path).map_err(|error| Error::file("rename", &temporary, error))?;
+        // The rename itself must survive a power cut, and with it the names of all files before it.
+        fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| Error::file("sync", folder, error))
+    }
+
+    /// Reads the manifest in `folder`; `None` where there is none: no dump, or one not finished.
+    pub fn find(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(names::MANIFEST);
+        match fs::read(&path) {
+            Ok(text) => Self::parse(&text)
+                .map(Some)
+                .map_err(|error| error.at(|c| c.path = Some(path.display().to_string()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::file("read", &path, error)),
+        }
+    }
+
+    fn parse(text: &[u8]) -> Result<Self> {
+        let damaged = |what: String| {
+            Error::new(
+                ErrorKind::Damaged,
+                format!("the manifest of the dump {what}"),
+            )
+            .with_fix("remove the dump's folder, so that the dump is made again")
+        };
+        let mut header: Option<DumpHeader> = None;
+        let mut schemas = BTreeMap::new();
+        let mut tables = BTreeMap::new();
+        let mut closing = None;
+        for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            if line.is_empty() {
+                continue;
+            }
+            // The version is looked at first: a newer form may not parse as ours.
+            if header.is_none() {
+                #[derive(Deserialize)]
+                struct Versioned {
+                    version: u32,
+                }
+                let Versioned { version } = serde_json::from_slice(line)
+                    .map_err(|error| damaged("has no version".into()).with_source(error))?;
+                if version > VERSION {
+                    return Err(Error::new(
+                        ErrorKind::Checkpoint,
+                        format!(
+                            "the dump was written by a newer tideway (manifest version {version}, \
+                             this one reads up to {VERSION})"
+                        ),
+                    )
+                    .with_fix("use the newer tideway, or remove the dump's folder"));
+                }
+            }
+            if closing.is_some() {
+                return Err(damaged(format!(
+                    "goes on behind its end, in line {}",
+                    number + 1
+                )));
+            }
+            let record: Record = serde_json::from_slice(line).map_err(|error| {
+                damaged(format!("cannot be read in line {}", number + 1)).with_source(error)
+            })?;
+            match record {
+                Record::Dump(record) => header = Some(*record),
+                Record::Schema { name, create } => {
+                    schemas.insert(name, create);
+                }
+                Record::Table(table) => {
+                    tables.insert(table.structure.table.clone(), *table);
+                }
+                complete @ Record::Complete { .. } => closing = Some(complete),
+            }
+        }
+        let (Some(header), Some(closing)) = (header, closing) else {
+            return Err(damaged("is cut short".into()));
+        };
+        let manifest = Self {
+            header,
+            schemas,
+            tables,
+        };
+        let same =
+            serde_json::to_value(&closing).ok() == serde_json::to_value(manifest.closing()).ok();
+        if !same {
+            return Err(damaged("does not hold what its end says".into()));
+        }
+        Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        let table = TableName::new("shop", "orders");
+        Manifest {
+            header: DumpHeader {
+                version: VERSION,
+                dump_id: "d1".into(),
+                task: "t".into(),
+                source: "s".into(),
+                source_identity: "1".into(),
+                flavor: Flavor::MariaDB,
+                server_version: "10.11".into(),
+                position: Some(Position::new("bin.000001", 4)),
+                gtid_set: Some(GtidSet::parse(Flavor::MariaDB, "0-1-5").unwrap()),
+                consistency: "flush".into(),
+                notes: vec!["a note".into()],
+                consistent_at: Timestamp::from_seconds(1),
+                finished_at: Timestamp::from_seconds(2),
+            },
+            schemas: [("shop".to_owned(), "CREATE DATABASE `shop`".to_owned())].into(),
+            tables: [(
+                table.clone(),
+                DumpTable {
+                    structure: Structure {
+                        table,
+                        columns: Vec::new(),
+                        keys: Vec::new(),
+                        foreign_keys: Vec::new(),
+                        engine: "InnoDB".into(),
+                        charset: "utf8mb4".into(),
+                        collation: "utf8mb4_general_ci".into(),
+                    },
+                    create: "CREATE TABLE".into(),
+                    files: vec![DumpFile {
+                        name: "f".into(),
+                        rows: 3,
+                        bytes: 9,
+                        crc32: 7,
+                    }],
+                },
+            )]
+            .into(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Manifest::find(folder.path()).unwrap().is_none());
+        manifest().write(folder.path()).unwrap();
+        assert_eq!(Manifest::find(folder.path()).unwrap(), Some(manifest()));
+    }
+
+    #[test]
+    fn a_damaged_or_newer_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        manifest().write(folder.path()).unwrap();
+        let path = folder.path().join(names::MANIFEST);
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let cut = lines[..lines.len() - 1].join("\n");
+        let fewer = [&lines[..1], &lines[2..]].concat().join("\n");
+        for (wrong, kind) in [
+            (cut, ErrorKind::Damaged),
+            (fewer, ErrorKind::Damaged),
+            (
+                text.replace("\"version\":1", "\"version\":2"),
+                ErrorKind::Checkpoint,
+            ),
+            (String::new(), ErrorKind::Damaged),
+        ] {
+            fs::write(&path, wrong).unwrap();
+            assert_eq!(Manifest::find(folder.path()).unwrap_err().kind(), kind);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The files of a full copy: how they are called, written, read, and known to be whole.
+//!
+//! The dump unit writes a folder, the load unit reads it. The layout is the one that mydumper made
+//! common (`metadata`, `db-schema-create.sql`, `db.table-schema.sql`, `db.table.000000001.sql`), so
+//! that other loaders can read our dumps. Beside it stands our own `manifest.json`, which is written
+//! last: a folder without it holds nothing that may be loaded.
+
+pub mod manifest;
+pub mod names;
+pub mod read;
+pub mod statement;
+pub mod write;
+
+pub use manifest::{DumpFile, DumpHeader, DumpTable, Manifest};
+pub use read::StatementReader;
+pub use statement::{Insert, Splitter};
+pub use write::{DumpFolder, FileWriter};
