@@ -50,14 +50,9 @@ impl<'a> Problems<'a> {
         });
     }
 
-    /// The errors, if there is any.
-    pub(super) fn into_result(self) -> Result<(), ConfigErrors> {
-        let list = self.list.into_inner();
-        if list.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigErrors::new(list))
-        }
+    /// The problems, in the file's order.
+    pub(super) fn into_errors(self) -> ConfigErrors {
+        ConfigErrors::new(self.list.into_inner())
     }
 
     /// Whether there is none.
@@ -239,6 +234,15 @@ impl<'a> Section<'a> {
             }
         }
         sections
+    }
+
+    /// How many `[[key]]` there are, faulty ones too.
+    pub(super) fn sections_count(&self, key: &str) -> usize {
+        match self.find(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(items)) => items.len(),
+            Some(_) => 1,
+            None => 0,
+        }
     }
 
     /// A text; `None` where it is left out or is none.
