@@ -31,13 +31,24 @@ impl Config {
         let (document, faults) = DeTable::parse_recoverable(text);
         for fault in &faults {
             let at = fault.span().unwrap_or(0..0);
-            problems.add(&at, "", format!("no valid TOML: {}", fault.message()), None, None);
+            problems.add(
+                &at,
+                "",
+                format!("no valid TOML: {}", fault.message()),
+                None,
+                None,
+            );
         }
         if !faults.is_empty() {
             // What follows a fault of the syntax may have been misread: the rest is for the next try.
             return Err(problems.into_errors());
         }
-        let config = read(&Section::root(&document, &problems), path, folder, &problems);
+        let config = read(
+            &Section::root(&document, &problems),
+            path,
+            folder,
+            &problems,
+        );
         if problems.is_empty() {
             Ok(config)
         } else {
@@ -113,7 +124,10 @@ fn read(root: &Section<'_>, path: &Path, folder: &Path, problems: &Problems<'_>)
 
 fn check_unique(what: &str, names: &[&Located<String>], problems: &Problems<'_>) {
     for (index, name) in names.iter().enumerate() {
-        if names[..index].iter().any(|before| before.value == name.value) {
+        if names[..index]
+            .iter()
+            .any(|before| before.value == name.value)
+        {
             problems.add(
                 &name.at,
                 name.key.clone(),
@@ -185,8 +199,9 @@ fn check_not_onto_itself(
         let is_same = sources.iter().any(|source| {
             source.server.name == name.value && source.server.address == target.server.address
         });
-        let onto_itself = probes(&read.task)
-            .find(|table| read.task.selection.takes(table) && read.task.routes.target(table) == *table);
+        let onto_itself = probes(&read.task).find(|table| {
+            read.task.selection.takes(table) && read.task.routes.target(table) == *table
+        });
         if is_same && onto_itself.is_some() {
             problems.add(
                 &name.at,
@@ -242,9 +257,7 @@ fn probes(task: &TaskConfig) -> impl Iterator<Item = TableName> {
     task.selection
         .rules()
         .filter(|(_, takes)| *takes)
-        .filter_map(|(pattern, _)| {
-            pattern.exact().or_else(|| whole_schema(pattern))
-        })
+        .filter_map(|(pattern, _)| pattern.exact().or_else(|| whole_schema(pattern)))
 }
 
 fn whole_schema(pattern: &TablePattern) -> Option<TableName> {
@@ -255,11 +268,7 @@ fn whole_schema(pattern: &TablePattern) -> Option<TableName> {
 }
 
 /// Two sources may use one id only if they are different servers; two entries of one server may not.
-fn check_server_ids(
-    sources: &[SourceConfig],
-    names: &[Located<String>],
-    problems: &Problems<'_>,
-) {
+fn check_server_ids(sources: &[SourceConfig], names: &[Located<String>], problems: &Problems<'_>) {
     for (index, source) in sources.iter().enumerate() {
         let clash = source.server_id.and_then(|id| {
             sources[..index].iter().find(|before| {

@@ -325,7 +325,9 @@ fn read_address(section: &Section<'_>, folder: &Path) -> Option<Address> {
                 section.fault_of(
                     &host,
                     format!("`{}` is neither a host's name nor an address", host.value),
-                    Some("write the name or address alone; the port has a key of its own".to_owned()),
+                    Some(
+                        "write the name or address alone; the port has a key of its own".to_owned(),
+                    ),
                 );
             }
             Some(Address::Tcp {

@@ -106,8 +106,13 @@ fn schema_fault(name: &str) -> Option<String> {
         Some("a schema's name is neither empty nor begins or ends with a space".to_owned())
     } else if name.chars().count() > 64 {
         Some(format!("`{name}` is longer than 64 characters"))
-    } else if name.chars().any(|c| c.is_control() || matches!(c, '/' | '\\' | '`')) {
-        Some(format!("{name:?} has a character that a schema's name cannot have"))
+    } else if name
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '/' | '\\' | '`'))
+    {
+        Some(format!(
+            "{name:?} has a character that a schema's name cannot have"
+        ))
     } else if is_system_schema(name) {
         Some(format!("`{name}` is a schema of the server's own"))
     } else {

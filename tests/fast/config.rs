@@ -13,7 +13,10 @@ fn fixtures(folder: &str) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(Path::new("tests/config").join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
         .collect();
     paths.sort();
     assert!(!paths.is_empty());
@@ -30,7 +33,9 @@ fn load_invalid(path: &Path) -> ConfigErrors {
 /// The text of the errors, without what depends on where the tests are run.
 fn text_of(errors: &ConfigErrors) -> String {
     let here = std::env::current_dir().unwrap();
-    let mut text = errors.to_string().replace(&format!("{}/", here.display()), "");
+    let mut text = errors
+        .to_string()
+        .replace(&format!("{}/", here.display()), "");
     text.push('\n');
     text
 }
@@ -61,10 +66,22 @@ fn invalid_files_are_refused_with_their_reason() {
 fn each_file_has_one_fault_and_shows_its_line() {
     for path in fixtures("invalid") {
         let errors = load_invalid(&path);
-        let is_many = path.file_stem().is_some_and(|stem| stem == "several_at_once");
+        let is_many = path
+            .file_stem()
+            .is_some_and(|stem| stem == "several_at_once");
         let expected = if is_many { 6 } else { 1 };
-        assert_eq!(errors.problems().len(), expected, "{}\n{errors}", path.display());
-        assert!(errors.problems().iter().all(|problem| problem.place.is_some()));
+        assert_eq!(
+            errors.problems().len(),
+            expected,
+            "{}\n{errors}",
+            path.display()
+        );
+        assert!(
+            errors
+                .problems()
+                .iter()
+                .all(|problem| problem.place.is_some())
+        );
     }
 }
 
@@ -129,8 +146,16 @@ fn the_commented_file_has_the_defaults() {
 fn every_key_is_in_the_commented_file() {
     // The loader refuses a key it does not know, so taking out the marks of comment proves the rest too.
     for key in [
-        "password_file", "tls_ca", "tls_cert", "server_id", "[source.heartbeat]", "back_off",
-        "[[task.route]]", "[[task.filter]]", "[[task.on_event]]", "[[task.accept]]",
+        "password_file",
+        "tls_ca",
+        "tls_cert",
+        "server_id",
+        "[source.heartbeat]",
+        "back_off",
+        "[[task.route]]",
+        "[[task.filter]]",
+        "[[task.on_event]]",
+        "[[task.accept]]",
     ] {
         assert!(DEFAULT_TOML.contains(key), "{key}");
     }
@@ -157,7 +182,8 @@ fn one_error_reports_all_problems() {
 
 #[test]
 fn no_secret_is_told() {
-    let text = "[[source]]\nname = \"a\"\npassword = [\"hunter2\"]\npassword_env = 5\nhost = \"h\"\n";
+    let text =
+        "[[source]]\nname = \"a\"\npassword = [\"hunter2\"]\npassword_env = 5\nhost = \"h\"\n";
     let errors = Config::parse(text, Path::new("x.toml")).unwrap_err();
     assert!(!errors.to_string().contains("hunter2"));
     let text = "[[source]]\nname = \"a\"\npassword = \"hunter2\nhost = \"h\"\n";
