@@ -46,4 +46,4 @@ pub mod dump_files;
 pub mod model;
 pub mod route;
 pub mod schema;
-pub mod source;
+pub mod target;

@@ -5,5 +5,3 @@
     clippy::expect_used,
     reason = "a test that cannot go on fails"
 )]
-
-mod config;

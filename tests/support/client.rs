@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 /// A connection.
 pub(crate) struct Client {
-    runtime: Runtime,
+    runtime: OwnRuntime,
     // Taken out only while a call runs, and by the drop.
     conn: Option<Conn>,
 }
@@ -39,10 +39,7 @@ impl Client {
     }
 
     fn open(options: OptsBuilder) -> Result<Self, mysql_async::Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("cannot make a runtime");
+        let runtime = OwnRuntime::new();
         // One statement after the other with ten values each must not be prepared for nothing.
         let options = Opts::from(options.stmt_cache_size(0));
         let conn = on_a_thread(|| {
@@ -128,6 +125,35 @@ impl Drop for Client {
     fn drop(&mut self) {
         let (runtime, conn) = (&self.runtime, self.conn.take());
         on_a_thread(|| runtime.block_on(async { drop(conn) }));
+    }
+}
+
+/// A runtime that may be dropped within another one.
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("cannot make a runtime");
+        Self(Some(runtime))
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.0
+            .as_ref()
+            .expect("it is there until the drop")
+            .block_on(future)
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        // A plain drop waits for the runtime's threads, which a runtime around us forbids.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -1,5 +1,0 @@
-//! The statements the source side understands, with typed results.
-
-pub mod server_info;
-
-pub use server_info::{BinlogFile, ServerInfo, binary_logs, binlog_end, binlog_position};

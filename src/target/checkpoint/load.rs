@@ -1,0 +1,219 @@
+//! The checkpoint while a dump is loaded, and its end.
+
+use std::collections::BTreeMap;
+
+use super::{Cells, Claim, LoadedPart, Mark, Phase, STREAM, VERSION, tables};
+use crate::connect::Session;
+use crate::model::{Error, ErrorKind, Result};
+use crate::schema::Structure;
+use crate::target::execute::{self, Packet, Part};
+use crate::target::text::literal;
+
+/// Structures are stored in packets of about this size, far below every `max_allowed_packet`.
+const PACKET_BYTES: usize = 512 * 1024;
+
+impl Claim {
+    /// Begins the load of a dump: what was recorded of another one is forgotten.
+    pub async fn begin_load(&mut self, session: &mut Session, dump_id: &str) -> Result<()> {
+        self.phase = Phase::Load(dump_id.to_owned());
+        let mut packet = Packet::new();
+        packet.push(Part::Frame, "BEGIN");
+        self.replace_row(&mut packet, 0);
+        packet.push(
+            Part::Frame,
+            format!("DELETE FROM {} WHERE {}", self.tables.loaded, self.stream()),
+        );
+        packet.push(Part::Frame, "COMMIT");
+        self.settle(execute::run(session, &packet).await)
+    }
+
+    /// Opens the target transaction of a writer: `BEGIN` and the fence on its slot, 1 to `writers`.
+    pub fn load_fence(&self, packet: &mut Packet, slot: u32) {
+        packet.push(Part::Frame, "BEGIN");
+        self.replace_row(packet, slot);
+    }
+
+    /// Records, within the transaction of its rows, that a part of a file is in. A part that is in
+    /// already is refused by the table's key, with everything else in the packet.
+    pub fn record_loaded(&self, packet: &mut Packet, file: &str, part: &LoadedPart) {
+        packet.push(
+            Part::Fence,
+            format!(
+                "INSERT INTO {} ({STREAM}, `file`, `begin_offset`, `version`, `end_offset`, `row_count`) \
+                 VALUES ({}, {}, {}, {VERSION}, {}, {})",
+                self.tables.loaded,
+                self.stream_values(),
+                literal(file),
+                part.begin,
+                part.end,
+                part.rows
+            ),
+        );
+    }
+
+    /// After a COMMIT without an answer, on a new session: waits until the slot's earlier packet has
+    /// ended, and says whether the part is in.
+    pub async fn is_loaded(
+        &self,
+        session: &mut Session,
+        slot: u32,
+        file: &str,
+        begin: u64,
+    ) -> Result<bool> {
+        session.execute(b"BEGIN").await?;
+        let held = session
+            .rows(&format!(
+                "SELECT `epoch` FROM {} WHERE {} AND `slot` = {slot} FOR UPDATE",
+                self.tables.checkpoint,
+                self.stream()
+            ))
+            .await?;
+        let found = session
+            .rows(&format!(
+                "SELECT 1 FROM {} WHERE {} AND `file` = {} AND `begin_offset` = {begin}",
+                self.tables.loaded,
+                self.stream(),
+                literal(file)
+            ))
+            .await?;
+        session.execute(b"ROLLBACK").await?;
+        match held.first().map(|row| Cells(row).number(0)).transpose()? {
+            Some(epoch) if epoch == self.epoch => Ok(!found.is_empty()),
+            _ => Err(self.locate(execute::fenced(&self.name()))),
+        }
+    }
+
+    /// The load is whole: from here on the stream is in sync, from the dump's own position on.
+    pub async fn finish_load(
+        &mut self,
+        session: &mut Session,
+        mark: Mark,
+        structures: &[Structure],
+    ) -> Result<()> {
+        self.begin_sync(session, mark, structures).await
+    }
+
+    /// The stream is in sync from `mark` on without a load before it.
+    pub async fn establish_sync(
+        &mut self,
+        session: &mut Session,
+        mark: Mark,
+        structures: &[Structure],
+    ) -> Result<()> {
+        if self.phase != Phase::New {
+            return Err(Error::new(
+                ErrorKind::Checkpoint,
+                format!("{} has a checkpoint already", self.name()),
+            ));
+        }
+        self.begin_sync(session, mark, structures).await
+    }
+
+    async fn begin_sync(
+        &mut self,
+        session: &mut Session,
+        mark: Mark,
+        structures: &[Structure],
+    ) -> Result<()> {
+        // Stored under the next version, they count only once slot 0 says so in the last packet.
+        let version = self.structures + 1;
+        let mut packet = self.fenced_packet();
+        packet.push(
+            Part::Frame,
+            format!(
+                "DELETE FROM {} WHERE {}",
+                self.tables.structure,
+                self.stream()
+            ),
+        );
+        for structure in structures {
+            let row = self.structure_row(version, &structure.table, Some(structure))?;
+            packet.push(Part::Frame, row);
+            if packet.len() > PACKET_BYTES {
+                packet.push(Part::Frame, "COMMIT");
+                self.settle(execute::run(session, &packet).await)?;
+                packet = self.fenced_packet();
+            }
+        }
+        packet.push(Part::Frame, "COMMIT");
+        self.settle(execute::run(session, &packet).await)?;
+
+        let before = (
+            std::mem::replace(&mut self.phase, Phase::Sync(mark)),
+            std::mem::replace(&mut self.structures, version),
+        );
+        let mut packet = self.fenced_packet();
+        for (table, condition) in [
+            (&self.tables.checkpoint, " AND `slot` > 0"),
+            (&self.tables.loaded, ""),
+        ] {
+            packet.push(
+                Part::Frame,
+                format!("DELETE FROM {table} WHERE {}{condition}", self.stream()),
+            );
+        }
+        packet.push(Part::Frame, "COMMIT");
+        let outcome = self.settle(execute::run(session, &packet).await);
+        if outcome.is_err() {
+            (self.phase, self.structures) = before;
+        }
+        outcome
+    }
+
+    fn fenced_packet(&self) -> Packet {
+        let mut packet = Packet::new();
+        packet.push(Part::Frame, "BEGIN");
+        self.replace_row(&mut packet, 0);
+        packet
+    }
+
+    pub(super) async fn read_parts(
+        &self,
+        session: &mut Session,
+    ) -> Result<BTreeMap<String, Vec<LoadedPart>>> {
+        let rows = session
+            .rows(&format!(
+                "SELECT `file`, `begin_offset`, `end_offset`, `row_count`, `version` FROM {} \
+                 WHERE {} ORDER BY `file`, `begin_offset`",
+                self.tables.loaded,
+                self.stream()
+            ))
+            .await?;
+        let mut parts: BTreeMap<String, Vec<LoadedPart>> = BTreeMap::new();
+        for row in &rows {
+            let cells = Cells(row);
+            tables::check_version(&self.tables, "a load's progress", cells.number(4)?)?;
+            parts.entry(cells.text(0)?).or_default().push(LoadedPart {
+                begin: cells.number(1)?,
+                end: cells.number(2)?,
+                rows: cells.number(3)?,
+            });
+        }
+        Ok(parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::claim;
+    use super::*;
+
+    #[test]
+    fn a_load_needs_no_update() {
+        let claim = claim(Phase::Load("d".into()));
+        let mut packet = Packet::new();
+        claim.load_fence(&mut packet, 2);
+        let part = LoadedPart {
+            begin: 0,
+            end: 10,
+            rows: 1,
+        };
+        claim.record_loaded(&mut packet, "shop.t.000000001.sql", &part);
+        let text = String::from_utf8_lossy(packet.bytes()).into_owned();
+        assert!(text.starts_with(
+            "BEGIN;DELETE FROM `tideway`.`checkpoint` WHERE `task` = 'it''s' AND `source` = 'a' AND \
+             `server` = '7' AND `slot` = 2 AND `epoch` = 3;SELECT IF(ROW_COUNT() = 1"
+        ));
+        assert!(!text.contains("UPDATE"));
+    }
+}

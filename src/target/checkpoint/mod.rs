@@ -1,0 +1,587 @@
+//! What of each stream is in the target, kept in the target itself, beside the rows.
+//!
+//! A stream's rows are found by task, source, the source server's identity and a slot: slot 0 has the
+//! state and the mark, each parallel writer has a slot of its own. Every row carries an *epoch*. A
+//! start, and every reconnect, locks the rows, raises the epoch, and only then reads them; every
+//! packet first writes its slot's row on the condition that the epoch is still its own. So a packet
+//! that outlives its process is either waited for and then read as committed, or fails as a whole.
+//!
+//! Everything up to the end of a load uses SELECT, INSERT and DELETE alone, so that an account for
+//! loading needs no more; sync also uses UPDATE.
+
+mod load;
+mod owner;
+mod sync;
+mod tables;
+
+use std::collections::BTreeMap;
+
+use crate::config::TaskConfig;
+use crate::connect::Session;
+use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
+use crate::schema::Structure;
+use crate::target::execute::{self, Outcome, Packet, Part};
+use crate::target::text::{literal, literal_or_null};
+
+pub use owner::Ownership;
+pub use sync::{Change, Intent};
+pub use tables::{Tables, VERSION, prepare};
+
+/// How often a claim is tried when others claim the same stream at the same moment.
+const TRIES: usize = 8;
+
+/// What tells one stream from all others on a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamKey {
+    /// The task's name.
+    pub task: String,
+    /// The source's name.
+    pub source: String,
+    /// The source server itself: MySQL's uuid, MariaDB's server_id.
+    pub server: String,
+    /// The source's family: GTID sets are read as it writes them.
+    pub flavor: Flavor,
+}
+
+/// A place in a source's binlog up to which everything is in the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The end of the last transaction.
+    pub place: Place,
+    /// All transactions up to there, where the source has GTIDs.
+    pub gtid_set: Option<GtidSet>,
+}
+
+/// How far a stream is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// A dump is being loaded.
+    Load(LoadState),
+    /// The dump is in, or there was none to load: the binlog is applied from the mark on.
+    Sync(Box<SyncState>),
+}
+
+/// How far a load is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadState {
+    /// The dump it loads.
+    pub dump_id: String,
+    /// The parts of its files that are in, in the order of their starts.
+    pub parts: BTreeMap<String, Vec<LoadedPart>>,
+}
+
+/// A part of a dump file that is in the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadedPart {
+    /// Where it starts in the file.
+    pub begin: u64,
+    /// Where it ends.
+    pub end: u64,
+    /// How many rows it has.
+    pub rows: u64,
+}
+
+/// How far sync is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncState {
+    /// Everything before it is applied, nothing after.
+    pub mark: Mark,
+    /// The version of the structures.
+    pub version: u64,
+    /// The source's tables as they are at the mark.
+    pub structures: Vec<Structure>,
+    /// The DDL statement that was under way when the stream ended.
+    pub intent: Option<Intent>,
+}
+
+/// A stream taken by this process: what it writes is fenced by the claim's epoch.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    tables: Tables,
+    key: StreamKey,
+    epoch: u64,
+    configuration: String,
+    claimed_by: String,
+    phase: Phase,
+    /// Slots 1 to this one are there for parallel writers.
+    writers: u32,
+    structures: u64,
+}
+
+/// What the row of slot 0 says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    New,
+    Load(String),
+    Sync(Mark),
+}
+
+impl Phase {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Load(_) => "load",
+            Self::Sync(_) => "sync",
+        }
+    }
+}
+
+/// The columns that say which stream a row belongs to.
+const STREAM: &str = "`task`, `source`, `server`";
+
+/// All columns of a checkpoint row, in the order of [`Claim::row`].
+const COLUMNS: &str = "`task`, `source`, `server`, `slot`, `version`, `epoch`, `revision`, `phase`, \
+     `dump_id`, `folder`, `binlog_file`, `binlog_offset`, `gtid_set`, `structures`, `configuration`, \
+     `intent`, `claimed_by`, `updated_at`";
+
+impl Claim {
+    /// Takes the stream: waits for a packet of an earlier process that still runs, raises the epoch,
+    /// and reads how far the stream is. `None`: nothing of it is in this target yet.
+    ///
+    /// `configuration` is the text of the stream's tables, routes and filters; one that differs from
+    /// what the checkpoint was made with is refused. `writers` slots are made for parallel writers.
+    pub async fn take(
+        session: &mut Session,
+        meta_schema: &str,
+        key: StreamKey,
+        configuration: &str,
+        writers: u32,
+    ) -> Result<(Self, Option<State>)> {
+        let mut claim = Self {
+            tables: Tables::new(meta_schema),
+            key,
+            epoch: 0,
+            configuration: configuration.to_owned(),
+            claimed_by: format!(
+                "process {}, connection {}",
+                std::process::id(),
+                session.connection_id()
+            ),
+            phase: Phase::New,
+            writers,
+            structures: 0,
+        };
+        for _ in 0..TRIES {
+            session.execute(b"BEGIN").await?;
+            match claim.try_take(session).await {
+                Ok(Some(state)) => return Ok((claim, state)),
+                Ok(None) => {
+                    session.execute(b"ROLLBACK").await?;
+                }
+                Err(error) => {
+                    if !session.is_broken() {
+                        session.execute(b"ROLLBACK").await?;
+                    }
+                    return Err(claim.locate(error));
+                }
+            }
+        }
+        Err(Error::new(
+            ErrorKind::TargetBusy,
+            format!("other processes keep taking {}", claim.name()),
+        )
+        .with_fix("run this task in one process only"))
+    }
+
+    /// One try, within a transaction. The outer `None`: another process was first.
+    async fn try_take(&mut self, session: &mut Session) -> Result<Option<Option<State>>> {
+        let rows = session
+            .rows(&format!(
+                "SELECT `slot`, `version`, `epoch`, `phase`, `dump_id`, `folder`, `binlog_file`, \
+                 `binlog_offset`, `gtid_set`, `structures`, `configuration`, `intent` FROM {} \
+                 WHERE {} ORDER BY `slot` FOR UPDATE",
+                self.tables.checkpoint,
+                self.stream()
+            ))
+            .await?;
+        let mut intent = None;
+        let mut before = None;
+        self.epoch = 0;
+        for row in &rows {
+            let cells = Cells(row);
+            tables::check_version(&self.tables, "a checkpoint", cells.number(1)?)?;
+            self.epoch = self.epoch.max(cells.number(2)?);
+            if cells.number(0)? == 0 {
+                before = Some(cells.text(10)?);
+                self.structures = cells.number(9)?;
+                self.phase = self.read_phase(&cells)?;
+                intent = cells.optional(11)?;
+            }
+        }
+        if rows.is_empty() {
+            self.refuse_other_server(session).await?;
+        } else if before.is_none() {
+            return Err(self.unreadable("it has no row for slot 0"));
+        }
+        if let Some(before) = before
+            && self.phase != Phase::New
+            && before != self.configuration
+        {
+            return Err(self.changed_configuration(&before));
+        }
+        self.epoch += 1;
+        if !rows.is_empty() {
+            let delete = format!(
+                "DELETE FROM {} WHERE {}",
+                self.tables.checkpoint,
+                self.stream()
+            );
+            session.execute(delete.as_bytes()).await?;
+        }
+        let slots: Vec<String> = (0..=self.writers)
+            .map(|slot| self.row(slot, intent.as_deref()))
+            .collect();
+        let insert = format!(
+            "INSERT INTO {} ({COLUMNS}) VALUES {}",
+            self.tables.checkpoint,
+            slots.join(", ")
+        );
+        match session.execute(insert.as_bytes()).await {
+            Ok(_) => {}
+            Err(error) if error.server().is_some_and(|e| e.number == 1062) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let state = self.read_state(session, intent).await?;
+        session.execute(b"COMMIT").await?;
+        Ok(Some(state))
+    }
+
+    fn read_phase(&self, cells: &Cells<'_>) -> Result<Phase> {
+        match cells.text(3)?.as_str() {
+            "new" => Ok(Phase::New),
+            "load" => Ok(Phase::Load(cells.text(4)?)),
+            "sync" => {
+                let gtid_set = cells
+                    .optional(8)?
+                    .map(|text| GtidSet::parse(self.key.flavor, &text))
+                    .transpose()
+                    .map_err(|why| self.unreadable(&why))?;
+                let position = Position::new(cells.text(6)?, cells.number(7)?);
+                Ok(Phase::Sync(Mark {
+                    place: Place::new(cells.text(5)?, position),
+                    gtid_set,
+                }))
+            }
+            other => Err(self.unreadable(&format!("its phase is `{other}`"))),
+        }
+    }
+
+    async fn read_state(
+        &self,
+        session: &mut Session,
+        intent: Option<String>,
+    ) -> Result<Option<State>> {
+        match &self.phase {
+            Phase::New => Ok(None),
+            Phase::Load(dump_id) => Ok(Some(State::Load(LoadState {
+                dump_id: dump_id.clone(),
+                parts: self.read_parts(session).await?,
+            }))),
+            Phase::Sync(mark) => {
+                let intent = intent
+                    .map(|text| serde_json::from_str(&text))
+                    .transpose()
+                    .map_err(|why| self.unreadable(&why.to_string()))?;
+                Ok(Some(State::Sync(Box::new(SyncState {
+                    mark: mark.clone(),
+                    version: self.structures,
+                    structures: self.read_structures(session).await?,
+                    intent,
+                }))))
+            }
+        }
+    }
+
+    /// A stream that was made from another server must not go on with this one: places of one server
+    /// mean nothing on the other.
+    async fn refuse_other_server(&self, session: &mut Session) -> Result<()> {
+        let others = session
+            .rows(&format!(
+                "SELECT DISTINCT `server` FROM {} WHERE `task` = {} AND `source` = {} AND `phase` <> 'new'",
+                self.tables.checkpoint,
+                literal(&self.key.task),
+                literal(&self.key.source)
+            ))
+            .await?;
+        let Some(row) = others.first() else {
+            return Ok(());
+        };
+        let other = Cells(row).text(0)?;
+        Err(Error::new(
+            ErrorKind::History,
+            format!(
+                "the target has a checkpoint of {} made from the server `{other}`, the source is now the server `{}`",
+                self.name(),
+                self.key.server
+            ),
+        )
+        .with_fix(format!(
+            "connect to the former server, or start over: {}, and empty the target's tables",
+            self.start_over()
+        )))
+    }
+
+    fn changed_configuration(&self, before: &str) -> Error {
+        Error::new(
+            ErrorKind::Checkpoint,
+            format!(
+                "tables, routes or filters of {} are not those its checkpoint was made with\nthen: {}\nnow:  {}",
+                self.name(),
+                one_line(before),
+                one_line(&self.configuration)
+            ),
+        )
+        .with_fix(format!(
+            "put the configuration back, or start over: {}, and empty the target's tables",
+            self.start_over()
+        ))
+    }
+
+    /// The statement that makes the stream a new one.
+    fn start_over(&self) -> String {
+        format!(
+            "`DELETE FROM {} WHERE task = {} AND source = {}`",
+            self.tables.checkpoint,
+            literal(&self.key.task),
+            literal(&self.key.source)
+        )
+    }
+
+    fn unreadable(&self, why: &str) -> Error {
+        Error::new(
+            ErrorKind::Checkpoint,
+            format!("the checkpoint of {} cannot be read: {why}", self.name()),
+        )
+        .with_fix(format!(
+            "start over: {}, and empty the target's tables",
+            self.start_over()
+        ))
+    }
+
+    /// `task `t` on source `s``, for messages.
+    fn name(&self) -> String {
+        format!("task `{}` on source `{}`", self.key.task, self.key.source)
+    }
+
+    fn locate(&self, error: Error) -> Error {
+        error.at(|c| {
+            c.task = Some(self.key.task.clone());
+            c.source = Some(self.key.source.clone());
+        })
+    }
+
+    /// The condition for the stream's rows.
+    fn stream(&self) -> String {
+        format!(
+            "`task` = {} AND `source` = {} AND `server` = {}",
+            literal(&self.key.task),
+            literal(&self.key.source),
+            literal(&self.key.server)
+        )
+    }
+
+    /// The stream's columns as values.
+    fn stream_values(&self) -> String {
+        format!(
+            "{}, {}, {}",
+            literal(&self.key.task),
+            literal(&self.key.source),
+            literal(&self.key.server)
+        )
+    }
+
+    /// A whole row of `slot`, as values.
+    fn row(&self, slot: u32, intent: Option<&str>) -> String {
+        let (dump_id, mark) = match &self.phase {
+            _ if slot != 0 => (None, None),
+            Phase::New => (None, None),
+            Phase::Load(dump_id) => (Some(dump_id.as_str()), None),
+            Phase::Sync(mark) => (None, Some(mark)),
+        };
+        let place = mark.map_or_else(
+            || "NULL, NULL, NULL, NULL".to_owned(),
+            |mark| {
+                format!(
+                    "{}, {}, {}, {}",
+                    literal(&mark.place.folder),
+                    literal(&mark.place.position.file),
+                    mark.place.position.offset,
+                    literal_or_null(mark.gtid_set.as_ref().map(ToString::to_string).as_deref())
+                )
+            },
+        );
+        format!(
+            "({}, {slot}, {VERSION}, {}, 0, '{}', {}, {place}, {}, {}, {}, {}, UTC_TIMESTAMP(6))",
+            self.stream_values(),
+            self.epoch,
+            self.phase.name(),
+            literal_or_null(dump_id),
+            self.structures,
+            literal(if slot == 0 { &self.configuration } else { "" }),
+            literal_or_null(if slot == 0 { intent } else { None }),
+            literal(&self.claimed_by),
+        )
+    }
+
+    /// Fences with the rights of a load: the slot's row is taken out, if its epoch is ours, and put
+    /// back as it is now in the claim.
+    fn replace_row(&self, packet: &mut Packet, slot: u32) {
+        packet.push(
+            Part::Fence,
+            format!(
+                "DELETE FROM {} WHERE {} AND `slot` = {slot} AND `epoch` = {}",
+                self.tables.checkpoint,
+                self.stream(),
+                self.epoch
+            ),
+        );
+        packet.push_guard(Part::Fence, 1);
+        packet.push(
+            Part::Fence,
+            format!(
+                "INSERT INTO {} ({COLUMNS}) VALUES {}",
+                self.tables.checkpoint,
+                self.row(slot, None)
+            ),
+        );
+    }
+
+    /// The epoch: higher than that of every earlier claim of the stream.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The stream.
+    pub fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// What an outcome means for a packet that must go in as it is.
+    pub fn settle(&self, outcome: Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Committed => Ok(()),
+            Outcome::Refused {
+                part: Part::Fence,
+                error,
+            } if execute::is_guard_failure(&error) => {
+                Err(self.locate(execute::fenced(&self.name())))
+            }
+            Outcome::Refused { error, .. } | Outcome::Unknown { error } => Err(self.locate(error)),
+        }
+    }
+}
+
+/// The text of what decides which changes of a source reach which tables of the target.
+pub fn configuration_text(task: &TaskConfig) -> String {
+    let mut lines: Vec<String> = task
+        .selection
+        .lines()
+        .map(|line| format!("table {line}"))
+        .collect();
+    lines.extend(task.routes.lines().map(|line| format!("route {line}")));
+    lines.extend(
+        task.filters
+            .iter()
+            .map(|filter| format!("filter {}", filter.line())),
+    );
+    lines.join("\n")
+}
+
+/// Settings on one line, for a message.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+/// The cells of a row of our own tables.
+struct Cells<'a>(&'a [Option<Vec<u8>>]);
+
+impl Cells<'_> {
+    fn optional(&self, index: usize) -> Result<Option<String>> {
+        let Some(cell) = self.0.get(index).and_then(Option::as_ref) else {
+            return Ok(None);
+        };
+        String::from_utf8(cell.clone())
+            .map(Some)
+            .map_err(|why| wrong_cell(index, &why.to_string()))
+    }
+
+    fn text(&self, index: usize) -> Result<String> {
+        self.optional(index)?
+            .ok_or_else(|| wrong_cell(index, "it is NULL"))
+    }
+
+    fn number(&self, index: usize) -> Result<u64> {
+        let text = self.text(index)?;
+        text.parse()
+            .map_err(|_| wrong_cell(index, &format!("`{text}` is not a number")))
+    }
+}
+
+fn wrong_cell(index: usize, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Checkpoint,
+        format!(
+            "column {} of a row in the meta schema cannot be read: {why}",
+            index + 1
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn claim(phase: Phase) -> Claim {
+        Claim {
+            tables: Tables::new("tideway"),
+            key: StreamKey {
+                task: "it's".into(),
+                source: "a".into(),
+                server: "7".into(),
+                flavor: Flavor::MariaDB,
+            },
+            epoch: 3,
+            configuration: "tables = x".into(),
+            claimed_by: "process 1, connection 2".into(),
+            phase,
+            writers: 2,
+            structures: 4,
+        }
+    }
+
+    #[test]
+    fn rows_have_as_many_values_as_columns() {
+        let mark = Mark {
+            place: Place::new("7.1", Position::new("bin.000001", 4)),
+            gtid_set: GtidSet::parse(Flavor::MariaDB, "0-1-2").ok(),
+        };
+        assert_eq!(COLUMNS.split(',').count(), 18);
+        assert_eq!(
+            claim(Phase::Sync(mark)).row(0, None),
+            "('it''s', 'a', '7', 0, 1, 3, 0, 'sync', NULL, '7.1', 'bin.000001', 4, '0-1-2', 4, \
+             'tables = x', NULL, 'process 1, connection 2', UTC_TIMESTAMP(6))"
+        );
+        assert_eq!(
+            claim(Phase::Load("d1".into())).row(1, None),
+            "('it''s', 'a', '7', 1, 1, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
+             'process 1, connection 2', UTC_TIMESTAMP(6))"
+        );
+    }
+
+    #[test]
+    fn a_difference_shows_both_sides_and_the_way_out() {
+        let error = claim(Phase::New).changed_configuration("tables = y\nroute = z");
+        assert_eq!(error.kind(), ErrorKind::Checkpoint);
+        assert!(
+            error
+                .message()
+                .contains("then: tables = y; route = z\nnow:  tables = x")
+        );
+        assert!(
+            error
+                .fix()
+                .unwrap()
+                .contains("DELETE FROM `tideway`.`checkpoint`")
+        );
+    }
+}

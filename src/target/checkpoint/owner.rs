@@ -1,0 +1,92 @@
+//! One writer for each pair of a target table and a source table.
+
+use std::collections::BTreeMap;
+
+use super::{Cells, Claim, VERSION, tables};
+use crate::connect::Session;
+use crate::model::{Error, ErrorKind, Result, TableName};
+use crate::target::execute::{self, Packet, Part};
+use crate::target::text::literal;
+
+/// A source table and what it is called on the target.
+pub type Ownership = (TableName, TableName);
+
+/// How many tables one statement takes.
+const ROWS: usize = 500;
+
+impl Claim {
+    /// Takes the tables for the stream's task; refused if another task writes one of the source
+    /// tables into the same target table.
+    pub async fn own(&self, session: &mut Session, pairs: &[Ownership]) -> Result<()> {
+        let rows = session
+            .rows(&format!(
+                "SELECT `target_schema`, `target_table`, `source_schema`, `source_table`, `task`, \
+                 `version` FROM {} WHERE `server` = {}",
+                self.tables.owner,
+                literal(&self.key.server)
+            ))
+            .await?;
+        let mut owners = BTreeMap::new();
+        for row in &rows {
+            let cells = Cells(row);
+            tables::check_version(&self.tables, "an owner", cells.number(5)?)?;
+            let target = TableName::new(cells.text(0)?, cells.text(1)?);
+            let source = TableName::new(cells.text(2)?, cells.text(3)?);
+            owners.insert((source, target), cells.text(4)?);
+        }
+        let mut missing = Vec::new();
+        for pair in pairs {
+            match owners.get(pair) {
+                Some(task) if *task == self.key.task => {}
+                Some(task) => return Err(self.owned(pair, task)),
+                None => missing.push(pair),
+            }
+        }
+        for chunk in missing.chunks(ROWS) {
+            let values: Vec<String> = chunk.iter().map(|pair| self.owner_row(pair)).collect();
+            let mut packet = Packet::new();
+            packet.push(Part::Frame, "BEGIN");
+            packet.push(
+                Part::Frame,
+                format!(
+                    "INSERT INTO {} (`target_schema`, `target_table`, `server`, `source_schema`, \
+                     `source_table`, `version`, `task`, `source`) VALUES {}",
+                    self.tables.owner,
+                    values.join(", ")
+                ),
+            );
+            packet.push(Part::Frame, "COMMIT");
+            self.settle(execute::run(session, &packet).await)?;
+        }
+        Ok(())
+    }
+
+    fn owner_row(&self, (source, target): &Ownership) -> String {
+        format!(
+            "({}, {}, {}, {}, {}, {VERSION}, {}, {})",
+            literal(&target.schema),
+            literal(&target.name),
+            literal(&self.key.server),
+            literal(&source.schema),
+            literal(&source.name),
+            literal(&self.key.task),
+            literal(&self.key.source)
+        )
+    }
+
+    fn owned(&self, (source, target): &Ownership, task: &str) -> Error {
+        self.locate(
+            Error::new(
+                ErrorKind::Fenced,
+                format!("task `{task}` already writes {source} into {target} on this target"),
+            )
+            .with_fix(format!(
+                "take the table out of one of the two tasks; if `{task}` is no more, \
+                 `DELETE FROM {} WHERE task = {}`",
+                self.tables.owner,
+                literal(task)
+            ))
+            .at(|c| c.table = Some(source.clone())),
+        )
+    }
+}

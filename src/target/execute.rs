@@ -1,0 +1,206 @@
+//! One target transaction as one packet, and what became of it.
+
+use crate::config::ServerConfig;
+use crate::connect::{PacketError, Session, Setup};
+use crate::model::{Error, ErrorKind, Result};
+
+/// A guard's error: `Subquery returns more than 1 row`.
+const GUARD_FAILED: u16 = 1242;
+
+/// Errors after which it is not known whether a `COMMIT` took effect, although the server answered:
+/// TiDB's `result undetermined`, and a server going down in the middle of it.
+const UNDETERMINED: [u16; 3] = [1053, 1317, 8501];
+
+/// What every session that writes to a target says about itself right after the login.
+///
+/// Rows are found counted as found even when nothing in them changes, so that a guard tells a missing
+/// row from an equal one. `READ COMMITTED` saves gap locks.
+pub fn apply_setup() -> Setup {
+    Setup {
+        statements: vec![
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,\
+             NO_ENGINE_SUBSTITUTION'"
+                .to_owned(),
+            "SET NAMES utf8mb4".to_owned(),
+            "SET SESSION time_zone = '+00:00'".to_owned(),
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
+            "SET SESSION autocommit = 1".to_owned(),
+            "SET SESSION foreign_key_checks = 1, unique_checks = 1".to_owned(),
+        ],
+        found_rows: true,
+        ..Setup::default()
+    }
+}
+
+/// Opens a session that writes: [`apply_setup`], and `REPEATABLE READ` where the target logs
+/// statements, because such a target refuses changes under `READ COMMITTED`.
+pub async fn open(server: &ServerConfig) -> Result<Session> {
+    let mut session = Session::open(server, &apply_setup()).await?;
+    let rows = session
+        .rows("SELECT @@global.log_bin, @@session.binlog_format")
+        .await?;
+    let cell = |index: usize| {
+        rows.first()
+            .and_then(|row| row.get(index))
+            .and_then(Option::as_deref)
+            .unwrap_or_default()
+    };
+    if cell(0) != b"0" && cell(1).eq_ignore_ascii_case(b"STATEMENT") {
+        session
+            .execute(b"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            .await?;
+    }
+    Ok(session)
+}
+
+/// What a statement of a packet is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `BEGIN`, `SET`, `COMMIT`.
+    Frame,
+    /// The checkpoint's row is locked and written, if it still has our epoch.
+    Fence,
+    /// The change of that number, counted by whoever built the packet.
+    Change(usize),
+    /// The guard behind the change of that number.
+    Guard(usize),
+}
+
+/// Statements that are sent at once.
+#[derive(Clone, Debug, Default)]
+pub struct Packet {
+    bytes: Vec<u8>,
+    parts: Vec<Part>,
+}
+
+impl Packet {
+    /// A packet with nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a statement, without its `;`.
+    pub fn push(&mut self, part: Part, statement: impl AsRef<[u8]>) {
+        if !self.parts.is_empty() {
+            self.bytes.push(b';');
+        }
+        self.bytes.extend_from_slice(statement.as_ref());
+        self.parts.push(part);
+    }
+
+    /// Adds a guard: the packet stops here unless the statement before it concerned exactly `rows`
+    /// rows and raised no warning.
+    pub fn push_guard(&mut self, part: Part, rows: u64) {
+        self.push(part, guard(rows));
+    }
+
+    /// Its size.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no statement in it.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// What it is sent as.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The statement that fails unless the one before it concerned exactly `rows` rows, without a warning.
+pub fn guard(rows: u64) -> String {
+    format!(
+        "SELECT IF(ROW_COUNT() = {rows} AND @@warning_count = 0, 1, (SELECT 1 UNION ALL SELECT 2))"
+    )
+}
+
+/// What became of a packet.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is in.
+    Committed,
+    /// Nothing of it is in: the server refused this part of it.
+    Refused {
+        /// Which.
+        part: Part,
+        /// The server's answer.
+        error: Error,
+    },
+    /// The answer is missing: only the checkpoint can say whether it is in.
+    Unknown {
+        /// How the connection was lost.
+        error: Error,
+    },
+}
+
+impl Outcome {
+    /// Whether a guard stopped the packet, and which.
+    pub fn failed_guard(&self) -> Option<Part> {
+        match self {
+            Self::Refused { part, error } if is_guard_failure(error) => Some(*part),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the error is a guard's.
+pub fn is_guard_failure(error: &Error) -> bool {
+    error
+        .server()
+        .is_some_and(|server| server.number == GUARD_FAILED)
+}
+
+/// Sends a packet and says what became of it. After a refusal the transaction is rolled back by name;
+/// a session that cannot even do that is broken, and the server has undone the rest itself.
+pub async fn run(session: &mut Session, packet: &Packet) -> Outcome {
+    match session.packet(packet.bytes()).await {
+        Ok(_) => Outcome::Committed,
+        Err(PacketError { index, error }) => {
+            let answered = error.server().is_some_and(|server| {
+                !UNDETERMINED.contains(&server.number) || index + 1 < packet.parts.len()
+            });
+            if session.is_broken() || !answered {
+                return Outcome::Unknown { error };
+            }
+            let part = packet.parts.get(index).copied().unwrap_or(Part::Frame);
+            match session.execute(b"ROLLBACK").await {
+                Ok(_) => Outcome::Refused { part, error },
+                // The server answered with an error, so it runs nothing more of the packet; a
+                // connection that is gone now takes the open transaction with it.
+                Err(_) => Outcome::Refused { part, error },
+            }
+        }
+    }
+}
+
+/// The error of a fence that a foreign epoch holds.
+pub fn fenced(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Fenced,
+        format!("another process has taken over {what}"),
+    )
+    .with_fix("stop one of the two; then resume this one, which takes the stream back")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_joined_by_semicolons() {
+        let mut packet = Packet::new();
+        packet.push(Part::Frame, "BEGIN");
+        packet.push(Part::Change(0), b"DELETE FROM `a`.`b`");
+        packet.push_guard(Part::Guard(0), 2);
+        packet.push(Part::Frame, "COMMIT");
+        assert_eq!(
+            String::from_utf8_lossy(packet.bytes()),
+            "BEGIN;DELETE FROM `a`.`b`;SELECT IF(ROW_COUNT() = 2 AND @@warning_count = 0, 1, \
+             (SELECT 1 UNION ALL SELECT 2));COMMIT"
+        );
+        assert_eq!(packet.parts.len(), 4);
+    }
+}
