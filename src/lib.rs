@@ -39,6 +39,7 @@
 //! 7. What the code cannot explain stops the stream; nothing is skipped on a guess.
 //! 8. Secrets are `model::Secret` from the configuration to the handshake and are never formatted.
 
+pub mod binlog;
 pub mod config;
 pub mod connect;
 pub mod control;
