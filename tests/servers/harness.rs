@@ -1,8 +1,10 @@
 //! The tests' own foundation: a server comes up, survives a crash, and leaves nothing behind.
 
 use crate::support::client::Client;
+use crate::support::compare::differences;
+use crate::support::fixture::create_shop;
 use crate::support::server::PASSWORD;
-use crate::support::{Flavor, Server};
+use crate::support::{Flavor, Server, Traffic, assert_equal};
 
 #[test]
 fn each_flavor_starts_crashes_restarts_and_ends() {
@@ -33,5 +35,61 @@ fn each_flavor_starts_crashes_restarts_and_ends() {
     drop(servers);
     for folder in folders {
         assert!(!folder.exists(), "`{}` was left behind", folder.display());
+    }
+}
+
+#[test]
+fn the_shop_takes_its_traffic_on_each_flavor() {
+    let servers = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb118, Flavor::MySql97]);
+    for server in &servers {
+        create_shop(&mut server.client(), "shop", 500, 1000);
+        let before = server
+            .client()
+            .number("SELECT COUNT(*) FROM shop.order_line");
+        let traffic = Traffic::start_with_ddl(server, "shop", 1000, 42);
+        traffic.await_structures(5);
+        assert!(traffic.stop() > 500);
+        let mut client = server.client();
+        assert_ne!(
+            client.number("SELECT COUNT(*) FROM shop.order_line"),
+            before
+        );
+        assert!(client.number("SELECT COUNT(*) FROM shop.extra2") > 0);
+        assert_equal(server, server, &[("shop", "shop")]);
+    }
+}
+
+#[test]
+fn the_comparison_sees_what_differs_in_either_direction() {
+    let [left, right] = Server::start_all([Flavor::MariaDb1011, Flavor::MySql97]);
+    for server in [&left, &right] {
+        create_shop(&mut server.client(), "shop", 100, 1);
+        // What differs by itself: the moments of the insert, and a MariaDB that knows no collation.
+        server.run("UPDATE shop.customer SET created = '2024-01-01 00:00:00', changed = NULL");
+    }
+    let compared = || differences(&left, &right, &[("shop", "shop")]);
+    assert_eq!(compared(), Vec::<String>::new());
+    for (change, back) in [
+        (
+            "DELETE FROM shop.visit LIMIT 1",
+            "INSERT INTO shop.visit SELECT * FROM (SELECT * FROM shop.visit LIMIT 0) v",
+        ),
+        (
+            "UPDATE shop.kinds SET f = 0.10000001 WHERE f = CAST(0.1 AS FLOAT)",
+            "",
+        ),
+        ("UPDATE shop.kinds SET j = '{}' WHERE id = 1", ""),
+        ("CREATE TABLE shop.more (a INT)", "DROP TABLE shop.more"),
+        (
+            "ALTER TABLE shop.stock ADD COLUMN z INT",
+            "ALTER TABLE shop.stock DROP COLUMN z",
+        ),
+    ] {
+        let before = compared();
+        right.run(change);
+        assert_ne!(compared(), before, "not seen: {change}");
+        if !back.is_empty() {
+            right.run(back);
+        }
     }
 }

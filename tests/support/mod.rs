@@ -11,9 +11,16 @@
 )]
 
 pub(crate) mod client;
+pub(crate) mod compare;
+pub(crate) mod fixture;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod slots;
+pub(crate) mod tideway;
+pub(crate) mod traffic;
 
 pub(crate) use client::Client;
+pub(crate) use compare::assert_equal;
 pub(crate) use server::{Flavor, Server, ServerSpec};
+pub(crate) use tideway::{Task, Tideway};
+pub(crate) use traffic::Traffic;
