@@ -288,7 +288,7 @@ impl Writer {
             1 => format!("DELETE FROM visit WHERE page = '/page/{page}' LIMIT 1"),
             // Twice the same row: there is no key to tell them apart.
             _ => format!(
-                "INSERT INTO visit VALUES (NOW(), '/page/{page}', {page}.3), (NOW(), '/page/{page}', {page}.3)"
+                "INSERT INTO visit (at, page, seconds) VALUES (NOW(), '/page/{page}', {page}.3), (NOW(), '/page/{page}', {page}.3)"
             ),
         }
     }
