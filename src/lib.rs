@@ -48,4 +48,5 @@ pub mod log;
 pub mod model;
 pub mod route;
 pub mod schema;
+pub mod source;
 pub mod target;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::reader::Section;
+
 /// How the console looks and answers.
 #[derive(Clone, Debug)]
 pub struct ConsoleConfig {
@@ -46,4 +48,63 @@ pub enum Glyphs {
     Unicode,
     /// ASCII alone.
     Ascii,
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> Self {
+        Self {
+            theme: "default".to_owned(),
+            is_mouse_on: false,
+            is_read_only: false,
+            color: Color::Auto,
+            glyphs: Glyphs::Auto,
+            keys: BTreeMap::new(),
+        }
+    }
+}
+
+impl ConsoleConfig {
+    /// Reads `[console]` where it is there.
+    pub(super) fn read(section: Option<&Section<'_>>) -> Self {
+        let mut config = Self::default();
+        let Some(section) = section else {
+            return config;
+        };
+        if section.has("theme")
+            && let Some(theme) = section.required_text("theme")
+        {
+            config.theme = theme.value;
+        }
+        config.is_mouse_on = section.flag("mouse", config.is_mouse_on);
+        config.is_read_only = section.flag("read_only", config.is_read_only);
+        config.color = section.word(
+            "color",
+            &[
+                ("auto", Color::Auto),
+                ("never", Color::Never),
+                ("16", Color::Ansi16),
+                ("256", Color::Ansi256),
+                ("rgb", Color::Rgb),
+            ],
+            config.color,
+        );
+        config.glyphs = section.word(
+            "glyphs",
+            &[
+                ("auto", Glyphs::Auto),
+                ("unicode", Glyphs::Unicode),
+                ("ascii", Glyphs::Ascii),
+            ],
+            config.glyphs,
+        );
+        if let Some(keys) = section.section("keys") {
+            for (action, key) in keys.entries() {
+                if key.value.is_empty() {
+                    keys.fault_of(&key, format!("no key is given for `{action}`"), None);
+                }
+                config.keys.insert(action, key.value);
+            }
+        }
+        config
+    }
 }

@@ -37,11 +37,9 @@ impl Problem {
     /// `FILE:LINE:COLUMN: MESSAGE`.
     pub fn headline(&self) -> String {
         match self.place {
-            Some((line, column)) => format!(
-                "{}:{line}:{column}: {}",
-                self.file.display(),
-                self.message
-            ),
+            Some((line, column)) => {
+                format!("{}:{line}:{column}: {}", self.file.display(), self.message)
+            }
             None => format!("{}: {}", self.file.display(), self.message),
         }
     }

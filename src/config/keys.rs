@@ -108,7 +108,10 @@ const SECTIONS: [(&str, &[&str]); 18] = [
     ("task.route", &["from", "to"]),
     ("task.filter", &["tables", "events", "sql", "action"]),
     ("task.on_event", &["match", "do", "limit"]),
-    ("task.on_event.match", &["table", "kind", "error", "statement"]),
+    (
+        "task.on_event.match",
+        &["table", "kind", "error", "statement"],
+    ),
     ("task.accept", &["name", "reason"]),
 ];
 
@@ -166,7 +169,10 @@ mod tests {
 
     #[test]
     fn near_names() {
-        assert_eq!(nearest("data_dirr", ["data_dir", "memory"]), Some("data_dir"));
+        assert_eq!(
+            nearest("data_dirr", ["data_dir", "memory"]),
+            Some("data_dir")
+        );
         assert_eq!(nearest("Data-Dir", ["data_dir"]), Some("data_dir"));
         assert_eq!(nearest("zzz", ["tls", "name"]), None);
     }
@@ -175,7 +181,10 @@ mod tests {
     fn every_section_is_a_key_of_its_parent() {
         for (path, _) in SECTIONS.iter().filter(|(path, _)| !path.is_empty()) {
             let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
-            assert!(known(parent).is_some_and(|keys| keys.contains(&key)), "{path}");
+            assert!(
+                known(parent).is_some_and(|keys| keys.contains(&key)),
+                "{path}"
+            );
         }
     }
 }

@@ -1,10 +1,17 @@
 //! The configuration: read from TOML, checked as a whole, and given on as plain structs.
 //!
-//! `raw` is what the file says; the structs here are what the program runs by: defaults filled in,
-//! references resolved, nothing left to check. Every problem is reported at once, with file, line,
-//! column and the nearest known name.
+//! The structs here are what the program runs by: defaults filled in, references resolved, nothing left
+//! to check. `reader` walks the document, so that every problem is reported at once, with file, line,
+//! column and the nearest known name; a value that only a later version knows is refused as such.
+//! [`DEFAULT_TOML`] has every key with its default and its meaning.
+
+mod keys;
+mod load;
+mod quantity;
+mod reader;
 
 pub mod console;
+pub mod error;
 pub mod server;
 pub mod task;
 pub mod worker;
@@ -12,6 +19,7 @@ pub mod worker;
 use std::path::PathBuf;
 
 pub use console::ConsoleConfig;
+pub use error::{ConfigErrors, Problem};
 pub use server::{
     Address, RelayConfig, RelayStart, ServerConfig, SourceConfig, TargetConfig, TlsConfig, TlsMode,
 };
@@ -19,6 +27,12 @@ pub use task::{
     Consistency, DriftPolicy, DumpConfig, LoadConfig, Mode, OnDuplicate, SyncConfig, TaskConfig,
 };
 pub use worker::WorkerConfig;
+
+/// Where the configuration is read from when the command line does not say.
+pub const DEFAULT_PATH: &str = "tideway.toml";
+
+/// Every key, with its default and its meaning; a whole, valid configuration.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
 
 /// A whole configuration, valid.
 #[derive(Clone, Debug)]

@@ -47,8 +47,12 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// A size for people: in the biggest binary unit that keeps it whole.
 pub(super) fn show_size(bytes: u64) -> String {
-    for (unit, factor) in [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
-    {
+    for (unit, factor) in [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ] {
         if bytes >= factor && bytes.is_multiple_of(factor) {
             return format!("{}{unit}", bytes / factor);
         }

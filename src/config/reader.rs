@@ -50,14 +50,9 @@ impl<'a> Problems<'a> {
         });
     }
 
-    /// The errors, if there is any.
-    pub(super) fn into_result(self) -> Result<(), ConfigErrors> {
-        let list = self.list.into_inner();
-        if list.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigErrors::new(list))
-        }
+    /// The problems, in the file's order.
+    pub(super) fn into_errors(self) -> ConfigErrors {
+        ConfigErrors::new(self.list.into_inner())
     }
 
     /// Whether there is none.
@@ -180,7 +175,7 @@ impl<'a> Section<'a> {
     pub(super) fn not_yet(&self, key: &str, what: &str) {
         self.fault_at(
             key,
-            format!("{what} cannot be had yet (`{}`)", self.key(key)),
+            format!("not yet: {what} (`{}`)", self.key(key)),
             Some("take it out".to_owned()),
         );
     }
@@ -227,7 +222,11 @@ impl<'a> Section<'a> {
         };
         let header = format!("[[{}]]", self.key(key));
         let DeValue::Array(items) = value.get_ref() else {
-            self.wrong_type(key, value, &format!("a list of tables, each under `{header}`"));
+            self.wrong_type(
+                key,
+                value,
+                &format!("a list of tables, each under `{header}`"),
+            );
             return Vec::new();
         };
         let mut sections = Vec::new();
@@ -235,10 +234,23 @@ impl<'a> Section<'a> {
             if let DeValue::Table(table) = item.get_ref() {
                 sections.push(Self::new(table, item.span(), self.key(key), self.problems));
             } else {
-                self.wrong_type(key, item, &format!("a list of tables, each under `{header}`"));
+                self.wrong_type(
+                    key,
+                    item,
+                    &format!("a list of tables, each under `{header}`"),
+                );
             }
         }
         sections
+    }
+
+    /// How many `[[key]]` there are, faulty ones too.
+    pub(super) fn sections_count(&self, key: &str) -> usize {
+        match self.find(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(items)) => items.len(),
+            Some(_) => 1,
+            None => 0,
+        }
     }
 
     /// A text; `None` where it is left out or is none.
@@ -472,7 +484,7 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
         DeValue::String(_) => "a text",
         DeValue::Integer(_) => "a whole number",
         DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "`true` or `false`",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",

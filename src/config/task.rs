@@ -1,8 +1,12 @@
 //! `[[task]]`.
 
-use crate::route::{EventFilter, Routes, Selection};
+use crate::route::event_filter::{FilterAction, FilterError};
+use crate::route::{EventFilter, EventKind, Route, Routes, Selection};
 
 use super::RelayStart;
+use super::keys::nearest;
+use super::reader::{Located, Problems, Section};
+use super::server::read_name;
 
 /// What is moved from one or more sources into one target.
 #[derive(Clone, Debug)]
@@ -114,4 +118,377 @@ pub enum DriftPolicy {
     Warn,
     /// The row is made what the source says.
     Repair,
+}
+
+/// A task as read, with the places of what is still to be checked against the rest.
+pub(super) struct ReadTask {
+    pub(super) task: TaskConfig,
+    pub(super) name: Located<String>,
+    pub(super) sources: Vec<Located<String>>,
+    pub(super) target: Option<Located<String>>,
+}
+
+impl Default for DumpConfig {
+    fn default() -> Self {
+        Self {
+            threads: 4,
+            chunk_bytes: 64 << 20,
+            consistency: Consistency::Auto,
+        }
+    }
+}
+
+impl Default for LoadConfig {
+    fn default() -> Self {
+        Self {
+            threads: 4,
+            on_duplicate: OnDuplicate::Error,
+        }
+    }
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        Self {
+            workers: 8,
+            is_strict_order: false,
+            on_drift: DriftPolicy::Pause,
+            is_before_image_verified: false,
+            batch_rows: 5_000,
+            batch_bytes: 8 << 20,
+        }
+    }
+}
+
+impl TaskConfig {
+    /// Reads one `[[task]]`; `None` where it has no name.
+    pub(super) fn read(
+        section: &Section<'_>,
+        meta_schema: &str,
+        problems: &Problems<'_>,
+    ) -> Option<ReadTask> {
+        let name = read_name(section);
+        let sources = read_sources(section);
+        let target = section.required_text("target");
+        let mode = section.word(
+            "mode",
+            &[
+                ("all", Mode::All),
+                ("full", Mode::Full),
+                ("incremental", Mode::Incremental),
+            ],
+            Mode::All,
+        );
+        let selection = read_selection(section, meta_schema);
+        let start = RelayStart::read(section, "start");
+        if start != RelayStart::Auto && mode != Mode::Incremental {
+            section.fault_at(
+                "start",
+                "`task.start` is for `mode = \"incremental\"`; a copy knows its own position",
+                Some("take it out, or change the mode".to_owned()),
+            );
+        }
+        let routes = read_routes(section, meta_schema);
+        let filters = section
+            .sections("filter")
+            .iter()
+            .filter_map(|filter| read_filter(filter, problems))
+            .collect();
+        for (key, what) in [
+            ("on_event", "decisions made beforehand"),
+            ("accept", "accepting a check by name"),
+        ] {
+            if !section.sections(key).is_empty() {
+                section.not_yet(key, what);
+            }
+        }
+        let dump = section
+            .section("dump")
+            .map_or_else(DumpConfig::default, |dump| DumpConfig::read(&dump));
+        let load = section
+            .section("load")
+            .map_or_else(LoadConfig::default, |load| LoadConfig::read(&load));
+        let sync = section
+            .section("sync")
+            .map_or_else(SyncConfig::default, |sync| SyncConfig::read(&sync));
+        let is_autostart = section.flag("autostart", true);
+        let name = name?;
+        let task = Self {
+            name: name.value.clone(),
+            sources: sources.iter().map(|source| source.value.clone()).collect(),
+            target: target
+                .as_ref()
+                .map_or_else(String::new, |target| target.value.clone()),
+            mode,
+            selection,
+            routes,
+            filters,
+            start,
+            is_autostart,
+            dump,
+            load,
+            sync,
+        };
+        Some(ReadTask {
+            task,
+            name,
+            sources,
+            target,
+        })
+    }
+}
+
+impl DumpConfig {
+    fn read(section: &Section<'_>) -> Self {
+        let defaults = Self::default();
+        let consistency = section.word(
+            "consistency",
+            &[
+                ("auto", Consistency::Auto),
+                ("flush", Consistency::Flush),
+                ("snapshot", Consistency::Snapshot),
+                ("fuzzy", Consistency::Fuzzy),
+            ],
+            defaults.consistency,
+        );
+        if consistency == Consistency::Fuzzy {
+            section.not_yet("consistency", "a dump without any lock");
+        }
+        if section
+            .text("rate_limit")
+            .is_some_and(|text| !text.value.is_empty())
+        {
+            section.not_yet("rate_limit", "a limit on the dump's rate");
+        }
+        if section.section("back_off").is_some() {
+            section.not_yet("back_off", "backing off from a busy source");
+        }
+        if section.word(
+            "compress",
+            &[("none", false), ("gzip", true), ("zstd", true)],
+            false,
+        ) {
+            section.not_yet("compress", "a compressed dump");
+        }
+        Self {
+            threads: count(section, "threads", 256, defaults.threads),
+            chunk_bytes: section.size("chunk_size", 1 << 10..=1 << 40, defaults.chunk_bytes),
+            consistency,
+        }
+    }
+}
+
+impl LoadConfig {
+    fn read(section: &Section<'_>) -> Self {
+        let defaults = Self::default();
+        Self {
+            threads: count(section, "threads", 256, defaults.threads),
+            on_duplicate: section.word(
+                "on_duplicate",
+                &[
+                    ("error", OnDuplicate::Error),
+                    ("replace", OnDuplicate::Replace),
+                    ("ignore", OnDuplicate::Ignore),
+                ],
+                defaults.on_duplicate,
+            ),
+        }
+    }
+}
+
+impl SyncConfig {
+    fn read(section: &Section<'_>) -> Self {
+        let defaults = Self::default();
+        let on_drift = section.word(
+            "on_drift",
+            &[
+                ("pause", DriftPolicy::Pause),
+                ("warn", DriftPolicy::Warn),
+                ("repair", DriftPolicy::Repair),
+            ],
+            defaults.on_drift,
+        );
+        if on_drift != DriftPolicy::Pause {
+            section.not_yet("on_drift", "anything but `pause` at drift");
+        }
+        let is_before_image_verified =
+            section.word("verify", &[("key", false), ("before-image", true)], false);
+        if is_before_image_verified {
+            section.not_yet("verify", "comparing the whole before image");
+        }
+        Self {
+            workers: count(section, "workers", 256, defaults.workers),
+            is_strict_order: section.word(
+                "order",
+                &[("transactions", false), ("strict", true)],
+                defaults.is_strict_order,
+            ),
+            on_drift,
+            is_before_image_verified,
+            batch_rows: count(section, "batch_rows", 1_000_000, defaults.batch_rows),
+            batch_bytes: section.size("batch_bytes", 1 << 10..=1 << 30, defaults.batch_bytes),
+        }
+    }
+}
+
+fn count(section: &Section<'_>, key: &str, most: u64, default: usize) -> usize {
+    let number = section.integer(key, 1..=most, default as u64);
+    usize::try_from(number).unwrap_or(default)
+}
+
+fn read_sources(section: &Section<'_>) -> Vec<Located<String>> {
+    if !section.has("sources") {
+        section.fault(
+            "`task.sources` is missing",
+            Some("add `sources = [\"…\"]` here, with names of `[[source]]`".to_owned()),
+        );
+        return Vec::new();
+    }
+    let Some(sources) = section.texts("sources", false) else {
+        return Vec::new();
+    };
+    if sources.is_empty() {
+        section.fault_at("sources", "`task.sources` is empty", None);
+    }
+    for (index, source) in sources.iter().enumerate() {
+        if sources[..index]
+            .iter()
+            .any(|before| before.value == source.value)
+        {
+            section.fault_of(
+                source,
+                format!("the source `{}` is named twice", source.value),
+                Some("take one out".to_owned()),
+            );
+        }
+    }
+    sources
+}
+
+fn read_selection(section: &Section<'_>, meta_schema: &str) -> Selection {
+    if !section.has("tables") {
+        section.fault(
+            "`task.tables` is missing",
+            Some("add `tables = [\"schema.*\"]` here, or `[\"*.*\"]` for all".to_owned()),
+        );
+        return Selection::default();
+    }
+    let Some(patterns) = section.texts("tables", false) else {
+        return Selection::default();
+    };
+    let texts: Vec<String> = patterns.iter().map(|text| text.value.clone()).collect();
+    match Selection::parse(&texts) {
+        Ok(selection) => {
+            for (pattern, located) in selection.rules().zip(&patterns) {
+                if pattern.1
+                    && pattern
+                        .0
+                        .exact_schema()
+                        .is_some_and(|schema| schema.eq_ignore_ascii_case(meta_schema))
+                {
+                    section.fault_of(
+                        located,
+                        format!("`{meta_schema}` is `worker.meta_schema`, and is never taken"),
+                        None,
+                    );
+                }
+            }
+            selection.without_schema(meta_schema)
+        }
+        Err(error) => {
+            match patterns.get(error.index) {
+                Some(pattern) => section.fault_of(pattern, error.message, None),
+                None => section.fault_at("tables", error.message, None),
+            }
+            Selection::default()
+        }
+    }
+}
+
+fn read_routes(section: &Section<'_>, meta_schema: &str) -> Routes {
+    let mut routes = Vec::new();
+    for rule in section.sections("route") {
+        let (from, to) = (rule.required_text("from"), rule.required_text("to"));
+        let (Some(from), Some(to)) = (from, to) else {
+            continue;
+        };
+        // Told apart so that each is shown at its own place.
+        if let Err(message) = Route::parse(&from.value, "*.*") {
+            rule.fault_of(&from, message, None);
+        } else {
+            match Route::parse(&from.value, &to.value) {
+                Ok(route) => {
+                    if route
+                        .schema()
+                        .is_some_and(|schema| schema.eq_ignore_ascii_case(meta_schema))
+                    {
+                        rule.fault_of(
+                            &to,
+                            format!("`{meta_schema}` is `worker.meta_schema`, for our own tables"),
+                            None,
+                        );
+                    }
+                    routes.push(route);
+                }
+                Err(message) => rule.fault_of(&to, message, None),
+            }
+        }
+    }
+    Routes::new(routes)
+}
+
+fn read_filter(section: &Section<'_>, problems: &Problems<'_>) -> Option<EventFilter> {
+    let tables = section.texts("tables", true);
+    if !section.has("tables") {
+        section.fault(
+            "`task.filter.tables` is missing",
+            Some("add `tables = \"schema.table\"` here".to_owned()),
+        );
+    }
+    let events = section.texts("events", false).unwrap_or_default();
+    let sql = section.texts("sql", false).unwrap_or_default();
+    if !section.has("action") {
+        section.fault(
+            "`task.filter.action` is missing",
+            Some("add `action = \"ignore\"`, or `action = \"error\"`".to_owned()),
+        );
+    }
+    let action = section.word(
+        "action",
+        &[
+            ("ignore", FilterAction::Ignore),
+            ("error", FilterAction::Error),
+        ],
+        FilterAction::Ignore,
+    );
+    let tables = tables?;
+    let texts = |list: &[Located<String>]| -> Vec<String> {
+        list.iter().map(|text| text.value.clone()).collect()
+    };
+    match EventFilter::parse(&texts(&tables), &texts(&events), &texts(&sql), action) {
+        Ok(filter) => Some(filter),
+        Err(error) => {
+            let (list, index) = match &error {
+                FilterError::Tables(e) => (&tables, e.index),
+                FilterError::Events(e) => (&events, e.index),
+                FilterError::Sql(e) => (&sql, e.index),
+                FilterError::Whole(message) => {
+                    section.fault(message.clone(), None);
+                    return None;
+                }
+            };
+            let located = list.get(index)?;
+            let near = matches!(error, FilterError::Events(_))
+                .then(|| nearest(&located.value, EventKind::names()))
+                .flatten();
+            problems.add(
+                &located.at,
+                located.key.clone(),
+                error.to_string(),
+                near,
+                None,
+            );
+            None
+        }
+    }
 }

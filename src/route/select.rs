@@ -143,12 +143,9 @@ impl Selection {
         tables
     }
 
-    /// The patterns that take tables.
-    pub fn including(&self) -> impl Iterator<Item = &TablePattern> {
-        self.rules
-            .iter()
-            .filter(|rule| rule.takes)
-            .map(|rule| &rule.pattern)
+    /// The patterns in order, each with whether it takes what it matches or leaves it out.
+    pub fn rules(&self) -> impl Iterator<Item = (&TablePattern, bool)> {
+        self.rules.iter().map(|rule| (&rule.pattern, rule.takes))
     }
 
     /// The rules in canonical form, one a line.

@@ -1,5 +1,14 @@
 //! What tables look like, and what statements do to them. Rules and parsing, no I/O.
 
+mod cursor;
+pub mod ddl;
+mod ddl_kind;
+mod ddl_read;
+#[cfg(test)]
+mod ddl_tests;
 pub mod structure;
+pub mod tokens;
 
+pub use ddl::{Ddl, DdlClass, DdlKind, SchemaRef, TableRef, TableRole};
 pub use structure::{Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, Structure};
+pub use tokens::SqlMode;

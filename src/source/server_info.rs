@@ -1,0 +1,261 @@
+//! Who a server is and how it is set up, and where its binlog ends.
+//!
+//! What a server can do is found by asking it, not by its version: forks and old settings differ.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::connect::Session;
+use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result, ServerVersion};
+
+/// `ER_PARSE_ERROR`: how a server says that it does not know a statement.
+const PARSE_ERROR: u16 = 1064;
+
+/// A server's identity and those of its settings that decide about replication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// The version.
+    pub version: ServerVersion,
+    /// Its number among replicas.
+    pub server_id: u32,
+    /// What tells this server from any other: MySQL's uuid, MariaDB's `server_id`.
+    pub identity: String,
+    /// Whether it writes a binlog.
+    pub log_bin: bool,
+    /// `ROW`, `MIXED` or `STATEMENT`.
+    pub binlog_format: String,
+    /// `FULL`, `MINIMAL`, `NOBLOB`, `FULL_NODUP`.
+    pub row_image: String,
+    /// `NO_LOG`, `MINIMAL` or `FULL`; empty where the server does not know the setting.
+    pub row_metadata: String,
+    /// MySQL's `binlog_row_value_options`; empty elsewhere.
+    pub row_value_options: String,
+    /// MySQL's `gtid_mode`; `always` on MariaDB.
+    pub gtid_mode: String,
+    /// `NONE` or `CRC32`.
+    pub checksum: String,
+    /// The longest statement it takes, in bytes.
+    pub max_allowed_packet: u64,
+    /// 0: names of tables keep their case and differ by it; 1: stored in lower case; 2: kept, compared
+    /// without it.
+    pub lower_case_table_names: u8,
+    /// Its clock minus ours, in microseconds.
+    pub clock_offset_micros: i64,
+    /// All the settings that were read, by name, for those who need one more.
+    pub settings: BTreeMap<String, String>,
+}
+
+const SETTINGS: &[&str] = &[
+    "binlog_annotate_row_events",
+    "binlog_checksum",
+    "binlog_expire_logs_seconds",
+    "binlog_format",
+    "binlog_row_image",
+    "binlog_row_metadata",
+    "binlog_row_value_options",
+    "binlog_storage_engine",
+    "binlog_transaction_compression",
+    "encrypt_binlog",
+    "binlog_encryption",
+    "expire_logs_days",
+    "gtid_mode",
+    "gtid_strict_mode",
+    "log_bin",
+    "log_bin_compress",
+    "log_replica_updates",
+    "log_slave_updates",
+    "lower_case_table_names",
+    "max_allowed_packet",
+    "read_only",
+    "server_id",
+    "server_uuid",
+    "sql_mode",
+    "time_zone",
+    "system_time_zone",
+];
+
+impl ServerInfo {
+    /// Reads it; needs no privilege.
+    pub async fn read(session: &mut Session) -> Result<Self> {
+        let names: Vec<String> = SETTINGS.iter().map(|name| format!("'{name}'")).collect();
+        let rows = session
+            .rows(&format!(
+                "SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})",
+                names.join(", ")
+            ))
+            .await?;
+        let settings: BTreeMap<String, String> = rows
+            .into_iter()
+            .filter_map(|row| {
+                let mut values = row.into_iter();
+                Some((text(values.next()??), text(values.next()??)))
+            })
+            .map(|(name, value)| (name.to_ascii_lowercase(), value))
+            .collect();
+        let clock_offset_micros = clock_offset(session).await?;
+        let version = session.version().clone();
+        let setting = |name: &str| settings.get(name).cloned().unwrap_or_default();
+        let number = |name: &str| settings.get(name).and_then(|value| value.parse().ok());
+        let uuid = setting("server_uuid");
+        // MariaDB 11.5 and later have a `server_uid`, which is of the data folder, not `server_uuid`.
+        let identity = if version.flavor == Flavor::MariaDB || uuid.is_empty() {
+            setting("server_id")
+        } else {
+            uuid
+        };
+        Ok(Self {
+            server_id: number("server_id").unwrap_or(0),
+            identity,
+            log_bin: matches!(setting("log_bin").as_str(), "ON" | "1"),
+            binlog_format: setting("binlog_format").to_ascii_uppercase(),
+            row_image: setting("binlog_row_image").to_ascii_uppercase(),
+            row_metadata: setting("binlog_row_metadata").to_ascii_uppercase(),
+            row_value_options: setting("binlog_row_value_options").to_ascii_uppercase(),
+            gtid_mode: match version.flavor {
+                Flavor::MariaDB => "always".into(),
+                Flavor::MySQL | Flavor::TiDB => setting("gtid_mode").to_ascii_uppercase(),
+            },
+            checksum: setting("binlog_checksum").to_ascii_uppercase(),
+            max_allowed_packet: settings
+                .get("max_allowed_packet")
+                .and_then(|value| value.parse().ok())
+                .unwrap_or(4 << 20),
+            lower_case_table_names: settings
+                .get("lower_case_table_names")
+                .and_then(|value| value.parse().ok())
+                .unwrap_or(0),
+            clock_offset_micros,
+            version,
+            settings,
+        })
+    }
+
+    /// The family.
+    pub fn flavor(&self) -> Flavor {
+        self.version.flavor
+    }
+
+    /// Whether its transactions carry GTIDs.
+    pub fn has_gtids(&self) -> bool {
+        matches!(self.gtid_mode.as_str(), "always" | "ON")
+    }
+}
+
+/// The server's clock minus ours, taking its answer as given half-way through the round trip.
+async fn clock_offset(session: &mut Session) -> Result<i64> {
+    let before = micros_now();
+    let rows = session
+        .rows("SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS UNSIGNED)")
+        .await?;
+    let after = micros_now();
+    let theirs: Option<i64> = first(rows).and_then(|value| value.parse().ok());
+    Ok(theirs.map_or(0, |theirs| {
+        theirs.saturating_sub(before + (after - before) / 2)
+    }))
+}
+
+fn micros_now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Where the server's binlog ends now. Needs REPLICATION CLIENT (MariaDB: BINLOG MONITOR).
+pub async fn binlog_position(session: &mut Session) -> Result<Position> {
+    status(session).await.map(|(position, _)| position)
+}
+
+/// Where the server's binlog ends now, and the transactions up to that very place; `None` where the
+/// server keeps no GTIDs.
+///
+/// On MySQL the set is `gtid_executed`, which is updated behind the binlog: it may lack transactions
+/// that are before the position, and none after it is in it.
+pub async fn binlog_end(session: &mut Session) -> Result<(Position, Option<GtidSet>)> {
+    let (position, executed) = status(session).await?;
+    let flavor = session.version().flavor;
+    let text = if flavor == Flavor::MariaDB {
+        let file = position.file.replace('\\', "\\\\").replace('\'', "''");
+        first(
+            session
+                .rows(&format!(
+                    "SELECT BINLOG_GTID_POS('{file}', {})",
+                    position.offset
+                ))
+                .await?,
+        )
+    } else {
+        executed
+    };
+    let Some(text) = text else {
+        return Ok((position, None));
+    };
+    let set =
+        GtidSet::parse(flavor, &text).map_err(|wrong| Error::new(ErrorKind::Unsupported, wrong))?;
+    Ok((position, Some(set)))
+}
+
+async fn status(session: &mut Session) -> Result<(Position, Option<String>)> {
+    let rows = probe(session, "SHOW BINARY LOG STATUS", "SHOW MASTER STATUS").await?;
+    let off = || {
+        Error::new(ErrorKind::Setting, "the server writes no binlog").with_fix(
+            "set `log_bin` and `binlog_format = ROW` in the server's configuration and restart it",
+        )
+    };
+    let mut row = rows.into_iter().next().ok_or_else(off)?.into_iter();
+    let file = row.next().flatten().map(text).ok_or_else(off)?;
+    let offset = row
+        .next()
+        .flatten()
+        .and_then(|value| text(value).parse().ok())
+        .ok_or_else(off)?;
+    // File, Position, Binlog_Do_DB, Binlog_Ignore_DB, and on MySQL Executed_Gtid_Set.
+    let executed = row.nth(2).flatten().map(text);
+    Ok((Position::new(file, offset), executed))
+}
+
+/// Runs the statement of newer servers, or where it is not known the one of older servers.
+async fn probe(
+    session: &mut Session,
+    newer: &str,
+    older: &str,
+) -> Result<Vec<Vec<Option<Vec<u8>>>>> {
+    match session.rows(newer).await {
+        Err(error) if error.server().is_some_and(|e| e.number == PARSE_ERROR) => {
+            session.rows(older).await
+        }
+        result => result,
+    }
+}
+
+/// A binlog file at the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BinlogFile {
+    /// The name.
+    pub name: String,
+    /// The size; that of the newest one still grows.
+    pub size_bytes: u64,
+}
+
+/// The source's binlog files, oldest first. Needs REPLICATION CLIENT (MariaDB: BINLOG MONITOR).
+pub async fn binary_logs(session: &mut Session) -> Result<Vec<BinlogFile>> {
+    let rows = session.rows("SHOW BINARY LOGS").await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let mut values = row.into_iter();
+            Some(BinlogFile {
+                name: text(values.next()??),
+                size_bytes: text(values.next()??).parse().ok()?,
+            })
+        })
+        .collect())
+}
+
+fn first(rows: Vec<Vec<Option<Vec<u8>>>>) -> Option<String> {
+    rows.into_iter().next()?.into_iter().next()?.map(text)
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
