@@ -50,3 +50,4 @@ pub mod route;
 pub mod schema;
 pub mod source;
 pub mod target;
+pub mod unit;

@@ -1,0 +1,4 @@
+//! The processing units. Each takes in one thing, gives out another, and goes on from where its
+//! checkpoint says; none knows another.
+
+pub mod sync;

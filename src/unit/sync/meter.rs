@@ -1,0 +1,160 @@
+//! The figures of a sync at work: cheap to raise, read as plain values.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use crate::model::Timestamp;
+use crate::target::Mark;
+
+/// What a sync has done and where it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figure {
+    /// Everything before it is in the target.
+    pub mark: Option<Mark>,
+    /// From commit on the source to commit on the target, in microseconds, of what was applied last;
+    /// 0 where there is nothing to apply; `None` while it cannot be known.
+    pub lag_micros: Option<u64>,
+    /// How fine the source tells its commit times, in microseconds.
+    pub lag_resolution_micros: u64,
+    /// Whether there is nothing to apply just now.
+    pub idle: bool,
+    /// Rows applied since the start of the process.
+    pub rows: u64,
+    /// Source transactions applied.
+    pub transactions: u64,
+    /// Target transactions committed for them.
+    pub batches: u64,
+    /// DDL statements applied.
+    pub ddl: u64,
+    /// Events passed over by rule, or because no table of the task is concerned.
+    pub passed_over: u64,
+    /// Batches that were rolled back and tried again because the target was busy or lost.
+    pub retries: u64,
+    /// The last error that was answered by trying again.
+    pub last_retry: Option<String>,
+    /// When the checkpoint was last committed.
+    pub checkpoint_at: Option<Timestamp>,
+    /// What the target's dialect could not take as it was: newest last, at most 100.
+    pub notes: Vec<String>,
+}
+
+const NOTES: usize = 100;
+
+/// Shared between a sync and whoever shows it.
+#[derive(Debug, Default)]
+pub struct Meter {
+    rows: AtomicU64,
+    transactions: AtomicU64,
+    batches: AtomicU64,
+    ddl: AtomicU64,
+    passed_over: AtomicU64,
+    rest: Mutex<Rest>,
+}
+
+#[derive(Debug, Default)]
+struct Rest {
+    mark: Option<Mark>,
+    lag: Lag,
+    retries: u64,
+    last_retry: Option<String>,
+    checkpoint_at: Option<Timestamp>,
+    notes: Vec<String>,
+}
+
+/// What is known of the lag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Lag {
+    /// The relay is cut off, or nothing was applied yet.
+    #[default]
+    Unknown,
+    /// There is nothing to apply.
+    Idle,
+    /// Of the transaction applied last.
+    Behind {
+        /// How much.
+        micros: u64,
+        /// How fine.
+        resolution_micros: u64,
+    },
+}
+
+impl Meter {
+    /// The figures now.
+    pub fn figure(&self) -> Figure {
+        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let (lag_micros, lag_resolution_micros) = match rest.lag {
+            Lag::Unknown => (None, 0),
+            Lag::Idle => (Some(0), 0),
+            Lag::Behind {
+                micros,
+                resolution_micros,
+            } => (Some(micros), resolution_micros),
+        };
+        Figure {
+            mark: rest.mark.clone(),
+            lag_micros,
+            lag_resolution_micros,
+            idle: rest.lag == Lag::Idle,
+            rows: self.rows.load(Ordering::Relaxed),
+            transactions: self.transactions.load(Ordering::Relaxed),
+            batches: self.batches.load(Ordering::Relaxed),
+            ddl: self.ddl.load(Ordering::Relaxed),
+            passed_over: self.passed_over.load(Ordering::Relaxed),
+            retries: rest.retries,
+            last_retry: rest.last_retry.clone(),
+            checkpoint_at: rest.checkpoint_at,
+            notes: rest.notes.clone(),
+        }
+    }
+
+    pub(super) fn applied(&self, transactions: u64, rows: u64) {
+        self.transactions.fetch_add(transactions, Ordering::Relaxed);
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn applied_ddl(&self) {
+        self.ddl.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn passed_over(&self, events: u64) {
+        self.passed_over.fetch_add(events, Ordering::Relaxed);
+    }
+
+    pub(super) fn marked(&self, mark: &Mark) {
+        self.with(|rest| {
+            rest.mark = Some(mark.clone());
+            rest.checkpoint_at = Some(Timestamp::from(SystemTime::now()));
+        });
+    }
+
+    /// The mark was read, not written.
+    pub(super) fn stands_at(&self, mark: &Mark) {
+        self.with(|rest| rest.mark = Some(mark.clone()));
+    }
+
+    pub(super) fn set_lag(&self, lag: Lag) {
+        self.with(|rest| rest.lag = lag);
+    }
+
+    pub(super) fn retried(&self, why: &str) {
+        self.with(|rest| {
+            rest.retries += 1;
+            rest.last_retry = Some(why.to_owned());
+        });
+    }
+
+    pub(super) fn note(&self, note: String) {
+        self.with(|rest| {
+            if rest.notes.len() == NOTES {
+                rest.notes.remove(0);
+            }
+            rest.notes.push(note);
+        });
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Rest)) {
+        change(&mut self.rest.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

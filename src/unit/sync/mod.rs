@@ -1,0 +1,18 @@
+//! Applies the relay log's transactions to a target, each whole, in the source's order.
+//!
+//! ```text
+//! relay log ─▶ reader (whole transactions) ─▶ queue ─▶ scheduler (batches) ─▶ applier (one packet)
+//!                 │                                                             │
+//!                 └ tracker: structures by position            rows and mark in one transaction
+//! ```
+//!
+//! The reader carries the source's structures through each DDL statement as it meets them; so the
+//! rows behind a statement are decoded by what it left, however far the target is. A DDL statement is
+//! a barrier on the target's side: what is before it is applied, it runs, and only then what is
+//! behind it.
+
+mod failure;
+mod meter;
+
+pub use failure::{FailedEvent, Failure};
+pub use meter::{Figure, Meter};
