@@ -11,12 +11,16 @@
 pub mod checksum;
 mod compressed;
 mod cursor;
+mod decode;
 pub mod format;
 pub mod gtid;
 pub mod gtid_list;
 pub mod header;
 pub mod kind;
+pub mod payload;
 pub mod query;
+pub mod rows;
+pub mod shape;
 pub mod simple;
 pub mod table_map;
 mod tagged;
@@ -27,7 +31,10 @@ pub use gtid::{GtidEvent, MariaDbGtid, MySqlGtid};
 pub use gtid_list::{parse_gtid_list, parse_previous_gtids};
 pub use header::{EventHeader, HEADER_LEN};
 pub use kind::EventKind;
+pub use payload::{Payload, PayloadEvents};
 pub use query::{QueryEvent, StatusVariables};
+pub use rows::{RowAction, Rows, RowsEvent};
+pub use shape::RowShape;
 pub use simple::{HeartbeatEvent, IncidentEvent, RotateEvent, XaPrepareEvent, Xid, parse_xid};
 pub use table_map::{ColumnType, OptionalMetadata, TableMap};
 
