@@ -1,7 +1,5 @@
 //! What tables look like, and what statements do to them. Rules and parsing, no I/O.
 
-pub mod charset;
-pub mod column_type;
 mod cursor;
 pub mod ddl;
 mod ddl_kind;
@@ -11,7 +9,6 @@ mod ddl_tests;
 pub mod structure;
 pub mod tokens;
 
-pub use column_type::parse_type;
 pub use ddl::{Ddl, DdlClass, DdlKind, SchemaRef, TableRef, TableRole};
 pub use structure::{Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, Structure};
 pub use tokens::SqlMode;

@@ -1,0 +1,233 @@
+//! Folders, files and the state file of a relay log.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind as IoKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::position::{compare_files, file_number};
+use crate::model::{Error, ErrorKind, Flavor, GtidSet, Result};
+
+/// The state file's name; no binlog file can be called so, as it does not end in digits.
+const STATE: &str = "state.json";
+const STATE_NEW: &str = "state.json.new";
+/// The version of the state file's form.
+const STATE_VERSION: u32 = 1;
+
+/// What is kept beside the files of a sub-folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// The form's version.
+    pub(super) version: u32,
+    /// The source server's uuid or `server_id`.
+    pub(super) identity: String,
+    /// Its family.
+    pub(super) flavor: Flavor,
+    /// The file written when this was saved.
+    pub(super) file: Option<String>,
+    /// The end of the last whole transaction on the disk.
+    pub(super) offset: u64,
+    /// The transactions up to there.
+    pub(super) gtid_set: Option<GtidSet>,
+}
+
+impl State {
+    pub(super) fn new(identity: &str, flavor: Flavor) -> Self {
+        Self {
+            version: STATE_VERSION,
+            identity: identity.to_owned(),
+            flavor,
+            file: None,
+            offset: 0,
+            gtid_set: None,
+        }
+    }
+
+    /// Writes it so that a crash leaves the old one or the new one.
+    pub(super) fn save(&self, folder: &Path) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self).map_err(|e| {
+            Error::new(ErrorKind::Internal, "cannot write the relay's state").with_source(e)
+        })?;
+        let new = folder.join(STATE_NEW);
+        let write = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&new, folder.join(STATE))?;
+            File::open(folder)?.sync_all()
+        };
+        write().map_err(|e| Error::file("write", &folder.join(STATE), e))
+    }
+
+    /// Reads it; `None` if there is none.
+    pub(super) fn load(folder: &Path) -> Result<Option<Self>> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let path = folder.join(STATE);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == IoKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::file("read", &path, e)),
+        };
+        let wrong = |e: serde_json::Error| {
+            Error::new(
+                ErrorKind::Checkpoint,
+                format!("`{}` is not a relay's state", path.display()),
+            )
+            .with_source(e)
+            .with_fix("move the file away: it is made anew from the relay files")
+        };
+        let form: Version = serde_json::from_slice(&text).map_err(wrong)?;
+        if form.version > STATE_VERSION {
+            return Err(Error::new(
+                ErrorKind::Checkpoint,
+                format!(
+                    "`{}` has version {}; this program knows {STATE_VERSION}",
+                    path.display(),
+                    form.version
+                ),
+            )
+            .with_fix("use the newer program that wrote it"));
+        }
+        serde_json::from_slice(&text).map(Some).map_err(wrong)
+    }
+}
+
+/// Makes a folder that is its owner's alone, with those above it.
+pub(super) fn make_folder(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| Error::file("create", path, e))
+}
+
+/// Makes a new relay file with its first bytes, safe against a crash.
+pub(super) fn create_file(path: &Path) -> Result<File> {
+    let create = || -> std::io::Result<File> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(&crate::binlog::MAGIC)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(file)
+    };
+    create().map_err(|e| Error::file("create", path, e))
+}
+
+/// Splits a sub-folder's name into the server's identity and the number.
+pub(super) fn split_folder(name: &str) -> Option<(&str, u64)> {
+    file_number(name)
+}
+
+/// The name of a sub-folder.
+pub(super) fn folder_name(identity: &str, number: u64) -> String {
+    format!("{identity}.{number:06}")
+}
+
+/// The sub-folders, in the order they were made.
+pub(super) fn list_folders(path: &Path) -> Result<Vec<String>> {
+    let mut found: Vec<(u64, String)> = Vec::new();
+    for entry in fs::read_dir(path).map_err(|e| Error::file("list", path, e))? {
+        let entry = entry.map_err(|e| Error::file("list", path, e))?;
+        let is_folder = entry
+            .file_type()
+            .map_err(|e| Error::file("look at", &entry.path(), e))?
+            .is_dir();
+        if let Some(name) = entry.file_name().to_str()
+            && is_folder
+            && let Some((_, number)) = split_folder(name)
+        {
+            found.push((number, name.to_owned()));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, name)| name).collect())
+}
+
+/// A relay file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileEntry {
+    pub(super) name: String,
+    pub(super) size: u64,
+}
+
+/// The binlog files of a sub-folder, oldest first.
+pub(super) fn list_files(folder: &Path) -> Result<Vec<FileEntry>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|e| Error::file("list", folder, e))? {
+        let entry = entry.map_err(|e| Error::file("list", folder, e))?;
+        let about = entry
+            .metadata()
+            .map_err(|e| Error::file("look at", &entry.path(), e))?;
+        if let Some(name) = entry.file_name().to_str()
+            && about.is_file()
+            && file_number(name).is_some()
+        {
+            found.push(FileEntry {
+                name: name.to_owned(),
+                size: about.len(),
+            });
+        }
+    }
+    found.sort_by(|a, b| compare_files(&a.name, &b.name));
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_survives_and_a_newer_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(State::load(folder.path()).unwrap(), None);
+        let mut state = State::new("4101", Flavor::MariaDB);
+        state.file = Some("bin.000003".into());
+        state.offset = 5_000_000_000;
+        state.gtid_set = Some(GtidSet::parse(Flavor::MariaDB, "0-1-5").unwrap());
+        state.save(folder.path()).unwrap();
+        assert_eq!(State::load(folder.path()).unwrap(), Some(state.clone()));
+        state.version = STATE_VERSION + 1;
+        state.save(folder.path()).unwrap();
+        let error = State::load(folder.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Checkpoint);
+    }
+
+    #[test]
+    fn folders_and_files_are_ordered_by_number() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.000010", "a.000002", "stray"] {
+            make_folder(&folder.path().join(name)).unwrap();
+        }
+        assert_eq!(
+            list_folders(folder.path()).unwrap(),
+            ["a.000002", "b.000010"]
+        );
+        let inside = folder.path().join("a.000002");
+        for name in ["bin.1000000", "bin.999999"] {
+            create_file(&inside.join(name)).unwrap();
+        }
+        State::new("a", Flavor::MySQL).save(&inside).unwrap();
+        let names: Vec<String> = list_files(&inside)
+            .unwrap()
+            .into_iter()
+            .map(|file| file.name)
+            .collect();
+        assert_eq!(names, ["bin.999999", "bin.1000000"]);
+    }
+}

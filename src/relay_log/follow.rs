@@ -1,0 +1,352 @@
+//! Readers of a relay log, each with its own place, file and buffer.
+//!
+//! A reader takes no lock while it has bytes: it asks the log only where the tip is, when it has read
+//! up to the one it knew.
+
+use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::binlog::{Event, EventHeader, EventKind, FormatDescription, HEADER_LEN, MAGIC};
+use crate::model::position::{FIRST_OFFSET, compare_files};
+use crate::model::{Error, ErrorKind, Place, Position, Result};
+
+use super::{RelayLog, Tip, blocking};
+
+/// How much is read at once.
+const CHUNK: usize = 256 << 10;
+
+/// A whole event of the relay log, its frame and checksum found right.
+#[derive(Clone, Copy, Debug)]
+pub struct RawEvent<'a> {
+    /// The sub-folder it is in.
+    pub folder: &'a str,
+    /// The file it is in.
+    pub file: &'a str,
+    /// Where it starts.
+    pub offset: u64,
+    /// Where it ends.
+    pub end_offset: u64,
+    /// All of it, header and checksum included.
+    pub bytes: &'a [u8],
+    /// Its header and body.
+    pub event: Event<'a>,
+}
+
+impl RawEvent<'_> {
+    /// Where it starts.
+    pub fn place(&self) -> Place {
+        Place::new(self.folder, Position::new(self.file, self.offset))
+    }
+
+    /// Where it ends.
+    pub fn end_place(&self) -> Place {
+        Place::new(self.folder, Position::new(self.file, self.end_offset))
+    }
+}
+
+/// Follows the relay log from a place on, across files and sub-folders.
+pub struct Reader {
+    log: Arc<RelayLog>,
+    tip: watch::Receiver<Tip>,
+    folder: String,
+    name: String,
+    file: Option<Arc<File>>,
+    format: Option<FormatDescription>,
+    /// Where the next event starts.
+    offset: u64,
+    /// How far this file may be read, as last asked.
+    limit: u64,
+    /// Whether `limit` is the file's end for good.
+    is_complete: bool,
+    /// The file's bytes from `buffer_start` on.
+    buffer: Vec<u8>,
+    buffer_start: u64,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("place", &self.place())
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(super) fn new(log: Arc<RelayLog>, from: &Place) -> Result<Self> {
+        if from.folder.is_empty() || from.position.file.contains('/') {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!("`{from}` is no place in a relay log"),
+            ));
+        }
+        let tip = log.published();
+        Ok(Self {
+            log,
+            tip,
+            folder: from.folder.clone(),
+            name: from.position.file.clone(),
+            file: None,
+            format: None,
+            offset: from.position.offset.max(FIRST_OFFSET),
+            limit: 0,
+            is_complete: false,
+            buffer: Vec::new(),
+            buffer_start: 0,
+        })
+    }
+
+    /// Where the next event starts.
+    pub fn place(&self) -> Place {
+        Place::new(
+            self.folder.clone(),
+            Position::new(self.name.clone(), self.offset),
+        )
+    }
+
+    /// How to read the events: the format description of the file the last event was in.
+    pub fn format(&self) -> Option<&FormatDescription> {
+        self.format.as_ref()
+    }
+
+    /// Whether everything published has been read.
+    pub fn is_at_tip(&self) -> bool {
+        let tip = self.tip.borrow();
+        tip.place.as_ref().is_none_or(|place| {
+            place.folder == self.folder
+                && place.position.file == self.name
+                && place.position.offset <= self.offset
+        })
+    }
+
+    /// The next event; waits at the tip for the next transaction. May be dropped and called again at
+    /// any time: no event is lost or given twice.
+    pub async fn next(&mut self) -> Result<RawEvent<'_>> {
+        let size = self.wait().await?;
+        let start = self.offset;
+        let place = || Place::new(self.folder.clone(), Position::new(self.name.clone(), start));
+        let at = usize::try_from(start - self.buffer_start).unwrap_or(usize::MAX);
+        let bytes = self
+            .buffer
+            .get(at..)
+            .and_then(|from| from.get(..size))
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "an event that was not read"))?;
+        let is_format = EventHeader::parse(bytes)?.kind == EventKind::FORMAT_DESCRIPTION;
+        if is_format {
+            let format = FormatDescription::parse(bytes);
+            self.format = Some(format.map_err(|e| e.at(|c| c.place = Some(place())))?);
+        }
+        let Some(format) = &self.format else {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                "a relay file does not begin with a format description",
+            )
+            .at(|c| c.place = Some(place())));
+        };
+        let event = format
+            .open(bytes)
+            .map_err(|e| e.at(|c| c.place = Some(place())))?;
+        self.offset = start + size as u64;
+        Ok(RawEvent {
+            folder: &self.folder,
+            file: &self.name,
+            offset: start,
+            end_offset: self.offset,
+            bytes,
+            event,
+        })
+    }
+
+    /// Waits until the next event is in the buffer; gives its size.
+    async fn wait(&mut self) -> Result<usize> {
+        loop {
+            if self.offset < self.limit {
+                return self.load().await;
+            }
+            if self.look()? {
+                continue;
+            }
+            // The sender lives as long as the log, and this holds the log.
+            if self.tip.changed().await.is_err() {
+                return Err(Error::new(ErrorKind::Internal, "the relay log is gone"));
+            }
+        }
+    }
+
+    /// Looks how far the file may be read by now, and goes on to the next one at its end; gives
+    /// whether anything came of it.
+    fn look(&mut self) -> Result<bool> {
+        if self.is_complete
+            && let Some((folder, name)) = self.log.file_after(&self.folder, &self.name)
+        {
+            self.folder = folder;
+            self.name = name;
+            self.file = None;
+            self.format = None;
+            self.offset = FIRST_OFFSET;
+            self.limit = 0;
+            self.is_complete = false;
+        }
+        // Seen before the index is asked, so that a change in between wakes the wait.
+        let Some(tip) = self.tip.borrow_and_update().place.clone() else {
+            return Ok(false);
+        };
+        let was = (self.limit, self.is_complete);
+        if tip.folder == self.folder && tip.position.file == self.name {
+            self.limit = tip.position.offset;
+            self.is_complete = false;
+        } else if let Some(size) = self.final_size(&tip)? {
+            self.limit = size;
+            self.is_complete = true;
+        }
+        if self.is_complete && self.offset > self.limit {
+            return Err(Error::new(
+                ErrorKind::History,
+                format!(
+                    "{} is beyond the end of its relay file, which has {} bytes",
+                    self.place(),
+                    self.limit
+                ),
+            ));
+        }
+        Ok(was != (self.limit, self.is_complete))
+    }
+
+    /// The size of this file, if the tip is beyond it; an error if the file will never come.
+    fn final_size(&self, tip: &Place) -> Result<Option<u64>> {
+        let index = self.log.index();
+        if let Some(folder) = index.folder(&self.folder)
+            && let Some(file) = folder.files.iter().find(|file| file.name == self.name)
+        {
+            let is_newest = index.newest_folder().is_some_and(|newest| {
+                newest.about.name == self.folder
+                    && newest
+                        .files
+                        .last()
+                        .is_some_and(|last| last.name == self.name)
+            });
+            return Ok((!is_newest).then_some(file.size));
+        }
+        let is_left_behind = if tip.folder == self.folder {
+            compare_files(&tip.position.file, &self.name).is_gt()
+        } else {
+            index.folder(&self.folder).is_some()
+        };
+        if is_left_behind {
+            return Err(Error::new(
+                ErrorKind::Purged,
+                format!(
+                    "the relay log no longer has `{}/{}`",
+                    self.folder, self.name
+                ),
+            )
+            .with_fix("start the task anew from a full copy"));
+        }
+        Ok(None)
+    }
+
+    /// Reads until the event at `offset` is whole in the buffer; gives its size.
+    async fn load(&mut self) -> Result<usize> {
+        if self.file.is_none() {
+            self.open().await?;
+        }
+        self.fill(HEADER_LEN).await?;
+        let at = usize::try_from(self.offset - self.buffer_start).unwrap_or(usize::MAX);
+        let header = EventHeader::parse(self.buffer.get(at..).unwrap_or_default())
+            .map_err(|e| e.at(|c| c.place = Some(self.place())))?;
+        let size = header.event_size as usize;
+        self.fill(size).await?;
+        Ok(size)
+    }
+
+    /// Opens the file; a reader that starts in its middle reads the format description first.
+    async fn open(&mut self) -> Result<()> {
+        let path = self.log.path_of(&self.place());
+        let shown = path.clone();
+        let wants_format = self.offset > FIRST_OFFSET;
+        let opened = blocking(move || -> std::io::Result<_> {
+            let file = File::open(&path)?;
+            let mut head = vec![0; MAGIC.len() + HEADER_LEN];
+            file.read_exact_at(&mut head, 0)?;
+            let header = head.get(MAGIC.len()..).map(EventHeader::parse);
+            let mut first = Vec::new();
+            if wants_format && let Some(Ok(header)) = header {
+                first.resize(header.event_size as usize, 0);
+                file.read_exact_at(&mut first, FIRST_OFFSET)?;
+            }
+            Ok((file, head, first))
+        })
+        .await?;
+        let (file, head, first) = opened.map_err(|e| Error::file("read", &shown, e))?;
+        if !head.starts_with(&MAGIC) {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!("`{}` is no binlog file", shown.display()),
+            ));
+        }
+        if wants_format {
+            let format = FormatDescription::parse(&first);
+            self.format = Some(format.map_err(|e| e.at(|c| c.place = Some(self.place())))?);
+        }
+        self.file = Some(Arc::new(file));
+        self.buffer.clear();
+        self.buffer_start = self.offset;
+        Ok(())
+    }
+
+    /// Makes sure that `length` bytes from `offset` on are in the buffer.
+    async fn fill(&mut self, length: usize) -> Result<()> {
+        let have_end = self.buffer_start + self.buffer.len() as u64;
+        let need_end = self.offset + length as u64;
+        if need_end <= have_end {
+            return Ok(());
+        }
+        if need_end > self.limit {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!(
+                    "an event of {length} bytes does not end before {}, where a transaction ends",
+                    self.limit
+                ),
+            )
+            .at(|c| c.place = Some(self.place())));
+        }
+        let Some(file) = self.file.clone() else {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a relay file that is not open",
+            ));
+        };
+        let wanted = (self.limit - self.offset).min((CHUNK as u64).max(length as u64));
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        // What is left of the old chunk is moved, the rest is read behind it. The buffer leaves
+        // `self` while the read runs: if this is dropped, the bytes are simply read again.
+        let at = usize::try_from(self.offset - self.buffer_start)
+            .unwrap_or(usize::MAX)
+            .min(self.buffer.len());
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.buffer_start = self.offset;
+        buffer.drain(..at);
+        if wanted <= CHUNK && buffer.capacity() > 4 * CHUNK {
+            // One huge event does not hold its memory for good.
+            buffer.shrink_to(CHUNK);
+        }
+        let have = buffer.len();
+        let read_from = self.offset + have as u64;
+        let read = blocking(move || {
+            buffer.resize(wanted, 0);
+            let (_, rest) = buffer.split_at_mut(have);
+            file.read_exact_at(rest, read_from).map(|()| buffer)
+        })
+        .await?;
+        self.buffer = read.map_err(|e| {
+            let path = self.log.path_of(&self.place());
+            Error::file("read", &path, e)
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,482 @@
+//! The one writer of a relay log.
+//!
+//! Bytes go to a buffer, from there to the file, and only then is the tip moved: readers find
+//! everything before it in the file. An event is checked at its last byte; one that is wrong is cut
+//! off again, and nobody has seen it.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::binlog::EventHeader;
+use crate::model::position::FIRST_OFFSET;
+use crate::model::{Error, ErrorKind, Place, Position, Result};
+
+use super::files::{self, FileEntry, State};
+use super::progress::{Partial, Progress};
+use super::{RelayLog, SubFolder, Tip, blocking};
+
+/// The buffer goes to the file when it holds this much, or when the source has no more just now.
+const BUFFER: usize = 1 << 20;
+/// How often the state file is written while something happens.
+const STATE_EVERY: Duration = Duration::from_secs(1);
+
+/// Appends to the newest sub-folder. Its futures must be run to their end; dropping the writer
+/// between them is fine: what was not written out is fetched again.
+#[derive(Debug)]
+pub struct Writer {
+    lease: Arc<Lease>,
+    about: SubFolder,
+    folder: PathBuf,
+    current: Option<Current>,
+    saved_at: Instant,
+    saved: Option<Place>,
+}
+
+/// Ends when the writer and the last write it has begun are done.
+#[derive(Debug)]
+struct Lease {
+    log: Arc<RelayLog>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.log.index().has_writer = false;
+    }
+}
+
+#[derive(Debug)]
+struct Current {
+    name: String,
+    path: PathBuf,
+    file: Arc<File>,
+    progress: Progress,
+    partial: Option<Partial>,
+    /// The file's length without the buffer.
+    written: u64,
+    buffer: Vec<u8>,
+    /// Bytes before this are in the file already: what is received again must be equal to them.
+    known_end: u64,
+    known: Chunk,
+}
+
+/// A piece of the file, read back for comparison.
+#[derive(Debug, Default)]
+struct Chunk {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(log: Arc<RelayLog>) -> Result<Self> {
+        let mut index = log.index();
+        if index.has_writer {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "the relay log has a writer already",
+            ));
+        }
+        let Some(about) = index.newest_folder().map(|folder| folder.about.clone()) else {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "the relay log has no sub-folder to write to",
+            ));
+        };
+        index.has_writer = true;
+        drop(index);
+        let folder = log.folder.join(&about.name);
+        Ok(Self {
+            lease: Arc::new(Lease { log }),
+            about,
+            folder,
+            current: None,
+            saved_at: Instant::now(),
+            saved: None,
+        })
+    }
+
+    fn log(&self) -> &Arc<RelayLog> {
+        &self.lease.log
+    }
+
+    /// Where to ask the source to go on: the start of the last whole transaction here, which is then
+    /// compared; `None` if the sub-folder has no file yet.
+    pub fn resume_position(&self) -> Option<Position> {
+        let index = self.log().index();
+        let file = index.newest_folder()?.files.last()?;
+        // The protocol's position has 32 bits: beyond them, all of the file is compared.
+        let offset = index.newest.group_start;
+        let offset = if u32::try_from(offset).is_ok() {
+            offset
+        } else {
+            FIRST_OFFSET
+        };
+        Some(Position::new(file.name.clone(), offset))
+    }
+
+    /// The file being written.
+    pub fn file(&self) -> Option<&str> {
+        self.current.as_ref().map(|current| current.name.as_str())
+    }
+
+    /// Where the next byte received belongs; `None` before the first file.
+    pub fn offset(&self) -> Option<u64> {
+        let current = self.current.as_ref()?;
+        Some(current.progress.event_end)
+    }
+
+    /// Goes on in the newest file at `position`, or begins that file. The bytes from there on that are
+    /// in it already must come again.
+    pub async fn begin_file(&mut self, position: &Position) -> Result<()> {
+        if let Some(current) = &mut self.current {
+            // An event that the source's own crash cut off is in neither file.
+            current.cut_back();
+            if current.progress.event_end < current.known_end {
+                return Err(current.other_history(current.progress.event_end));
+            }
+        }
+        self.flush().await?;
+        if let Some(left) = self.current.take() {
+            // What is left behind is complete: power may fail from here on.
+            let file = Arc::clone(&left.file);
+            blocking(move || file.sync_all())
+                .await?
+                .map_err(|e| Error::file("sync", &left.path, e))?;
+        }
+        let (newest, progress, gtid_set) = {
+            let index = self.log().index();
+            let newest = index
+                .newest_folder()
+                .and_then(|folder| folder.files.last())
+                .map(|file| file.name.clone());
+            let gtid_set = self.log().tip.borrow().gtid_set.clone();
+            (newest, index.newest.clone(), gtid_set)
+        };
+        let path = self.folder.join(&position.file);
+        if newest.as_deref() == Some(position.file.as_str()) {
+            self.current = Some(Current::reopen(path, position, progress)?);
+            return Ok(());
+        }
+        let is_older = newest.as_deref().is_some_and(|newest| {
+            crate::model::position::compare_files(&position.file, newest).is_le()
+        });
+        if is_older || position.offset != FIRST_OFFSET {
+            return Err(history(format!(
+                "the source goes on at {position}, but the relay log ends in `{}`",
+                newest.unwrap_or_default()
+            )));
+        }
+        let file = files::create_file(&path)?;
+        let progress = Progress::of_new_file(gtid_set);
+        {
+            let mut index = self.log().index();
+            index.newest = progress.clone();
+            if let Some(folder) = index.folders.last_mut() {
+                folder.files.push(FileEntry {
+                    name: position.file.clone(),
+                    size: FIRST_OFFSET,
+                });
+            }
+        }
+        tracing::info!(file = %position.file, folder = %self.about.name, "relay file begun");
+        self.current = Some(Current {
+            name: position.file.clone(),
+            path,
+            file: Arc::new(file),
+            progress,
+            partial: None,
+            written: FIRST_OFFSET,
+            buffer: Vec::with_capacity(BUFFER),
+            known_end: FIRST_OFFSET,
+            known: Chunk::default(),
+        });
+        // The tip moves to the new file, so that readers leave the old one.
+        self.publish();
+        Ok(())
+    }
+
+    /// Takes the next bytes of the file: a whole event, or a piece of one of which the first has at
+    /// least the header. Gives whether an event was completed by it.
+    pub async fn append(&mut self, bytes: &[u8]) -> Result<bool> {
+        let Some(current) = &mut self.current else {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                "the source sent an event before it named the file",
+            ));
+        };
+        match current.append(bytes).await {
+            Ok(is_whole) => {
+                if current.buffer.len() >= BUFFER {
+                    self.flush().await?;
+                }
+                Ok(is_whole)
+            }
+            Err(error) => {
+                let place = self.place();
+                Err(error.at(|c| c.place = place))
+            }
+        }
+    }
+
+    /// Writes the buffer out and moves the tip; to be called whenever the source has no more just now.
+    pub async fn flush(&mut self) -> Result<()> {
+        let lease = Arc::clone(&self.lease);
+        let Some(current) = &mut self.current else {
+            return Ok(());
+        };
+        if !current.buffer.is_empty() {
+            current.write_out(lease).await?;
+            self.publish();
+        }
+        if self.saved_at.elapsed() >= STATE_EVERY {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Brings what was published to the disk and writes the state file.
+    pub async fn save(&mut self) -> Result<()> {
+        let tip = self.log().tip.borrow().clone();
+        self.saved_at = Instant::now();
+        if tip.place == self.saved {
+            return Ok(());
+        }
+        let Some(place) = &tip.place else {
+            return Ok(());
+        };
+        self.log().make_durable(place).await?;
+        let state = State {
+            file: Some(place.position.file.clone()),
+            offset: place.position.offset,
+            gtid_set: tip.gtid_set.clone(),
+            ..State::new(&self.about.identity, self.about.flavor)
+        };
+        let folder = self.folder.clone();
+        blocking(move || state.save(&folder)).await??;
+        self.saved = tip.place;
+        Ok(())
+    }
+
+    fn place(&self) -> Option<Place> {
+        let current = self.current.as_ref()?;
+        Some(Place::new(
+            self.about.name.clone(),
+            Position::new(current.name.clone(), current.progress.event_end),
+        ))
+    }
+
+    /// Moves the tip to the end of the last whole transaction that is in the file.
+    fn publish(&mut self) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let log = &self.lease.log;
+        {
+            let mut index = log.index();
+            // While known bytes come again there is nothing new.
+            if current.progress.event_end < index.newest.event_end {
+                return;
+            }
+            index.newest = current.progress.clone();
+            if let Some(file) = index
+                .folders
+                .last_mut()
+                .and_then(|folder| folder.files.last_mut())
+            {
+                file.size = current.progress.event_end;
+            }
+        }
+        let place = Place::new(
+            self.about.name.clone(),
+            Position::new(current.name.clone(), current.progress.group_end),
+        );
+        log.tip.send_if_modified(|tip| {
+            if tip.place.as_ref() == Some(&place) {
+                return false;
+            }
+            *tip = Tip {
+                place: Some(place),
+                gtid_set: current.progress.gtid_set.clone(),
+            };
+            true
+        });
+    }
+}
+
+impl Current {
+    fn reopen(path: PathBuf, position: &Position, mut progress: Progress) -> Result<Self> {
+        let known_end = progress.event_end;
+        if position.offset > known_end {
+            return Err(history(format!(
+                "the source goes on at {position}, but the relay log ends at {known_end}"
+            )));
+        }
+        let open = || -> std::io::Result<File> {
+            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            // The beginning of an event whose end never came.
+            file.set_len(known_end)?;
+            Ok(file)
+        };
+        let file = open().map_err(|e| Error::file("open", &path, e))?;
+        progress.rewind(position.offset);
+        Ok(Self {
+            name: position.file.clone(),
+            path,
+            file: Arc::new(file),
+            progress,
+            partial: None,
+            written: known_end,
+            buffer: Vec::with_capacity(BUFFER),
+            known_end,
+            known: Chunk::default(),
+        })
+    }
+
+    async fn append(&mut self, bytes: &[u8]) -> Result<bool> {
+        let start = match &self.partial {
+            Some(partial) => {
+                if bytes.len() as u64 > partial.missing() {
+                    return Err(Error::new(
+                        ErrorKind::Damaged,
+                        "the source sent more bytes than the event has",
+                    ));
+                }
+                self.progress.event_end + partial.seen()
+            }
+            None => self.progress.event_end,
+        };
+        if start < self.known_end {
+            self.compare(start, bytes).await?;
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        let taken = self.take(bytes);
+        if taken.is_err() {
+            self.cut_back();
+        }
+        taken
+    }
+
+    /// Checks what has come; gives whether it completed an event.
+    fn take(&mut self, bytes: &[u8]) -> Result<bool> {
+        if let Some(mut partial) = self.partial.take() {
+            partial.feed(bytes);
+            if partial.missing() > 0 {
+                self.partial = Some(partial);
+                return Ok(false);
+            }
+            self.progress.take_partial(partial)?;
+            return Ok(true);
+        }
+        let header = EventHeader::parse(bytes)?;
+        self.check_place(&header)?;
+        if u64::from(header.event_size) > bytes.len() as u64 {
+            let mut partial = self.progress.begin_partial(header)?;
+            partial.feed(bytes);
+            self.partial = Some(partial);
+            return Ok(false);
+        }
+        let event = self.progress.verify(bytes)?;
+        self.progress.take(&event, bytes)?;
+        Ok(true)
+    }
+
+    /// The event must say that it ends where it will end in this file: nothing is missing before it.
+    fn check_place(&self, header: &EventHeader) -> Result<()> {
+        let start = self.progress.event_end;
+        let end = start + u64::from(header.event_size);
+        // The field has 32 bits and wraps in files above 4 GiB.
+        if header.log_pos == end as u32 {
+            return Ok(());
+        }
+        Err(history(format!(
+            "{} that was expected at {}:{start} says that it ends at {}, {} bytes long",
+            header.kind, self.name, header.log_pos, header.event_size
+        )))
+    }
+
+    /// What comes again must be what is here.
+    async fn compare(&mut self, start: u64, bytes: &[u8]) -> Result<()> {
+        let end = start + bytes.len() as u64;
+        if end > self.known_end {
+            return Err(self.other_history(start));
+        }
+        let chunk_end = self.known.start + self.known.bytes.len() as u64;
+        if start < self.known.start || end > chunk_end {
+            let length = (self.known_end - start).min((BUFFER as u64).max(bytes.len() as u64));
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let file = Arc::clone(&self.file);
+            let mut buffer = std::mem::take(&mut self.known.bytes);
+            let read = blocking(move || {
+                buffer.resize(length, 0);
+                file.read_exact_at(&mut buffer, start).map(|()| buffer)
+            })
+            .await?;
+            self.known = Chunk {
+                start,
+                bytes: read.map_err(|e| Error::file("read", &self.path, e))?,
+            };
+        }
+        let at = usize::try_from(start - self.known.start).unwrap_or(usize::MAX);
+        let have = self
+            .known
+            .bytes
+            .get(at..)
+            .and_then(|from| from.get(..bytes.len()));
+        if have == Some(bytes) {
+            return Ok(());
+        }
+        Err(self.other_history(start))
+    }
+
+    fn other_history(&self, offset: u64) -> Error {
+        history(format!(
+            "the source's binlog at {}:{offset} is not what the relay log has there",
+            self.name
+        ))
+    }
+
+    async fn write_out(&mut self, lease: Arc<Lease>) -> Result<()> {
+        let file = Arc::clone(&self.file);
+        let buffer = std::mem::take(&mut self.buffer);
+        let at = self.written;
+        let (mut buffer, result) = blocking(move || {
+            let result = file.write_all_at(&buffer, at);
+            drop(lease);
+            (buffer, result)
+        })
+        .await?;
+        if let Err(e) = result {
+            // No torn event stays, and the space of a half-written one is given back.
+            let _ = self.file.set_len(self.written);
+            return Err(Error::file("write", &self.path, e));
+        }
+        self.written += buffer.len() as u64;
+        buffer.clear();
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Takes the bytes of an event that is wrong out of the buffer and the file.
+    fn cut_back(&mut self) {
+        self.partial = None;
+        let end = self.progress.event_end.max(self.known_end);
+        let kept = usize::try_from(end.saturating_sub(self.written)).unwrap_or(usize::MAX);
+        self.buffer.truncate(kept);
+        // Only when an event that is longer than the buffer is wrong.
+        if end < self.written {
+            // If it cannot be cut now, it is when the file is opened again.
+            let _ = self.file.set_len(end);
+            self.written = end;
+        }
+    }
+}
+
+fn history(message: String) -> Error {
+    Error::new(ErrorKind::History, message).with_fix(
+        "the source was reset, restored or replaced: move the relay log's folder away and start \
+         its tasks anew from a full copy",
+    )
+}
