@@ -183,7 +183,7 @@ case $command in
   client)
     locate "$1" client
     socket=$2; shift 2
-    exec "${program[@]}" --no-defaults --user=root --socket="$socket" "$@" ;;
+    exec "${program[@]}" --no-defaults --default-character-set=utf8mb4 --user=root --socket="$socket" "$@" ;;
   version) version "$1" ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
 esac
