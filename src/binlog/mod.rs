@@ -16,6 +16,7 @@ pub mod format;
 pub mod gtid;
 pub mod gtid_list;
 pub mod header;
+pub mod json;
 pub mod kind;
 pub mod payload;
 pub mod query;
@@ -24,6 +25,7 @@ pub mod shape;
 pub mod simple;
 pub mod table_map;
 mod tagged;
+pub mod text;
 
 pub use checksum::ChecksumAlgorithm;
 pub use format::{Event, FormatDescription};

@@ -143,11 +143,11 @@ impl<'a> RowsEvent<'a> {
 
     /// Its rows, decoded one by one.
     pub fn rows<'e>(&'e self, shape: &'e RowShape) -> Result<Rows<'e>> {
-        if shape.column_count() != self.column_count {
+        if shape.decoders.len() != self.column_count {
             return Err(damaged(format!(
                 "rows of {} columns behind a table map of {}",
                 self.column_count,
-                shape.column_count()
+                shape.decoders.len()
             )));
         }
         Ok(Rows {
@@ -244,6 +244,7 @@ impl<'e> Rows<'e> {
             row.push(Some(value));
             position += 1;
         }
+        row.truncate(self.shape.visible);
         Ok(row)
     }
 
@@ -286,6 +287,7 @@ impl<'e> Rows<'e> {
             row.push(Some(value));
             position += 1;
         }
+        row.truncate(self.shape.visible);
         Ok(row)
     }
 }

@@ -13,6 +13,8 @@ use crate::schema::{Column, ColumnKind, Structure};
 #[derive(Clone, Debug)]
 pub struct RowShape {
     pub(super) decoders: Vec<Decoder>,
+    /// How many of the columns are the table's own; hidden ones stand behind them.
+    pub(super) visible: usize,
 }
 
 /// The number of the collation `binary`.
@@ -35,7 +37,8 @@ impl RowShape {
             )
             .at(|c| c.table = Some(map.table.clone()))
         };
-        if map.columns.len() != structure.columns.len() {
+        let visible = structure.columns.len();
+        if map.columns.len() != visible && !has_hidden_hashes(map, structure) {
             return Err(mismatch(format!(
                 "the rows have {} columns, the structure has {}",
                 map.columns.len(),
@@ -53,7 +56,9 @@ impl RowShape {
             })?;
             decoders.push(decoder);
         }
-        Ok(Self { decoders })
+        let hidden = map.columns.len() - visible;
+        decoders.extend(std::iter::repeat_n(Decoder::integer(8, true), hidden));
+        Ok(Self { decoders, visible })
     }
 
     /// The shape of `map`'s rows by the table map alone, for screens: a number whose sign is not
@@ -77,14 +82,43 @@ impl RowShape {
                 );
                 (!old || map.flavor != Flavor::MariaDB).then_some(decoder)
             })
-            .collect::<Option<_>>()?;
-        Some(Self { decoders })
+            .collect::<Option<Vec<_>>>()?;
+        let visible = decoders.len();
+        Some(Self { decoders, visible })
     }
 
-    /// How many columns the rows have.
+    /// How many columns the decoded rows have: those of the structure.
     pub fn column_count(&self) -> usize {
-        self.decoders.len()
+        self.visible
     }
+}
+
+/// Whether the columns that the structure lacks can be those in which MariaDB keeps the hash of a
+/// unique key that is too long for an index: at the end, BIGINT, one for each such key at most. The
+/// server shows them nowhere, but logs them in every row.
+fn has_hidden_hashes(map: &TableMap, structure: &Structure) -> bool {
+    let is_long = |name: &str| {
+        structure
+            .column_index(name)
+            .and_then(|index| structure.columns.get(index))
+            .is_some_and(|column| {
+                matches!(
+                    column.kind,
+                    ColumnKind::Text { .. } | ColumnKind::Binary { .. }
+                )
+            })
+    };
+    let long_keys = structure.keys.iter().filter(|key| {
+        let mut columns = key.parts.iter().filter_map(|part| part.column.as_deref());
+        key.unique && columns.any(is_long)
+    });
+    let hidden = map.columns.get(structure.columns.len()..).unwrap_or(&[]);
+    map.flavor == Flavor::MariaDB
+        && !hidden.is_empty()
+        && hidden.len() <= long_keys.count()
+        && hidden
+            .iter()
+            .all(|column| column.kind == ColumnType::LongLong)
 }
 
 /// What the optional metadata says must be what the structure says.

@@ -6,6 +6,7 @@ mod ddl_kind;
 mod ddl_read;
 #[cfg(test)]
 mod ddl_tests;
+pub mod literal;
 pub mod structure;
 pub mod tokens;
 
