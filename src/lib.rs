@@ -46,6 +46,7 @@ pub mod control;
 pub mod dump_files;
 pub mod log;
 pub mod model;
+pub mod privilege;
 pub mod relay_log;
 pub mod route;
 pub mod schema;

@@ -1,5 +1,7 @@
 //! What tables look like, and what statements do to them. Rules and parsing, no I/O.
 
+pub mod charset;
+pub mod column_type;
 mod cursor;
 pub mod ddl;
 mod ddl_kind;
@@ -10,6 +12,7 @@ pub mod literal;
 pub mod structure;
 pub mod tokens;
 
+pub use column_type::parse_type;
 pub use ddl::{Ddl, DdlClass, DdlKind, SchemaRef, TableRef, TableRole};
 pub use structure::{Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, Structure};
 pub use tokens::SqlMode;

@@ -2,5 +2,9 @@
 
 pub mod server_info;
 pub mod snapshot;
+pub mod structure;
 
 pub use server_info::{BinlogFile, ServerInfo, binary_logs, binlog_end, binlog_position};
+pub use structure::{
+    TableInfo, TableType, list_tables, read_schema_defaults, read_structures, read_structures_of,
+};
