@@ -17,7 +17,7 @@ use super::slots::{self, Slot};
 pub(crate) const PASSWORD: &str = "s3cret-Pa55 \"w'ord";
 
 /// How long a server may take to answer.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -129,7 +129,7 @@ impl Tideway {
     }
 
     /// Adds a task.
-    pub(crate) fn task(mut self, task: Task) -> Self {
+    pub(crate) fn task(mut self, task: &Task) -> Self {
         self.config.push_str(&task.text);
         self
     }
@@ -224,7 +224,7 @@ impl Tideway {
     /// `run --until caught-up`: everything loaded and applied; fails the test otherwise.
     pub(crate) fn catch_up(&mut self) {
         self.start_with(&["run", "--until", "caught-up"]);
-        let status = self.wait(Duration::from_secs(180));
+        let status = self.wait(Duration::from_mins(3));
         assert!(
             status.success(),
             "`run --until caught-up`: {status}\n{}",

@@ -1,5 +1,6 @@
 //! Live writes on a source: inserts, updates, deletes and transactions over several tables.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -61,7 +62,7 @@ impl Traffic {
                 let client = server.client();
                 let random = Random(seed.wrapping_mul(31).wrapping_add(n + 1));
                 std::thread::spawn(move || {
-                    Writer::new(client, shop, random).work(&stop, &committed)
+                    Writer::new(client, shop, random).work(&stop, &committed);
                 })
             })
             .collect();
@@ -90,7 +91,7 @@ impl Traffic {
 
     fn await_count(&self, counter: &AtomicU64, count: u64) {
         let goal = counter.load(Ordering::Relaxed) + count;
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         while counter.load(Ordering::Relaxed) < goal {
             assert!(Instant::now() < end, "the traffic does not flow");
             assert!(
@@ -234,14 +235,16 @@ impl Writer {
         );
         for line in 1..=self.random.below(4) + 1 {
             let (sku, amount) = (self.sku(), self.random.below(9) + 1);
-            sql.push_str(&format!(
+            let _ = write!(
+                sql,
                 "INSERT INTO order_line (order_id, line_no, sku, amount, price) VALUES (@o, {line}, '{sku}', {amount}, {total}.5); \
                  UPDATE stock SET amount = amount - {amount} WHERE sku = '{sku}';"
-            ));
+            );
         }
-        sql.push_str(&format!(
+        let _ = write!(
+            sql,
             "UPDATE customer SET is_vip = NOT is_vip WHERE id = {customer}; COMMIT"
-        ));
+        );
         sql
     }
 
