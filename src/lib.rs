@@ -52,4 +52,6 @@ pub mod route;
 pub mod schema;
 pub mod source;
 pub mod target;
+pub mod terminal;
+pub mod ui;
 pub mod unit;

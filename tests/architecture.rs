@@ -82,8 +82,9 @@ const EDGES: &[(&str, &[&str])] = &[
     // A ring of lines for the screen, in the door's form.
     ("log", &["model", "control", "config"]),
     ("remote", &["model", "control"]),
-    ("ui", &["model", "control", "config::console"]),
-    ("terminal", &[]),
+    ("ui", &["model", "control", "config::console", "terminal"]),
+    // `model` for its error alone.
+    ("terminal", &["model"]),
 ];
 
 const BELOW_UNITS: &[&str] = &[

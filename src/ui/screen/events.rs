@@ -1,0 +1,371 @@
+//! The event at which the selected stream stands: the error, the rows, the statement, the choices.
+
+use ratatui::layout::{Constraint, Rect};
+use ratatui::text::Line;
+
+use crate::control::Stop;
+use crate::model::EventRow;
+use crate::ui::action::Action;
+use crate::ui::format;
+use crate::ui::layout::{Pane, Room, beside, room, stack};
+use crate::ui::state::State;
+use crate::ui::theme::Role;
+use crate::ui::view::View;
+use crate::ui::widget::pane::{Content, Window, text_width};
+use crate::ui::widget::table::{self, Cell, Column, text};
+
+/// The error over the rows over the statement; the choices beside the error where there is room.
+pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
+    if stop_of(state).is_none() {
+        return vec![(Pane::Error, body)];
+    }
+    match room(body) {
+        Room::Reference => {
+            let [error, rows, statement] = stack(
+                body,
+                [
+                    Constraint::Fill(4),
+                    Constraint::Fill(3),
+                    Constraint::Length(4),
+                ],
+            );
+            vec![
+                (Pane::Error, error),
+                (Pane::Rows, rows),
+                (Pane::Statement, statement),
+            ]
+        }
+        Room::Columns | Room::Dashboard => {
+            let [top, rows, statement] = stack(
+                body,
+                [
+                    Constraint::Length(13),
+                    Constraint::Fill(2),
+                    Constraint::Fill(1),
+                ],
+            );
+            let [error, choices] = beside(top, [Constraint::Fill(5), Constraint::Fill(2)]);
+            vec![
+                (Pane::Error, error),
+                (Pane::Choices, choices),
+                (Pane::Rows, rows),
+                (Pane::Statement, statement),
+            ]
+        }
+    }
+}
+
+fn stop_of(state: &State) -> Option<&Stop> {
+    state.stream()?.stop.as_ref()
+}
+
+fn no_stop(view: &View<'_>) -> Content {
+    let title = format!("event {}", super::selected_name(view));
+    let Some(stream) = view.state.stream() else {
+        return super::nothing(view, title, "no stream is selected");
+    };
+    let mut lines = vec![Line::from(view.span(
+        Role::Ok,
+        "this stream does not stand at an event: there is nothing to decide",
+    ))];
+    lines.push(super::labelled(
+        view,
+        "stage",
+        vec![
+            view.span(View::stage_role(stream.stage), format::stage(stream.stage)),
+            view.span(Role::Text, format!("  unit {}", stream.unit)),
+        ],
+    ));
+    if let Some(position) = super::streams::position(stream) {
+        let spans = vec![view.foreign(Role::Text, &position)];
+        lines.push(super::labelled(view, "position", spans));
+    }
+    if let Some(text) = super::next_try(view, stream.next_try_at, stream.tries) {
+        lines.push(super::labelled(
+            view,
+            "retry",
+            vec![view.span(Role::Warn, text)],
+        ));
+    }
+    let standing: Vec<String> = view
+        .state
+        .shown
+        .streams
+        .iter()
+        .filter(|stream| stream.stop.is_some())
+        .map(|stream| {
+            format!(
+                "{}/{}",
+                format::clean(&stream.task),
+                format::clean(&stream.source)
+            )
+        })
+        .collect();
+    if !standing.is_empty() {
+        let key = view.looks.keymap.key(Action::NextProblem);
+        lines.push(super::labelled(
+            view,
+            "standing",
+            vec![view.span(Role::Error, format!("{}  (key {key})", standing.join(", ")))],
+        ));
+    }
+    Content::new(title, lines)
+}
+
+/// The error, and where in the binlog.
+pub fn error(view: &View<'_>, area: Rect) -> Content {
+    let (Some(stream), Some(stop)) = (view.state.stream(), stop_of(view.state)) else {
+        return no_stop(view);
+    };
+    let width = text_width(area.width);
+    let now = view.state.now;
+    let mut lines = super::error_lines(view, &stop.error, width);
+    let mut place = vec![view.span(Role::Text, format!("unit {}", stop.unit))];
+    if let Some(table) = &stop.table {
+        place.push(view.span(Role::Dim, "  table "));
+        place.push(view.foreign(Role::Text, &table.to_string()));
+    }
+    if let Some(event) = &stop.event {
+        place.push(view.span(Role::Dim, "  event "));
+        place.push(view.foreign(Role::Text, &event.kind));
+        if event.rows > 0 {
+            place.push(view.span(Role::Text, format!(", {} rows", format::count(event.rows))));
+        }
+    }
+    place.push(view.span(Role::Dim, format!("  {} ", view.looks.glyphs.arrow)));
+    place.push(view.foreign(Role::Text, &stream.target));
+    lines.push(super::labelled(view, "where", place));
+    if let Some(position) = &stop.position {
+        let mut text = format!(
+            "{}:{}..{}",
+            position.file, position.offset, position.end_offset
+        );
+        if let Some(inner) = position.inner {
+            text.push_str(&format!("  event {inner} of the compressed transaction"));
+        }
+        if let Some(row) = position.row {
+            text.push_str(&format!("  row {}", row.saturating_add(1)));
+        }
+        lines.push(super::labelled(
+            view,
+            "position",
+            vec![view.foreign(Role::Text, &text)],
+        ));
+    }
+    if let Some(gtid) = &stop.gtid {
+        lines.push(super::labelled(
+            view,
+            "gtid",
+            vec![view.foreign(Role::Text, gtid)],
+        ));
+    }
+    let mut time = match &stop.event {
+        Some(event) => format!(
+            "{} on the source, {} ago; ",
+            event.time,
+            format::ago(now, event.time)
+        ),
+        None => String::new(),
+    };
+    time.push_str(&format!("stopped {} ago", format::ago(now, stop.at)));
+    lines.push(super::labelled(
+        view,
+        "time",
+        vec![view.span(Role::Text, time)],
+    ));
+    if stop.later_applied > 0 {
+        let text = format!(
+            "{} transactions behind it are applied already",
+            format::count(stop.later_applied)
+        );
+        lines.push(super::labelled(
+            view,
+            "later",
+            vec![view.span(Role::Warn, text)],
+        ));
+    }
+    if let Some(text) = super::next_try(view, stream.next_try_at, stream.tries) {
+        lines.push(super::labelled(
+            view,
+            "retry",
+            vec![view.span(Role::Warn, text)],
+        ));
+    }
+    if let Some(hint) = &stop.hint {
+        let text = format!("(a guess) {hint}");
+        lines.extend(super::labelled_text(view, "hint", Role::Dim, &text, width));
+    }
+    if room_is_small(view) {
+        lines.extend(choice_lines(view, stop, width));
+    }
+    Content::new(format!("stopped: {}", super::selected_name(view)), lines)
+        .window(Window::From(view.state.cursor(Pane::Error)))
+}
+
+/// Whether there is no pane of its own for the choices.
+fn room_is_small(view: &View<'_>) -> bool {
+    let area = Rect::new(0, 0, view.state.size.0, view.state.size.1);
+    room(crate::ui::layout::parts(area).body) == Room::Reference
+}
+
+fn choice_lines(view: &View<'_>, stop: &Stop, width: usize) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    for choice in &stop.choices {
+        if choice == "retry" {
+            let key = view.looks.keymap.key(Action::Retry);
+            let text = if view.is_read_only() {
+                "retry: refused, read-only".to_owned()
+            } else {
+                format!("{key}  retry: the same event again, nothing is changed")
+            };
+            lines.extend(super::labelled_text(
+                view,
+                "choice",
+                Role::Text,
+                &text,
+                width,
+            ));
+        } else {
+            lines.extend(super::labelled_text(
+                view,
+                "choice",
+                Role::Text,
+                choice,
+                width,
+            ));
+        }
+    }
+    if stop.choices.is_empty() {
+        let text = "none: mend the cause, then retry";
+        lines.extend(super::labelled_text(view, "choice", Role::Dim, text, width));
+    }
+    lines
+}
+
+/// What can be done.
+pub fn choices(view: &View<'_>, area: Rect) -> Content {
+    let Some(stop) = stop_of(view.state) else {
+        return no_stop(view);
+    };
+    let width = text_width(area.width);
+    let mut lines = choice_lines(view, stop, width);
+    lines.push(Line::default());
+    let text = "Nothing is written while the stream stands. Its relay and the other streams go on.";
+    lines.extend(super::wrapped(view, Role::Dim, text, width));
+    Content::new("what can be done", lines).window(Window::From(view.state.cursor(Pane::Choices)))
+}
+
+const COLUMNS: [Column; 4] = [
+    text("column", 8, 32, 0),
+    text("before", 10, 60, 0),
+    text("after", 10, 60, 0),
+    text("", 9, 9, 1),
+];
+
+/// The event's rows, column by column, before and after.
+pub fn rows(view: &View<'_>, area: Rect) -> Content {
+    let Some(event) = stop_of(view.state).and_then(|stop| stop.event.as_ref()) else {
+        return super::nothing(view, "rows", "the failure is not in an event with rows");
+    };
+    if event.images.is_empty() {
+        return super::nothing(view, "rows", "this event has no rows");
+    }
+    let plain = view.style(Role::Text);
+    let dim = view.style(Role::Dim);
+    let mut cells: Vec<Vec<Cell>> = Vec::new();
+    let failing = stop_of(view.state)
+        .and_then(|stop| stop.position.as_ref())
+        .and_then(|position| position.row);
+    for (number, image) in event.images.iter().enumerate() {
+        if event.images.len() > 1 {
+            let mark = if failing == Some(number as u32) {
+                "  <- failed"
+            } else {
+                ""
+            };
+            let text = format!("row {} of {}{mark}", number + 1, event.rows);
+            cells.push(vec![Cell::new(&text, view.style(Role::Title))]);
+        }
+        for at in 0..columns_of(image) {
+            let (name, is_key) = match event.columns.get(at) {
+                Some((name, is_key)) => (name.clone(), *is_key),
+                None => (format!("@{}", at + 1), false),
+            };
+            let name = if is_key { format!("{name} PK") } else { name };
+            let value = |side: &Option<Vec<Option<String>>>| {
+                side.as_ref().map(|row| row.get(at).cloned().flatten())
+            };
+            let (before, after) = (value(&image.before), value(&image.after));
+            let is_changed = matches!((&before, &after), (Some(b), Some(a)) if a != b);
+            let cell = |side: &Option<Option<String>>, role: Role| match side {
+                None => Cell::new(format::NONE, dim),
+                Some(None) => Cell::new("NULL", dim),
+                Some(Some(text)) => Cell::new(text, view.style(role)),
+            };
+            let (mark, before_role, after_role) = if is_changed {
+                ("<- changed", Role::DiffBefore, Role::DiffAfter)
+            } else {
+                ("", Role::Text, Role::Text)
+            };
+            cells.push(vec![
+                Cell::new(&name, plain),
+                cell(&before, before_role),
+                cell(&after, after_role),
+                Cell::new(
+                    mark.trim_start_matches("<- "),
+                    view.style(Role::DiffChanged),
+                ),
+            ]);
+        }
+    }
+    let (header, lines) = table::lines(&COLUMNS, &cells, text_width(area.width), dim, view.cut());
+    let shown = event.images.len() as u64;
+    let note = if shown < event.rows {
+        format!("the first {shown} of {} rows", format::count(event.rows))
+    } else {
+        String::new()
+    };
+    let title = match event.rows {
+        1 => "row as the binlog has it".to_owned(),
+        count => format!("{} rows as the binlog has them", format::count(count)),
+    };
+    Content::new(title, lines)
+        .header(header)
+        .note(note)
+        .window(Window::From(view.state.cursor(Pane::Rows)))
+}
+
+fn columns_of(image: &EventRow) -> usize {
+    let count = |side: &Option<Vec<Option<String>>>| side.as_ref().map_or(0, Vec::len);
+    count(&image.before).max(count(&image.after))
+}
+
+/// The statement that failed, else the one the source logged.
+pub fn statement_text(state: &State) -> Option<(&'static str, &str)> {
+    let stop = stop_of(state)?;
+    let failed = stop
+        .statement
+        .as_deref()
+        .map(|text| ("statement that failed", text));
+    let logged = || {
+        let text = stop.event.as_ref()?.statement.as_deref()?;
+        Some(("statement on the source", text))
+    };
+    failed.or_else(logged)
+}
+
+/// The statement.
+pub fn statement(view: &View<'_>, area: Rect) -> Content {
+    let Some((title, text)) = statement_text(view.state) else {
+        return super::nothing(view, "statement", "no statement was sent");
+    };
+    let width = text_width(area.width);
+    let lines = text
+        .lines()
+        .flat_map(|line| super::wrapped(view, Role::Text, line, width))
+        .collect();
+    let key = view.looks.keymap.key(Action::Copy);
+    Content::new(title, lines)
+        .note(format!("{key} copies"))
+        .window(Window::From(view.state.cursor(Pane::Statement)))
+}
