@@ -1,4 +1,6 @@
 //! The processing units. Each takes in one thing, gives out another, and goes on from where its
 //! checkpoint says; none knows another.
 
+pub mod dump;
 pub mod sync;
+pub mod transfer;

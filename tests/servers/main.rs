@@ -10,4 +10,5 @@
 mod support;
 
 mod checkpoint;
+mod copy;
 mod harness;

@@ -1,0 +1,291 @@
+//! What the source holds: the selected tables with their structures and texts, the databases, and
+//! what a dump leaves out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::connect::Session;
+use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
+use crate::route::Selection;
+use crate::schema::Structure;
+use crate::source::{TableInfo, TableType, list_tables, read_structures_of};
+
+use super::changed;
+
+/// A selected table.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    pub(super) structure: Structure,
+    pub(super) create: String,
+    /// Estimated by the server.
+    pub(super) rows: u64,
+    /// Estimated by the server.
+    pub(super) bytes: u64,
+}
+
+impl Described {
+    /// Whether its engine knows no snapshots, so that it shows each moment's rows.
+    pub(super) fn is_unversioned(&self) -> bool {
+        !["InnoDB", "ROCKSDB", "TokuDB"]
+            .iter()
+            .any(|engine| engine.eq_ignore_ascii_case(&self.structure.engine))
+    }
+}
+
+/// What the catalogue holds at one reading.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) tables: Vec<Described>,
+    pub(super) schemas: BTreeMap<String, String>,
+    /// A sentence for each kind of object that is left out.
+    pub(super) left_out: Vec<String>,
+}
+
+impl Found {
+    pub(super) fn names(&self) -> impl Iterator<Item = &TableName> {
+        self.tables.iter().map(|table| &table.structure.table)
+    }
+
+    /// Whether both readings hold the same tables; counters do not matter.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.tables.len() == other.tables.len()
+            && self.tables.iter().zip(&other.tables).all(|(a, b)| {
+                a.structure == b.structure
+                    && without_counter(&a.create) == without_counter(&b.create)
+            })
+    }
+}
+
+/// A table's text without its AUTO_INCREMENT counter, which moves with every insert.
+fn without_counter(create: &str) -> String {
+    const OPTIONS: &str = "\n) ENGINE=";
+    const COUNTER: &str = " AUTO_INCREMENT=";
+    // Line ends within comments and defaults are escaped, so the options start but once.
+    let Some(options) = create.find(OPTIONS) else {
+        return create.to_owned();
+    };
+    let (columns, options) = create.split_at(options + OPTIONS.len());
+    let line = options.find('\n').unwrap_or(options.len());
+    match options.find(COUNTER) {
+        // The comment of the table comes last, and may hold anything.
+        Some(at) if at < line && !options.get(..at).is_some_and(|o| o.contains("COMMENT=")) => {
+            let (before, counter) = options.split_at(at);
+            let digits = counter.get(COUNTER.len()..).unwrap_or_default();
+            let rest = digits.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("{columns}{before}{rest}")
+        }
+        _ => create.to_owned(),
+    }
+}
+
+/// Reads the catalogue of a source.
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    session: Session,
+    selection: Selection,
+}
+
+impl Catalogue {
+    pub(super) fn new(session: Session, selection: Selection) -> Self {
+        Self { session, selection }
+    }
+
+    /// Everything that is selected, ordered by name.
+    pub(super) async fn read(&mut self) -> Result<Found> {
+        let listed: Vec<TableInfo> = list_tables(&mut self.session)
+            .await?
+            .into_iter()
+            .filter(|info| self.selection.takes(&info.name))
+            .collect();
+        if let Some(versioned) = listed.iter().find(|t| t.table_type == TableType::Versioned) {
+            // Their row events are no plain table's, and a copy of the current rows loses the history.
+            let name = &versioned.name;
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{name} is system-versioned, which cannot be copied with its history"),
+            )
+            .with_fix("leave the table out, or drop its system versioning")
+            .at(|c| c.table = Some(name.clone())));
+        }
+        let base: Vec<&TableInfo> = listed
+            .iter()
+            .filter(|info| info.table_type == TableType::Base)
+            .collect();
+        let names: Vec<TableName> = base.iter().map(|info| info.name.clone()).collect();
+        let mut structures: BTreeMap<TableName, Structure> =
+            read_structures_of(&mut self.session, &names)
+                .await?
+                .into_iter()
+                .map(|structure| (structure.table.clone(), structure))
+                .collect();
+        let mut tables = Vec::with_capacity(base.len());
+        for info in base {
+            let name = &info.name;
+            let Some(structure) = structures.remove(name) else {
+                return Err(changed(format!("{name} vanished while it was looked at"))
+                    .at(|c| c.table = Some(name.clone())));
+            };
+            tables.push(Described {
+                structure,
+                create: self.create_table(name).await?,
+                rows: info.rows_estimated,
+                bytes: info.data_bytes,
+            });
+        }
+        let mut schemas = BTreeMap::new();
+        for schema in names
+            .iter()
+            .map(|name| &name.schema)
+            .collect::<BTreeSet<_>>()
+        {
+            let create = self
+                .second_cell(&format!("SHOW CREATE DATABASE {}", quote_name(schema)))
+                .await?;
+            schemas.insert(schema.clone(), create);
+        }
+        Ok(Found {
+            tables,
+            schemas,
+            left_out: self.left_out(&listed).await?,
+        })
+    }
+
+    /// Fails if the table's columns are not those that a chunk was just read by.
+    pub(super) async fn expect_unchanged(&mut self, structure: &Structure) -> Result<()> {
+        let table = &structure.table;
+        let now = read_structures_of(&mut self.session, std::slice::from_ref(table)).await?;
+        if now
+            .first()
+            .is_some_and(|now| now.columns == structure.columns)
+        {
+            return Ok(());
+        }
+        Err(changed(format!("{table} was altered while it was dumped"))
+            .at(|c| c.table = Some(table.clone())))
+    }
+
+    async fn create_table(&mut self, table: &TableName) -> Result<String> {
+        self.second_cell(&format!("SHOW CREATE TABLE {}", table.quoted()))
+            .await
+            .map_err(|error| super::gone(error, table))
+    }
+
+    /// The second cell of the one row, which is where SHOW CREATE has the text.
+    async fn second_cell(&mut self, sql: &str) -> Result<String> {
+        let rows = self.session.rows(sql).await?;
+        rows.into_iter()
+            .next()
+            .and_then(|row| row.into_iter().nth(1).flatten())
+            .and_then(|text| String::from_utf8(text).ok())
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Unsupported,
+                    format!("`{sql}` gave no text in UTF-8"),
+                )
+            })
+    }
+
+    /// Names of what is in the selected databases and not in a dump.
+    async fn left_out(&mut self, listed: &[TableInfo]) -> Result<Vec<String>> {
+        let mut notes = Vec::new();
+        for (what, kind) in [
+            ("views", TableType::View),
+            ("sequences", TableType::Sequence),
+            ("tables of an unknown kind", TableType::Other),
+        ] {
+            let names = listed.iter().filter(|info| info.table_type == kind);
+            notes.extend(left_out_note(what, names.map(|info| info.name.to_string())));
+        }
+        for (what, sql) in [
+            (
+                "triggers",
+                "SELECT TRIGGER_SCHEMA, TRIGGER_NAME FROM information_schema.TRIGGERS",
+            ),
+            (
+                "routines",
+                "SELECT ROUTINE_SCHEMA, ROUTINE_NAME FROM information_schema.ROUTINES",
+            ),
+            (
+                "events",
+                "SELECT EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS",
+            ),
+        ] {
+            let names = self.pairs(sql).await?;
+            let names = names
+                .into_iter()
+                .filter(|n| self.selection.may_take_schema(&n.schema));
+            notes.extend(left_out_note(what, names.map(|n| n.to_string())));
+        }
+        Ok(notes)
+    }
+
+    /// A query for names of objects in databases that are not the server's own.
+    async fn pairs(&mut self, sql: &str) -> Result<Vec<TableName>> {
+        let rows = self.session.rows(sql).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let mut cells = row.into_iter();
+                let schema = String::from_utf8(cells.next()??).ok()?;
+                let name = String::from_utf8(cells.next()??).ok()?;
+                Some(TableName { schema, name })
+            })
+            .filter(|name| !crate::route::is_system_schema(&name.schema))
+            .collect())
+    }
+}
+
+/// How many names a note lists.
+const NAMES_SHOWN: usize = 5;
+
+fn left_out_note(what: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let names: Vec<String> = names.collect();
+    if names.is_empty() {
+        return None;
+    }
+    let shown: Vec<&str> = names.iter().take(NAMES_SHOWN).map(String::as_str).collect();
+    let more = match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!("left out: {what} {}{more}", shown.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_alone_is_left_out() {
+        let columns = "CREATE TABLE `t` (\n  `a` int COMMENT ' AUTO_INCREMENT=3'";
+        for (options, without) in [
+            (
+                "InnoDB AUTO_INCREMENT=17 DEFAULT CHARSET=x",
+                "InnoDB DEFAULT CHARSET=x",
+            ),
+            (
+                "InnoDB AUTO_INCREMENT=2\n PARTITION BY HASH (`a`)",
+                "InnoDB\n PARTITION BY HASH (`a`)",
+            ),
+            (
+                "InnoDB COMMENT='x AUTO_INCREMENT=2'",
+                "InnoDB COMMENT='x AUTO_INCREMENT=2'",
+            ),
+        ] {
+            let create = format!("{columns}\n) ENGINE={options}");
+            assert_eq!(
+                without_counter(&create),
+                format!("{columns}\n) ENGINE={without}")
+            );
+        }
+    }
+
+    #[test]
+    fn long_lists_are_shortened() {
+        let names = (1..=7).map(|n| format!("s.v{n}"));
+        assert_eq!(
+            left_out_note("views", names).unwrap(),
+            "left out: views s.v1, s.v2, s.v3, s.v4, s.v5 and 2 more"
+        );
+        assert!(left_out_note("views", std::iter::empty()).is_none());
+    }
+}

@@ -1,0 +1,411 @@
+//! The dump unit: reads a consistent full copy from a source into files.
+//!
+//! The runtime starts it; the load unit reads what it leaves. It reads structures before and after
+//! the snapshot is taken, and a table's again while each of its chunks is read: what cannot be shown
+//! to be of the snapshot's moment is not kept. A dump that stops or fails leaves nothing behind that
+//! could be loaded, and starts anew.
+
+mod catalogue;
+mod plan;
+mod rows;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{SourceConfig, TaskConfig};
+use crate::connect::Session;
+use crate::dump_files::{DumpFile, DumpFolder, DumpHeader, DumpTable, Manifest, write};
+use crate::model::{Error, ErrorKind, Position, Result, TableName, Timestamp, Unit};
+use crate::source::ServerInfo;
+use crate::source::snapshot::{ConsistentSnapshot, Request, catalogue_setup};
+use crate::unit::transfer::{self, Phases};
+
+use catalogue::{Catalogue, Found};
+use plan::{Chunk, TablePlan};
+
+/// The dump's figures.
+pub type Meter = transfer::Meter;
+
+/// A meter for a dump.
+pub fn meter() -> Meter {
+    Meter::new(Phases {
+        at_work: "dumping",
+        done: "dumped",
+    })
+}
+
+/// How often the snapshot is taken anew because a table changed while it was taken.
+const SNAPSHOT_TRIES: u32 = 5;
+
+/// Tables of engines without snapshots are read under the lock, up to this size together.
+const UNVERSIONED_BYTES: u64 = 16 << 20;
+
+/// What is to be dumped, and where to.
+#[derive(Clone, Debug)]
+pub struct DumpJob {
+    /// The source.
+    pub source: SourceConfig,
+    /// The task.
+    pub task: TaskConfig,
+    /// The folder of this task's dump of this source.
+    pub folder: PathBuf,
+    /// Where the relay log begins: the dump's position must not be before it.
+    pub relay_from: Option<Position>,
+}
+
+/// How a dump ended, unless it failed.
+#[derive(Clone, Debug)]
+pub enum DumpOutcome {
+    /// It is whole, and can be loaded.
+    Complete(Box<Manifest>),
+    /// It was stopped, and starts anew next time.
+    Stopped,
+}
+
+/// Dumps. A whole dump of the same task and source that is there already is taken as it is; what is
+/// left of one that was not finished is removed first.
+pub async fn run(job: DumpJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<DumpOutcome> {
+    let at = |error: Error| {
+        error.at(|c| {
+            c.source = Some(job.source.server.name.clone());
+            c.task = Some(job.task.name.clone());
+            c.unit = Some(Unit::Dump);
+        })
+    };
+    if let Some(manifest) = Manifest::find(&job.folder).map_err(at)? {
+        let header = &manifest.header;
+        if (&header.task, &header.source) != (&job.task.name, &job.source.server.name) {
+            return Err(at(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "`{}` holds a dump of task `{}` on source `{}`",
+                    job.folder.display(),
+                    header.task,
+                    header.source
+                ),
+            )
+            .with_fix("move that folder away, or remove it")));
+        }
+        show_complete(&manifest, &meter);
+        return Ok(DumpOutcome::Complete(Box::new(manifest)));
+    }
+    let outcome = tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(DumpOutcome::Stopped),
+        made = dump(&job, &meter) => made.map(|manifest| DumpOutcome::Complete(Box::new(manifest))),
+    };
+    if !matches!(outcome, Ok(DumpOutcome::Complete(_))) {
+        // Also gives back the room that a full disk lacks. The error that led here counts more than
+        // one of this; without a manifest nothing that is left will be loaded.
+        let _ = write::remove(&job.folder).await;
+    }
+    outcome.map_err(at)
+}
+
+/// The figures and notes of a dump made earlier.
+fn show_complete(manifest: &Manifest, meter: &Meter) {
+    meter.begin(
+        manifest
+            .tables
+            .iter()
+            .map(|(name, table)| (name.clone(), table.rows(), table.bytes(), 1)),
+    );
+    for (name, table) in &manifest.tables {
+        meter.add(name, table.rows(), table.bytes());
+        meter.finish_chunk(name);
+    }
+    for note in &manifest.header.notes {
+        meter.note(note.clone());
+    }
+    meter.finish();
+}
+
+async fn dump(job: &DumpJob, meter: &Arc<Meter>) -> Result<Manifest> {
+    let folder = DumpFolder::create(&job.folder).await?;
+    let mut session = Session::open(&job.source.server, &catalogue_setup()).await?;
+    let info = ServerInfo::read(&mut session).await?;
+    let mut catalogue = Catalogue::new(session, job.task.selection.clone());
+    let (mut found, mut snapshot) = take_snapshot(job, &mut catalogue).await?;
+    if let (Some(position), Some(relay_from)) = (&snapshot.position, &job.relay_from)
+        && position < relay_from
+    {
+        return Err(Error::new(
+            ErrorKind::History,
+            format!("the dump stands at {position}, and the relay log only begins at {relay_from}"),
+        )
+        .with_fix("remove the relay log of this source, so that it begins anew"));
+    }
+    let consistent_at = snapshot.at;
+    let mut plans = Vec::with_capacity(found.tables.len());
+    for described in &found.tables {
+        plans.push(TablePlan::new(described, job.task.dump.chunk_bytes)?);
+    }
+    meter.begin(
+        plans
+            .iter()
+            .map(|plan| (plan.table().clone(), plan.rows, plan.bytes, 1)),
+    );
+    for note in snapshot.notes.iter().chain(&found.left_out) {
+        meter.note(note.clone());
+    }
+
+    let mut work = Work {
+        folder: folder.clone(),
+        catalogue: Arc::new(Mutex::new(catalogue)),
+        queue: Arc::default(),
+        meter: Arc::clone(meter),
+    };
+    let mut files = BTreeMap::new();
+    let (unversioned, versioned): (Vec<_>, Vec<_>) =
+        plans.into_iter().partition(|plan| plan.is_unversioned);
+    if !unversioned.is_empty() {
+        work.read_all(unversioned, &mut snapshot.readers, false, &mut files)
+            .await?;
+    }
+    snapshot.release().await?;
+    for note in &snapshot.notes {
+        meter.note(note.clone());
+    }
+    work.read_all(
+        biggest_first(versioned, &mut snapshot.readers).await?,
+        &mut snapshot.readers,
+        true,
+        &mut files,
+    )
+    .await?;
+
+    let header = DumpHeader {
+        version: Manifest::version(),
+        dump_id: dump_id(),
+        task: job.task.name.clone(),
+        source: job.source.server.name.clone(),
+        source_identity: info.identity.clone(),
+        flavor: info.flavor(),
+        server_version: info.version.text.clone(),
+        position: snapshot.position.clone(),
+        gtid_set: snapshot.gtid_set.clone(),
+        consistency: snapshot.method.to_owned(),
+        notes: meter.notes(),
+        consistent_at,
+        finished_at: Timestamp::from(SystemTime::now()),
+    };
+    for reader in std::mem::take(&mut snapshot.readers) {
+        reader.close().await;
+    }
+    for (schema, create) in &found.schemas {
+        folder.write_schema(schema, create).await?;
+    }
+    let mut tables = BTreeMap::new();
+    for described in std::mem::take(&mut found.tables) {
+        let name = described.structure.table.clone();
+        folder.write_table(&name, &described.create).await?;
+        let mut files: Vec<DumpFile> = files.remove(&name).unwrap_or_default();
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        tables.insert(
+            name,
+            DumpTable {
+                structure: described.structure,
+                create: described.create,
+                files,
+            },
+        );
+    }
+    let manifest = folder
+        .finish(Manifest {
+            header,
+            schemas: found.schemas,
+            tables,
+        })
+        .await?;
+    meter.finish();
+    Ok(manifest)
+}
+
+/// Takes the snapshot between two equal readings of the catalogue: what is the same before and after
+/// it was the same at its moment.
+async fn take_snapshot(
+    job: &DumpJob,
+    catalogue: &mut Catalogue,
+) -> Result<(Found, ConsistentSnapshot)> {
+    let mut before = catalogue.read().await?;
+    for _ in 0..SNAPSHOT_TRIES {
+        let tables: Vec<TableName> = before.names().cloned().collect();
+        let unversioned = unversioned(&before)?;
+        let snapshot = ConsistentSnapshot::open(Request {
+            server: &job.source.server,
+            consistency: job.task.dump.consistency,
+            readers: job.task.dump.threads,
+            tables: &tables,
+            unversioned: &unversioned,
+        })
+        .await?;
+        let after = catalogue.read().await?;
+        if after.is_same(&before) {
+            return Ok((after, snapshot));
+        }
+        before = after;
+        // Dropping the snapshot closes its sessions, which lets go of a lock still held.
+    }
+    Err(changed(
+        "tables were created, altered or dropped each time a snapshot was taken",
+    ))
+}
+
+/// The tables whose engine knows no snapshots, if they are few enough to be read under the lock.
+fn unversioned(found: &Found) -> Result<Vec<TableName>> {
+    let tables: Vec<_> = found.tables.iter().filter(|t| t.is_unversioned()).collect();
+    let bytes: u64 = tables.iter().map(|table| table.bytes).sum();
+    if let Some(biggest) = tables.iter().max_by_key(|table| table.bytes)
+        && bytes > UNVERSIONED_BYTES
+    {
+        let name = &biggest.structure.table;
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{} tables of engines without snapshots hold {} MiB, the biggest is {name} ({}): \
+                 reading them would lock the source for too long",
+                tables.len(),
+                bytes >> 20,
+                biggest.structure.engine
+            ),
+        )
+        .with_fix(format!(
+            "`ALTER TABLE {} ENGINE = InnoDB`, or leave the table out",
+            name.quoted()
+        ))
+        .at(|c| c.table = Some(name.clone())));
+    }
+    Ok(tables
+        .into_iter()
+        .map(|table| table.structure.table.clone())
+        .collect())
+}
+
+/// Cuts the big tables into chunks and puts the biggest first, so that none is left over at the end.
+async fn biggest_first(
+    mut plans: Vec<TablePlan>,
+    readers: &mut [Session],
+) -> Result<Vec<TablePlan>> {
+    for plan in &mut plans {
+        let Some(reader) = readers.first_mut() else {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a snapshot without a session",
+            ));
+        };
+        plan.chunks = rows::cut(reader, plan).await?;
+    }
+    plans.sort_by_key(|plan| std::cmp::Reverse(plan.bytes));
+    Ok(plans)
+}
+
+/// What the readers share.
+#[derive(Clone)]
+struct Work {
+    folder: DumpFolder,
+    catalogue: Arc<Mutex<Catalogue>>,
+    queue: Arc<std::sync::Mutex<VecDeque<(Arc<TablePlan>, Chunk)>>>,
+    meter: Arc<Meter>,
+}
+
+impl Work {
+    /// Reads tables with all readers; the files are added by table.
+    async fn read_all(
+        &mut self,
+        plans: Vec<TablePlan>,
+        readers: &mut Vec<Session>,
+        in_transaction: bool,
+        files: &mut BTreeMap<TableName, Vec<DumpFile>>,
+    ) -> Result<()> {
+        let mut queue = VecDeque::new();
+        for plan in plans.into_iter().map(Arc::new) {
+            self.meter
+                .set_chunks(plan.table(), plan.chunks.len() as u64);
+            for chunk in &plan.chunks {
+                queue.push_back((Arc::clone(&plan), chunk.clone()));
+            }
+        }
+        self.queue = Arc::new(std::sync::Mutex::new(queue));
+        let mut tasks = JoinSet::new();
+        for reader in std::mem::take(readers) {
+            tasks.spawn(self.clone().read_some(reader, in_transaction));
+        }
+        while let Some(ended) = tasks.join_next().await {
+            let (reader, done) = ended.map_err(|error| {
+                Error::new(ErrorKind::Panicked, "a reader of the dump ended").with_source(error)
+            })??;
+            readers.push(reader);
+            for (table, file) in done {
+                files.entry(table).or_default().push(file);
+            }
+        }
+        Ok(())
+    }
+
+    /// One reader: takes chunk after chunk until none is left.
+    async fn read_some(
+        self,
+        mut reader: Session,
+        in_transaction: bool,
+    ) -> Result<(Session, Vec<(TableName, DumpFile)>)> {
+        let mut done = Vec::new();
+        while let Some((plan, chunk)) = self.next() {
+            self.meter.begin_table(plan.table());
+            let files = rows::read(&mut reader, &plan, &chunk, &self.folder, &self.meter)
+                .await
+                .map_err(|error| gone(error, plan.table()))?;
+            // The table's metadata lock is still ours: what the catalogue says now is what was read.
+            self.catalogue
+                .lock()
+                .await
+                .expect_unchanged(&plan.structure)
+                .await?;
+            if in_transaction {
+                reader.execute(b"ROLLBACK TO SAVEPOINT tideway").await?;
+            }
+            self.meter.finish_chunk(plan.table());
+            done.extend(files.into_iter().map(|file| (plan.table().clone(), file)));
+        }
+        Ok((reader, done))
+    }
+
+    fn next(&self) -> Option<(Arc<TablePlan>, Chunk)> {
+        self.queue
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .pop_front()
+    }
+}
+
+/// A dump that cannot be of one moment any more.
+fn changed(what: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Changed, what)
+        .with_fix("the dump starts anew by itself; hold DDL on the selected tables back meanwhile")
+}
+
+/// Names what it means when the server says that a table is not what the snapshot knows.
+/// Numbers: no such table or database, unknown column, definition changed, engine's own refusal.
+fn gone(error: Error, table: &TableName) -> Error {
+    let number = error.server().map_or(0, |server| server.number);
+    if matches!(number, 1146 | 1049 | 1054 | 1412 | 1932) {
+        changed(format!(
+            "{table} was dropped, truncated, renamed or altered while it was dumped"
+        ))
+        .with_source(error)
+        .at(|c| c.table = Some(table.clone()))
+    } else {
+        error.at(|c| c.table = Some(table.clone()))
+    }
+}
+
+/// A name that no other dump has: the time, and the process.
+fn dump_id() -> String {
+    let now = Timestamp::from(SystemTime::now());
+    format!("{:x}-{:x}", now.0, std::process::id())
+}
