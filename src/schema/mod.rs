@@ -11,8 +11,10 @@ mod ddl_tests;
 pub mod literal;
 pub mod structure;
 pub mod tokens;
+pub mod tracker;
 
 pub use column_type::parse_type;
 pub use ddl::{Ddl, DdlClass, DdlKind, SchemaRef, TableRef, TableRole};
 pub use structure::{Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, Structure};
 pub use tokens::SqlMode;
+pub use tracker::{Changes, ServerDefaults, StructureSet, structure_of};
