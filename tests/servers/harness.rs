@@ -31,7 +31,7 @@ fn each_flavor_starts_crashes_restarts_and_ends() {
         );
         assert_eq!(account.value("SELECT @@binlog_format"), "ROW");
     }
-    let folders = servers.each_ref().map(|server| server.data_folder());
+    let folders = servers.each_ref().map(Server::data_folder);
     drop(servers);
     for folder in folders {
         assert!(!folder.exists(), "`{}` was left behind", folder.display());

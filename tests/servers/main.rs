@@ -9,6 +9,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_input;
 mod checkpoint;
 mod copy;
 mod harness;
+mod main_job;

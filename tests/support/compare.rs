@@ -35,6 +35,41 @@ pub(crate) fn assert_tables_equal(source: &Server, target: &Server, from: &str, 
     );
 }
 
+/// Fails unless `to` on the target holds exactly the rows of `from` on all sources together.
+pub(crate) fn assert_merged(sources: &[&Server], target: &Server, from: &str, to: &str) {
+    let mut right = target.client();
+    let there = columns(&mut right, split(to));
+    let json: Vec<bool> = there.iter().map(|(_, kind)| kind == "json").collect();
+    let mut rows = Vec::new();
+    for source in sources {
+        let mut left = source.client();
+        let here = columns(&mut left, split(from));
+        rows.extend(left.rows(&select(&here, split(from))));
+    }
+    let merged = counted(rows, &json);
+    let found_there = counted(right.rows(&select(&there, split(to))), &json);
+    let mut found = Vec::new();
+    report(
+        &mut found,
+        &merged,
+        &found_there,
+        split(from),
+        "only on a source",
+    );
+    report(
+        &mut found,
+        &found_there,
+        &merged,
+        split(to),
+        "only on the target",
+    );
+    assert!(
+        found.is_empty(),
+        "sources and target differ:\n{}",
+        found.join("\n")
+    );
+}
+
 /// What differs, as sentences; empty if nothing does.
 pub(crate) fn differences(
     source: &Server,
