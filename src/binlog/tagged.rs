@@ -9,7 +9,7 @@ use super::{damaged, unsupported};
 use crate::model::Result;
 
 /// The only version of the library's format.
-const VERSION: u64 = 0;
+const VERSION: u64 = 1;
 
 /// An unsigned number.
 pub(crate) fn uint(cursor: &mut Cursor<'_>) -> Result<u64> {

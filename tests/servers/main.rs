@@ -11,6 +11,8 @@ mod support;
 
 mod bad_input;
 mod checkpoint;
+mod column_types;
 mod copy;
+mod decode;
 mod harness;
 mod main_job;
