@@ -44,6 +44,7 @@ pub mod config;
 pub mod connect;
 pub mod control;
 pub mod dump_files;
+pub mod job;
 pub mod log;
 pub mod model;
 pub mod privilege;

@@ -134,10 +134,10 @@ pub(super) fn homes(key: &str) -> impl Iterator<Item = &'static str> {
 /// The header that opens the section at `path`.
 pub(super) fn header(path: &str) -> String {
     let last = path.rsplit('.').next().unwrap_or(path);
-    let repeats = match last {
-        "source" | "target" | "task" | "route" | "filter" | "on_event" | "accept" => true,
-        _ => false,
-    };
+    let repeats = matches!(
+        last,
+        "source" | "target" | "task" | "route" | "filter" | "on_event" | "accept"
+    );
     if repeats {
         format!("[[{path}]]")
     } else {

@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn durations() {
-        assert_eq!(parse_duration("7days"), Ok(Duration::from_secs(7 * 86_400)));
-        assert_eq!(parse_duration("1h 30min"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_duration("7days"), Ok(Duration::from_hours(168)));
+        assert_eq!(parse_duration("1h 30min"), Ok(Duration::from_mins(90)));
         assert!(parse_duration("soon").is_err());
         assert!(parse_duration("5").is_err());
     }

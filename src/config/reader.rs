@@ -230,7 +230,7 @@ impl<'a> Section<'a> {
             return Vec::new();
         };
         let mut sections = Vec::new();
-        for item in items.iter() {
+        for item in items {
             if let DeValue::Table(table) = item.get_ref() {
                 sections.push(Self::new(table, item.span(), self.key(key), self.problems));
             } else {
@@ -317,7 +317,7 @@ impl<'a> Section<'a> {
         };
         let mut texts = Vec::new();
         let mut is_whole = true;
-        for item in items.iter() {
+        for item in items {
             if let DeValue::String(text) = item.get_ref() {
                 texts.push(Located {
                     value: text.clone().into_owned(),

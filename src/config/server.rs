@@ -134,7 +134,7 @@ impl Default for RelayConfig {
         Self {
             is_enabled: true,
             start: RelayStart::Auto,
-            purge_after: Duration::from_secs(7 * 86_400),
+            purge_after: Duration::from_hours(168),
             keep_free_bytes: 10 << 30,
             heartbeat: Duration::from_secs(5),
         }
@@ -184,14 +184,14 @@ impl RelayConfig {
             start: RelayStart::read(section, "start"),
             purge_after: section.duration(
                 "purge_after",
-                Duration::from_secs(60)..=Duration::from_secs(3_660 * 86_400),
+                Duration::from_mins(1)..=Duration::from_hours(87840),
                 defaults.purge_after,
             ),
             keep_free_bytes: section.size("keep_free", 0..=1 << 50, defaults.keep_free_bytes),
             heartbeat: section.duration(
                 "heartbeat",
                 // The servers round to milliseconds; above an hour nobody would notice a dead line.
-                Duration::from_millis(100)..=Duration::from_secs(3_600),
+                Duration::from_millis(100)..=Duration::from_hours(1),
                 defaults.heartbeat,
             ),
         }

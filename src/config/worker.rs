@@ -35,7 +35,7 @@ impl WorkerConfig {
             stop_on_hangup: false,
             meta_schema: "tideway".to_owned(),
             memory_bytes: 256 << 20,
-            retry_limit: Duration::from_secs(3_600),
+            retry_limit: Duration::from_hours(1),
             log_level: "info".to_owned(),
             log_json: false,
         }
@@ -72,7 +72,7 @@ impl WorkerConfig {
         config.memory_bytes = section.size("memory", 16 << 20..=1 << 40, config.memory_bytes);
         config.retry_limit = section.duration(
             "retry_limit",
-            Duration::ZERO..=Duration::from_secs(366 * 86_400),
+            Duration::ZERO..=Duration::from_hours(8784),
             config.retry_limit,
         );
         if section

@@ -109,7 +109,7 @@ fn every_value_arrives() {
         a.relay.start,
         RelayStart::Position(Position::new("bin.000123", 4))
     );
-    assert_eq!(a.relay.purge_after, Duration::from_secs(36 * 3_600));
+    assert_eq!(a.relay.purge_after, Duration::from_hours(36));
     let b = config.source("orders-b").unwrap();
     assert_eq!(
         b.server.address,

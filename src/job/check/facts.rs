@@ -1,0 +1,192 @@
+//! What was found on the servers, before it is judged.
+
+use crate::config::{Config, ServerConfig, SourceConfig, TargetConfig, TaskConfig};
+use crate::connect::{Catalogue, Session, Setup};
+use crate::model::{Result, ServerVersion, TableName};
+use crate::privilege::Account;
+use crate::schema::Structure;
+use crate::source::{self, ServerInfo, TableInfo, TableType};
+
+use super::account;
+
+/// What is asked of every server.
+#[derive(Debug)]
+pub(super) struct ServerFacts {
+    pub(super) info: ServerInfo,
+    /// The TLS version, where the line is encrypted.
+    pub(super) tls: Option<String>,
+    /// `USER()`: who we asked to be, and from where the server sees us.
+    pub(super) asked_for: String,
+    pub(super) account: Result<Account>,
+}
+
+/// A source.
+#[derive(Debug)]
+pub(super) struct SourceFacts {
+    pub(super) server: ServerFacts,
+    /// Its tables, of every kind, as far as the account may see them.
+    pub(super) tables: Vec<TableInfo>,
+    /// The structures of those that a task takes.
+    pub(super) structures: Result<Vec<Structure>>,
+    /// Ids of the replicas connected, where the account may know.
+    pub(super) replica_ids: Option<Vec<u32>>,
+}
+
+/// A target.
+#[derive(Debug)]
+pub(super) struct TargetFacts {
+    pub(super) server: ServerFacts,
+    /// Its tables, of every kind, as far as the account may see them.
+    pub(super) tables: Vec<TableInfo>,
+    /// Settings that keep it from being written to, as `name = value`.
+    pub(super) read_only: Vec<String>,
+    /// The engine of tables that name none.
+    pub(super) default_engine: String,
+}
+
+/// The version of a server that could not be asked.
+pub(super) fn unknown_version() -> ServerVersion {
+    ServerVersion::parse("")
+}
+
+/// The session of every question here.
+fn setup() -> Setup {
+    Setup::with(["SET NAMES utf8mb4", "SET SESSION sql_mode = ''"])
+}
+
+impl ServerFacts {
+    async fn read(server: &ServerConfig, session: &mut Session) -> Result<Self> {
+        let info = ServerInfo::read(session).await?;
+        let tls = session.tls().map(str::to_owned);
+        let (asked_for, account) = match Catalogue::open(server).await {
+            Ok(mut catalogue) => {
+                let found = account::read(&mut catalogue, &info).await;
+                catalogue.close().await;
+                match found {
+                    Ok((asked_for, account)) => (asked_for, Ok(account)),
+                    Err(error) => (String::new(), Err(error)),
+                }
+            }
+            Err(error) => (String::new(), Err(error)),
+        };
+        Ok(Self {
+            info,
+            tls,
+            asked_for,
+            account,
+        })
+    }
+}
+
+impl SourceFacts {
+    pub(super) async fn read(config: &Config, source: &SourceConfig) -> Result<Self> {
+        let mut session = Session::open(&source.server, &setup()).await?;
+        let server = ServerFacts::read(&source.server, &mut session).await?;
+        let tables = source::list_tables(&mut session).await?;
+        let tasks: Vec<&TaskConfig> = tasks_of_source(config, source).collect();
+        let taken: Vec<TableName> = tables
+            .iter()
+            .filter(|table| is_table(table))
+            .filter(|table| tasks.iter().any(|task| task.selection.takes(&table.name)))
+            .map(|table| table.name.clone())
+            .collect();
+        let structures = source::read_structures_of(&mut session, &taken).await;
+        let replica_ids = replica_ids(&mut session).await;
+        session.close().await;
+        Ok(Self {
+            server,
+            tables,
+            structures,
+            replica_ids,
+        })
+    }
+
+    /// The tables that a task takes from here.
+    pub(super) fn taken<'a>(&'a self, task: &'a TaskConfig) -> impl Iterator<Item = &'a TableInfo> {
+        self.tables
+            .iter()
+            .filter(|table| is_table(table) && task.selection.takes(&table.name))
+    }
+
+    /// The structure of one of those, if it could be read.
+    pub(super) fn structure(&self, table: &TableName) -> Option<&Structure> {
+        self.structures
+            .as_ref()
+            .ok()?
+            .iter()
+            .find(|structure| structure.table == *table)
+    }
+}
+
+impl TargetFacts {
+    pub(super) async fn read(_config: &Config, target: &TargetConfig) -> Result<Self> {
+        let mut session = Session::open(&target.server, &setup()).await?;
+        let server = ServerFacts::read(&target.server, &mut session).await?;
+        let tables = source::list_tables(&mut session).await?;
+        let variables = session
+            .rows(
+                "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+                 ('read_only', 'super_read_only', 'tidb_restricted_read_only', \
+                  'tidb_super_read_only', 'default_storage_engine')",
+            )
+            .await?;
+        session.close().await;
+        let mut read_only = Vec::new();
+        let mut default_engine = String::new();
+        for (name, value) in variables.iter().filter_map(|row| pair(row)) {
+            if name.eq_ignore_ascii_case("default_storage_engine") {
+                default_engine = value;
+            } else if !matches!(value.to_ascii_uppercase().as_str(), "OFF" | "0") {
+                read_only.push(format!("{name} = {value}"));
+            }
+        }
+        Ok(Self {
+            server,
+            tables,
+            read_only,
+            default_engine,
+        })
+    }
+}
+
+/// Whether it is a table with rows of its own.
+pub(super) fn is_table(table: &TableInfo) -> bool {
+    matches!(table.table_type, TableType::Base | TableType::Versioned)
+}
+
+/// The tasks that read from `source`.
+pub(super) fn tasks_of_source<'a>(
+    config: &'a Config,
+    source: &'a SourceConfig,
+) -> impl Iterator<Item = &'a TaskConfig> {
+    config
+        .tasks
+        .iter()
+        .filter(|task| task.sources.contains(&source.server.name))
+}
+
+fn pair(row: &[Option<Vec<u8>>]) -> Option<(String, String)> {
+    let text = |index: usize| {
+        let bytes = row.get(index)?.as_ref()?;
+        Some(String::from_utf8_lossy(bytes).into_owned())
+    };
+    Some((text(0)?, text(1)?))
+}
+
+/// The ids of the replicas connected. MySQL tells them to REPLICATION SLAVE, MariaDB 10.5 and later to
+/// REPLICATION MASTER ADMIN alone: then a clash shows when the relay begins.
+async fn replica_ids(session: &mut Session) -> Option<Vec<u32>> {
+    let mut answer = session.rows("SHOW REPLICAS").await;
+    if answer.is_err() {
+        answer = session.rows("SHOW SLAVE HOSTS").await;
+    }
+    let rows = answer.ok()?;
+    Some(
+        rows.iter()
+            .filter_map(|row| {
+                let bytes = row.first()?.as_ref()?;
+                std::str::from_utf8(bytes).ok()?.parse().ok()
+            })
+            .collect(),
+    )
+}

@@ -1,0 +1,427 @@
+//! Rows about one server: the line to it, who we are there, and its settings.
+
+use std::time::Duration;
+
+use crate::config::{Address, Config, Mode, ServerConfig, SourceConfig, TlsMode};
+use crate::model::{Error, Flavor};
+use crate::source::ServerInfo;
+
+use super::facts::{ServerFacts, SourceFacts, TargetFacts, tasks_of_source};
+use super::needs::is_transactional;
+use super::rows::{Scope, one_line};
+
+/// The clocks may be this far apart before it is worth a word.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
+
+/// A binlog that is kept for less than this may be gone before a long copy is done.
+const SHORT_EXPIRY: u64 = 86_400;
+
+/// The line, and who is at its end.
+pub(super) fn connection(
+    rows: &mut Scope<'_>,
+    server: &ServerConfig,
+    facts: Result<&ServerFacts, &Error>,
+) {
+    let why = "nothing works without it";
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(error) => {
+            rows.fail(
+                "connection",
+                one_line(error),
+                why,
+                error
+                    .fix()
+                    .unwrap_or("look at the server's log, then check again"),
+            );
+            return;
+        }
+    };
+    rows.pass(
+        "connection",
+        format!("{} at {}", facts.info.version.text, server.address),
+        why,
+    );
+    tls(rows, server, facts);
+    account(rows, facts);
+}
+
+fn tls(rows: &mut Scope<'_>, server: &ServerConfig, facts: &ServerFacts) {
+    let why = "passwords and rows cross the network";
+    let is_local = match &server.address {
+        Address::Socket(_) => true,
+        Address::Tcp { host, .. } => {
+            host == "localhost"
+                || host
+                    .parse::<std::net::IpAddr>()
+                    .is_ok_and(|address| address.is_loopback())
+        }
+    };
+    match (&facts.tls, server.tls.mode) {
+        (Some(version), _) => rows.pass("tls", version.clone(), why),
+        (None, _) if is_local => rows.pass("tls", "none, on this machine", why),
+        (None, TlsMode::Disabled) => rows.warn(
+            "tls",
+            "none: `tls = \"disabled\"`",
+            why,
+            "set `tls = \"required\"` for this server",
+        ),
+        (None, _) => rows.warn(
+            "tls",
+            "none: the server offers no TLS, and `preferred` goes on without it",
+            why,
+            "set up TLS on the server (`ssl_cert`, `ssl_key`), then `tls = \"required\"` here",
+        ),
+    }
+}
+
+fn account(rows: &mut Scope<'_>, facts: &ServerFacts) {
+    let why = "grants are given to the entry that matches, which need not be the one meant";
+    match &facts.account {
+        Err(error) => rows.warn(
+            "account",
+            format!("the grants cannot be read: {}", one_line(error)),
+            why,
+            error.fix().unwrap_or("check again"),
+        ),
+        Ok(account) if account.current_user.starts_with('@') => rows.fail(
+            "account",
+            format!(
+                "the anonymous account `{}` matches before `{}`",
+                account.current_user, facts.asked_for
+            ),
+            why,
+            format!(
+                "DROP USER {};",
+                crate::privilege::account_name(&account.current_user)
+            ),
+        ),
+        Ok(account) => rows.pass(
+            "account",
+            format!(
+                "{} (asked for as {})",
+                account.current_user, facts.asked_for
+            ),
+            why,
+        ),
+    }
+}
+
+/// A source's settings.
+pub(super) fn source(
+    rows: &mut Scope<'_>,
+    config: &Config,
+    source: &SourceConfig,
+    facts: &SourceFacts,
+) {
+    let info = &facts.server.info;
+    let is_replicated = tasks_of_source(config, source).any(|task| task.mode != Mode::Full);
+    version(rows, info, true);
+    binlog(rows, info, is_replicated);
+    metadata(rows, info, is_replicated);
+    gtid(rows, info);
+    expiry(rows, info);
+    server_id(rows, source, facts);
+    clock(rows, info);
+}
+
+fn version(rows: &mut Scope<'_>, info: &ServerInfo, is_source: bool) {
+    let why = "binlogs, grants and statements differ by version";
+    let shown = info.version.to_string();
+    let is_known = match info.flavor() {
+        Flavor::MySQL => info.version.at_least(5, 7, 0),
+        Flavor::MariaDB => info.version.at_least(10, 5, 0),
+        Flavor::TiDB => !is_source,
+    };
+    if is_known {
+        rows.pass("version", shown, why);
+    } else if is_source && info.flavor() == Flavor::TiDB {
+        rows.fail(
+            "version",
+            format!("{shown} writes no binlog"),
+            why,
+            "name a MySQL or MariaDB server as the source",
+        );
+    } else {
+        rows.fail_if(
+            is_source,
+            "version",
+            format!("{shown} is older than what is supported"),
+            why,
+            "MySQL 5.7 or MariaDB 10.5 is the oldest",
+        );
+    }
+}
+
+fn binlog(rows: &mut Scope<'_>, info: &ServerInfo, is_needed: bool) {
+    let why = "changes are taken from the binlog";
+    if info.log_bin {
+        rows.pass("log-bin", "on", why);
+    } else {
+        rows.fail_if(
+            is_needed,
+            "log-bin",
+            "`log_bin` is off",
+            why,
+            "put `log_bin` and a `server_id` into the server's configuration file and restart it",
+        );
+        // The settings below say nothing of a binlog that is not written.
+        return;
+    }
+    let why = "a statement's rows cannot be told from its text";
+    if info.binlog_format == "ROW" {
+        rows.pass("binlog-format", "ROW", why);
+    } else {
+        rows.fail_if(
+            is_needed,
+            "binlog-format",
+            format!("`binlog_format` is {}", info.binlog_format),
+            why,
+            "SET GLOBAL binlog_format = 'ROW'; -- and in the configuration file; sessions that are open keep theirs",
+        );
+    }
+    let why = "an UPDATE or DELETE is found by the row's whole image before it";
+    // Every column is there, those of the after image that did not change left out.
+    let is_full = matches!(info.row_image.as_str(), "FULL" | "FULL_NODUP" | "");
+    if is_full {
+        let found = if info.row_image.is_empty() {
+            "the server knows no other than full"
+        } else {
+            &info.row_image
+        };
+        rows.pass("binlog-row-image", found, why);
+    } else {
+        rows.fail_if(
+            is_needed,
+            "binlog-row-image",
+            format!("`binlog_row_image` is {}", info.row_image),
+            why,
+            "SET GLOBAL binlog_row_image = 'FULL'; -- and in the configuration file; sessions that are open keep theirs",
+        );
+    }
+    let engine = info
+        .settings
+        .get("binlog_storage_engine")
+        .filter(|engine| !engine.is_empty());
+    if let Some(engine) = engine {
+        rows.fail_if(
+            is_needed,
+            "binlog-storage-engine",
+            format!("`binlog_storage_engine` is {engine}"),
+            "a binlog within an engine is not a file that can be copied",
+            "set `binlog_storage_engine` to nothing and restart the server",
+        );
+    }
+}
+
+fn metadata(rows: &mut Scope<'_>, info: &ServerInfo, is_needed: bool) {
+    if !info.log_bin || !is_needed {
+        return;
+    }
+    let why = "with FULL the binlog itself names columns, signs and character sets, so that a table's \
+               structure can be verified at each event";
+    match info.row_metadata.as_str() {
+        "FULL" => rows.pass("binlog-row-metadata", "FULL", why),
+        "" => rows.warn(
+            "binlog-row-metadata",
+            "the server does not know the setting",
+            why,
+            "keep DDL on the source to what the migration has seen",
+        ),
+        other => rows.warn(
+            "binlog-row-metadata",
+            format!("`binlog_row_metadata` is {other}"),
+            why,
+            "SET GLOBAL binlog_row_metadata = 'FULL';",
+        ),
+    }
+}
+
+fn gtid(rows: &mut Scope<'_>, info: &ServerInfo) {
+    let why = "with GTIDs a replaced source can be followed";
+    if info.has_gtids() {
+        let found = match info.flavor() {
+            Flavor::MariaDB => "always, on MariaDB".to_owned(),
+            _ => format!("gtid_mode = {}", info.gtid_mode),
+        };
+        rows.pass("gtid", found, why);
+    } else {
+        rows.pass(
+            "gtid",
+            "off: places in the binlog are file and offset alone",
+            why,
+        );
+    }
+}
+
+fn expiry(rows: &mut Scope<'_>, info: &ServerInfo) {
+    if !info.log_bin {
+        return;
+    }
+    let why = "the binlog must not be gone before the relay has it";
+    let number = |name: &str| info.settings.get(name).and_then(|v| v.parse::<f64>().ok());
+    // MariaDB's days may have a fraction; the seconds say the same, and are there since 10.6.
+    let seconds = number("binlog_expire_logs_seconds")
+        .filter(|seconds| *seconds > 0.0)
+        .or_else(|| number("expire_logs_days").map(|days| days * 86_400.0))
+        .map_or(0, |seconds| seconds as u64);
+    if seconds == 0 {
+        rows.pass("binlog-expiry", "binlogs are kept until purged by hand", why);
+    } else if seconds < SHORT_EXPIRY {
+        rows.warn(
+            "binlog-expiry",
+            format!(
+                "binlogs are kept for {}",
+                humantime::format_duration(Duration::from_secs(seconds))
+            ),
+            why,
+            "SET GLOBAL binlog_expire_logs_seconds = 604800;",
+        );
+    } else {
+        rows.pass(
+            "binlog-expiry",
+            format!(
+                "binlogs are kept for {}",
+                humantime::format_duration(Duration::from_secs(seconds))
+            ),
+            why,
+        );
+    }
+}
+
+fn server_id(rows: &mut Scope<'_>, source: &SourceConfig, facts: &SourceFacts) {
+    let why = "a source sends its binlog to one replica of each id";
+    let theirs = facts.server.info.server_id;
+    if theirs == 0 {
+        rows.fail(
+            "server-id",
+            "the source's own `server_id` is 0, with which it refuses replicas",
+            why,
+            "SET GLOBAL server_id = 1; -- a number of its own; and in the configuration file",
+        );
+        return;
+    }
+    let Some(ours) = source.server_id else {
+        rows.pass(
+            "server-id",
+            format!("the source's is {theirs}; ours is chosen at random"),
+            why,
+        );
+        return;
+    };
+    if ours == theirs {
+        rows.fail(
+            "server-id",
+            format!("`server_id = {ours}` is the source's own"),
+            why,
+            "give `source.server_id` another number, or leave it out",
+        );
+    } else if facts
+        .replica_ids
+        .as_ref()
+        .is_some_and(|ids| ids.contains(&ours))
+    {
+        rows.warn(
+            "server-id",
+            format!("a replica with the id {ours} is connected"),
+            "it is this worker's own relay if it runs; else the two would cut each other off",
+            "give `source.server_id` another number, or leave it out",
+        );
+    } else {
+        rows.pass(
+            "server-id",
+            format!("the source's is {theirs}, ours {ours}"),
+            why,
+        );
+    }
+}
+
+fn clock(rows: &mut Scope<'_>, info: &ServerInfo) {
+    let why = "lag is told by commit times, with the clocks' difference taken off";
+    let apart = Duration::from_micros(info.clock_offset_micros.unsigned_abs());
+    if apart > CLOCK_TOLERANCE {
+        let direction = if info.clock_offset_micros > 0 {
+            "ahead of"
+        } else {
+            "behind"
+        };
+        rows.warn(
+            "clock",
+            format!(
+                "the server's clock is {} {direction} ours",
+                humantime::format_duration(Duration::from_secs(apart.as_secs()))
+            ),
+            why,
+            "let both machines keep time by NTP",
+        );
+    }
+}
+
+/// A target's settings.
+pub(super) fn target(rows: &mut Scope<'_>, facts: &TargetFacts) {
+    let info = &facts.server.info;
+    version(rows, info, false);
+    let why = "rows are written to it";
+    if facts.read_only.is_empty() {
+        rows.pass("read-only", "off", why);
+    } else {
+        let is_above = facts
+            .server
+            .account
+            .as_ref()
+            .is_ok_and(|account| passes_read_only(account, &facts.read_only));
+        rows.fail_if(
+            !is_above,
+            "read-only",
+            if is_above {
+                format!("{}; the account may write all the same", facts.read_only.join(", "))
+            } else {
+                facts.read_only.join(", ")
+            },
+            why,
+            "SET GLOBAL read_only = OFF;",
+        );
+    }
+    let why = "rows and their checkpoint must commit together";
+    let engine = &facts.default_engine;
+    if info.flavor() == Flavor::TiDB || is_transactional(engine) {
+        let shown = if engine.is_empty() { "TiDB's own" } else { engine };
+        rows.pass("engine", shown, why);
+    } else {
+        rows.fail(
+            "engine",
+            format!("`default_storage_engine` is {engine}, which has no transactions"),
+            why,
+            "SET GLOBAL default_storage_engine = 'InnoDB';",
+        );
+    }
+    clock(rows, info);
+}
+
+/// Whether the account may write to a server that is read-only for others.
+fn passes_read_only(account: &crate::privilege::Account, settings: &[String]) -> bool {
+    use crate::privilege::{Level, Line};
+    // These two hold for everyone.
+    let is_for_all = settings.iter().any(|setting| {
+        setting.starts_with("super_read_only") || setting.starts_with("tidb_super_read_only")
+    });
+    !is_for_all
+        && account.grants.lines().iter().any(|line| match &line.line {
+            Line::Grant {
+                granted,
+                level: Level::Global,
+            } => granted.iter().any(|g| {
+                let has_name = matches!(
+                    g.name.as_str(),
+                    "READ_ONLY ADMIN" | "READ ONLY ADMIN" | "CONNECTION_ADMIN"
+                );
+                // MariaDB took it out of SUPER with 10.11.
+                let is_super = g.name == "SUPER"
+                    && !(account.version.flavor == Flavor::MariaDB
+                        && account.version.at_least(10, 11, 0));
+                has_name || is_super || g.name == "ALL PRIVILEGES"
+            }),
+            _ => false,
+        })
+}
+

@@ -1,0 +1,3 @@
+//! Work that is done once and answers a question. No job knows another, or a unit.
+
+pub mod check;

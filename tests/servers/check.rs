@@ -1,0 +1,251 @@
+//! The checks, against real servers and accounts that lack something.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tideway::config::Config;
+use tideway::job::check;
+use tideway::model::{CheckReport, CheckState, GrantState};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::server::PASSWORD;
+use crate::support::{Flavor, Server, ServerSpec};
+
+/// The configuration of one task from `source` to `target`, and of what `more` adds to it.
+fn config(source: u16, target: u16, more: &str) -> Config {
+    let folder = std::env::temp_dir();
+    let text = format!(
+        r#"
+[worker]
+data_dir = "tideway-check-data"
+[[source]]
+name = "a"
+host = "127.0.0.1"
+port = {source}
+user = "tideway"
+password = '''{PASSWORD}'''
+relay = {{ keep_free = 0 }}
+[[target]]
+name = "t"
+host = "127.0.0.1"
+port = {target}
+user = "tideway"
+password = '''{PASSWORD}'''
+[[task]]
+name = "shop"
+sources = ["a"]
+target = "t"
+tables = ["my_shop.*"]
+{more}"#
+    );
+    Config::parse(&text, &folder.join("tideway.toml")).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn run(config: &Config) -> CheckReport {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(
+            Duration::from_mins(1),
+            check::run(config, &CancellationToken::new()),
+        )
+        .await
+        .unwrap()
+    })
+}
+
+fn state_of(report: &CheckReport, scope: &str, id: &str) -> CheckState {
+    report
+        .checks
+        .iter()
+        .find(|check| check.scope == scope && check.id == id)
+        .unwrap_or_else(|| panic!("no row `{id}` of `{scope}` in {report:#?}"))
+        .state
+}
+
+/// What stands in the way, for the message of a test that fails.
+fn obstacles(report: &CheckReport) -> String {
+    let checks = report
+        .checks
+        .iter()
+        .filter(|check| check.state == CheckState::Fail)
+        .map(|check| format!("{} {}: {}\n", check.scope, check.id, check.found));
+    let cells = report
+        .privileges
+        .iter()
+        .filter(|cell| !matches!(cell.state, GrantState::Have | GrantState::NotNeeded))
+        .map(|cell| {
+            format!(
+                "{} {} {} on {}: {:?}, {}\n",
+                cell.server, cell.unit, cell.privilege, cell.object, cell.state, cell.evidence
+            )
+        });
+    checks.chain(cells).collect()
+}
+
+const TABLES: &str = "CREATE DATABASE my_shop; \
+    CREATE TABLE my_shop.parent (id INT PRIMARY KEY) ENGINE=InnoDB; \
+    CREATE TABLE my_shop.child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES my_shop.parent (id)) ENGINE=InnoDB; \
+    CREATE TABLE my_shop.log (text VARCHAR(100)) ENGINE=InnoDB;";
+
+/// With the documented minimum nothing is missing; without any one privilege of it the check names that
+/// one, and the statement it prints mends it.
+fn each_privilege_matters(source: Flavor, target: Flavor) {
+    let [source, target] = Server::start_all([source, target]);
+    source.run(TABLES);
+    source.source_account(&["my_shop"]);
+    target.target_account(&["my_shop"]);
+    let whole = config(source.port(), target.port(), "[task.dump]\nconsistency = \"flush\"\n");
+    let report = run(&whole);
+    assert!(report.ok, "{}", obstacles(&report));
+    assert_eq!(state_of(&report, "task:shop", "keys"), CheckState::Warn);
+    assert_eq!(state_of(&report, "task:shop", "tables"), CheckState::Pass);
+
+    let on_source = [
+        ("RELOAD", "*.*"),
+        ("REPLICATION SLAVE", "*.*"),
+        ("REPLICATION CLIENT", "*.*"),
+        ("SELECT", r"`my\_shop`.*"),
+    ];
+    let on_schema = [
+        "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES",
+    ]
+    .map(|privilege| (privilege, r"`my\_shop`.*"));
+    let on_meta = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE"]
+        .map(|privilege| (privilege, "`tideway`.*"));
+    let on_target: Vec<_> = on_schema.into_iter().chain(on_meta).collect();
+    for (server, scope, list) in [
+        (&source, "source:a", on_source.as_slice()),
+        (&target, "target:t", &on_target),
+    ] {
+        for (privilege, object) in list {
+            let what = format!("{privilege} on {object} of {scope}");
+            server.run(&format!("REVOKE {privilege} ON {object} FROM tideway@'%'"));
+            let report = run(&whole);
+            assert!(!report.ok, "{what} is not missed");
+            let missing: Vec<_> = report
+                .privileges
+                .iter()
+                .filter(|cell| cell.state == GrantState::Missing)
+                .collect();
+            assert!(!missing.is_empty(), "{what}: {}", obstacles(&report));
+            for cell in &missing {
+                assert_eq!(cell.server, scope, "{what}");
+                assert_eq!(cell.account, "'tideway'@'%'");
+                let named = cell.privilege.replace("BINLOG MONITOR", "REPLICATION CLIENT");
+                assert_eq!(named, *privilege, "{what}");
+            }
+            server.run(&missing[0].grant);
+            let report = run(&whole);
+            assert!(report.ok, "{what}: {} does not mend it: {}", missing[0].grant, obstacles(&report));
+        }
+    }
+    let text = serde_json::to_string(&run(&whole)).unwrap();
+    assert!(!text.contains("s3cret") && !text.contains("IDENTIFIED"), "{text}");
+}
+
+#[test]
+fn each_privilege_matters_on_mariadb() {
+    each_privilege_matters(Flavor::MariaDb1011, Flavor::MariaDb118);
+}
+
+#[test]
+fn each_privilege_matters_on_mysql() {
+    each_privilege_matters(Flavor::MySql97, Flavor::MySql97);
+}
+
+#[test]
+fn settings_that_make_replication_impossible_are_named() {
+    let [off, mixed] = Server::start_all([
+        ServerSpec::new(Flavor::MariaDb1011).option("--skip-log-bin"),
+        ServerSpec::new(Flavor::MariaDb1011)
+            .option("--binlog-format=MIXED")
+            .option("--binlog-row-image=MINIMAL"),
+    ]);
+    for server in [&off, &mixed] {
+        server.run(TABLES);
+        server.source_account(&["my_shop"]);
+    }
+    let report = run(&config(off.port(), mixed.port(), ""));
+    assert_eq!(state_of(&report, "source:a", "log-bin"), CheckState::Fail);
+    let mixed_config = config(mixed.port(), off.port(), "");
+    let report = run(&mixed_config);
+    assert_eq!(state_of(&report, "source:a", "log-bin"), CheckState::Pass);
+    for id in ["binlog-format", "binlog-row-image"] {
+        assert_eq!(state_of(&report, "source:a", id), CheckState::Fail);
+        let row = report.checks.iter().find(|check| check.id == id).unwrap();
+        let statement = row.mend.split(" -- ").next().unwrap();
+        mixed.run(statement);
+    }
+    let report = run(&mixed_config);
+    for id in ["binlog-format", "binlog-row-image"] {
+        assert_eq!(state_of(&report, "source:a", id), CheckState::Pass);
+    }
+    // A copy alone needs no binlog.
+    let copy = config(off.port(), mixed.port(), "mode = \"full\"\n");
+    assert_eq!(state_of(&run(&copy), "source:a", "log-bin"), CheckState::Warn);
+}
+
+#[test]
+fn servers_that_do_not_answer_are_rows() {
+    let server = Server::start(Flavor::MariaDb1011);
+    server.run(TABLES);
+    server.source_account(&["my_shop"]);
+    server.run("ALTER USER tideway@'%' IDENTIFIED BY 'another'; SET GLOBAL read_only = ON");
+    // Port 1 is not listened at: the connection is refused.
+    let report = run(&config(server.port(), 1, ""));
+    assert!(!report.ok);
+    assert_eq!(state_of(&report, "source:a", "connection"), CheckState::Fail);
+    assert_eq!(state_of(&report, "target:t", "connection"), CheckState::Fail);
+    assert!(report.privileges.iter().all(|cell| cell.state == GrantState::Unknown));
+    assert!(report.privileges.iter().any(|cell| cell.object == "`my_shop`.*"));
+    let found = &report.checks[0].found;
+    assert!(found.contains("1045"), "{found}");
+
+    server.source_account(&["my_shop"]);
+    let report = run(&config(server.port(), server.port(), "[[task.route]]\nfrom = \"my_shop.*\"\nto = \"copy.*\"\n"));
+    assert_eq!(state_of(&report, "target:t", "read-only"), CheckState::Fail);
+}
+
+#[test]
+fn roles_that_are_not_active_are_seen() {
+    let [mariadb, mysql] = Server::start_all([Flavor::MariaDb1011, Flavor::MySql97]);
+    for (server, role) in [(&mariadb, "mover"), (&mysql, "'mover'@'%'")] {
+        server.run(TABLES);
+        server.source_account(&["my_shop"]);
+        server.run(&format!(
+            "CREATE ROLE {role}; GRANT SELECT ON `my\\_shop`.* TO {role}; GRANT {role} TO tideway@'%'; \
+             REVOKE SELECT ON `my\\_shop`.* FROM tideway@'%'"
+        ));
+        let config = config(server.port(), 1, "");
+        let cells = |report: &CheckReport| -> Vec<GrantState> {
+            report
+                .privileges
+                .iter()
+                .filter(|cell| cell.privilege == "SELECT" && cell.object == "`my_shop`.*")
+                .filter(|cell| cell.server == "source:a")
+                .map(|cell| cell.state)
+                .collect()
+        };
+        let report = run(&config);
+        assert_eq!(cells(&report), [GrantState::Inactive; 2], "{}", obstacles(&report));
+        let mend = report
+            .privileges
+            .iter()
+            .find(|cell| cell.state == GrantState::Inactive)
+            .map(|cell| cell.grant.clone())
+            .unwrap();
+        server.run(&mend);
+        let report = run(&config);
+        assert_eq!(cells(&report), [GrantState::Have; 2], "{}", obstacles(&report));
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_a_row() {
+    let mut config = config(1, 2, "");
+    config.worker.data_dir = Path::new("Cargo.toml/data").to_owned();
+    assert_eq!(state_of(&run(&config), "worker", "data-dir"), CheckState::Fail);
+}
