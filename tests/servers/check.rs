@@ -97,7 +97,11 @@ fn each_privilege_matters(source: Flavor, target: Flavor) {
     source.run(TABLES);
     source.source_account(&["my_shop"]);
     target.target_account(&["my_shop"]);
-    let whole = config(source.port(), target.port(), "[task.dump]\nconsistency = \"flush\"\n");
+    let whole = config(
+        source.port(),
+        target.port(),
+        "[task.dump]\nconsistency = \"flush\"\n",
+    );
     let report = run(&whole);
     assert!(report.ok, "{}", obstacles(&report));
     assert_eq!(state_of(&report, "task:shop", "keys"), CheckState::Warn);
@@ -110,7 +114,15 @@ fn each_privilege_matters(source: Flavor, target: Flavor) {
         ("SELECT", r"`my\_shop`.*"),
     ];
     let on_schema = [
-        "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES",
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "CREATE",
+        "DROP",
+        "ALTER",
+        "INDEX",
+        "REFERENCES",
     ]
     .map(|privilege| (privilege, r"`my\_shop`.*"));
     let on_meta = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE"]
@@ -134,16 +146,26 @@ fn each_privilege_matters(source: Flavor, target: Flavor) {
             for cell in &missing {
                 assert_eq!(cell.server, scope, "{what}");
                 assert_eq!(cell.account, "'tideway'@'%'");
-                let named = cell.privilege.replace("BINLOG MONITOR", "REPLICATION CLIENT");
+                let named = cell
+                    .privilege
+                    .replace("BINLOG MONITOR", "REPLICATION CLIENT");
                 assert_eq!(named, *privilege, "{what}");
             }
             server.run(&missing[0].grant);
             let report = run(&whole);
-            assert!(report.ok, "{what}: {} does not mend it: {}", missing[0].grant, obstacles(&report));
+            assert!(
+                report.ok,
+                "{what}: {} does not mend it: {}",
+                missing[0].grant,
+                obstacles(&report)
+            );
         }
     }
     let text = serde_json::to_string(&run(&whole)).unwrap();
-    assert!(!text.contains("s3cret") && !text.contains("IDENTIFIED"), "{text}");
+    assert!(
+        !text.contains("s3cret") && !text.contains("IDENTIFIED"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -185,7 +207,10 @@ fn settings_that_make_replication_impossible_are_named() {
     }
     // A copy alone needs no binlog.
     let copy = config(off.port(), mixed.port(), "mode = \"full\"\n");
-    assert_eq!(state_of(&run(&copy), "source:a", "log-bin"), CheckState::Warn);
+    assert_eq!(
+        state_of(&run(&copy), "source:a", "log-bin"),
+        CheckState::Warn
+    );
 }
 
 #[test]
@@ -197,15 +222,35 @@ fn servers_that_do_not_answer_are_rows() {
     // Port 1 is not listened at: the connection is refused.
     let report = run(&config(server.port(), 1, ""));
     assert!(!report.ok);
-    assert_eq!(state_of(&report, "source:a", "connection"), CheckState::Fail);
-    assert_eq!(state_of(&report, "target:t", "connection"), CheckState::Fail);
-    assert!(report.privileges.iter().all(|cell| cell.state == GrantState::Unknown));
-    assert!(report.privileges.iter().any(|cell| cell.object == "`my_shop`.*"));
+    assert_eq!(
+        state_of(&report, "source:a", "connection"),
+        CheckState::Fail
+    );
+    assert_eq!(
+        state_of(&report, "target:t", "connection"),
+        CheckState::Fail
+    );
+    assert!(
+        report
+            .privileges
+            .iter()
+            .all(|cell| cell.state == GrantState::Unknown)
+    );
+    assert!(
+        report
+            .privileges
+            .iter()
+            .any(|cell| cell.object == "`my_shop`.*")
+    );
     let found = &report.checks[0].found;
     assert!(found.contains("1045"), "{found}");
 
     server.source_account(&["my_shop"]);
-    let report = run(&config(server.port(), server.port(), "[[task.route]]\nfrom = \"my_shop.*\"\nto = \"copy.*\"\n"));
+    let report = run(&config(
+        server.port(),
+        server.port(),
+        "[[task.route]]\nfrom = \"my_shop.*\"\nto = \"copy.*\"\n",
+    ));
     assert_eq!(state_of(&report, "target:t", "read-only"), CheckState::Fail);
 }
 
@@ -230,7 +275,12 @@ fn roles_that_are_not_active_are_seen() {
                 .collect()
         };
         let report = run(&config);
-        assert_eq!(cells(&report), [GrantState::Inactive; 2], "{}", obstacles(&report));
+        assert_eq!(
+            cells(&report),
+            [GrantState::Inactive; 2],
+            "{}",
+            obstacles(&report)
+        );
         let mend = report
             .privileges
             .iter()
@@ -239,7 +289,12 @@ fn roles_that_are_not_active_are_seen() {
             .unwrap();
         server.run(&mend);
         let report = run(&config);
-        assert_eq!(cells(&report), [GrantState::Have; 2], "{}", obstacles(&report));
+        assert_eq!(
+            cells(&report),
+            [GrantState::Have; 2],
+            "{}",
+            obstacles(&report)
+        );
     }
 }
 
@@ -247,5 +302,8 @@ fn roles_that_are_not_active_are_seen() {
 fn a_folder_that_cannot_be_made_is_a_row() {
     let mut config = config(1, 2, "");
     config.worker.data_dir = Path::new("Cargo.toml/data").to_owned();
-    assert_eq!(state_of(&run(&config), "worker", "data-dir"), CheckState::Fail);
+    assert_eq!(
+        state_of(&run(&config), "worker", "data-dir"),
+        CheckState::Fail
+    );
 }

@@ -30,7 +30,11 @@ pub(super) fn folder(rows: &mut Scope<'_>, config: &Config, sources: &[Result<So
             "data-dir",
             format!("`{}` cannot be written to: {error}", there.display()),
             why,
-            format!("chown {} '{}'", rustix::process::getuid().as_raw(), there.display()),
+            format!(
+                "chown {} '{}'",
+                rustix::process::getuid().as_raw(),
+                there.display()
+            ),
         );
         return;
     }
@@ -43,19 +47,17 @@ pub(super) fn folder(rows: &mut Scope<'_>, config: &Config, sources: &[Result<So
     space(rows, config, &there, sources);
 }
 
-fn space(
-    rows: &mut Scope<'_>,
-    config: &Config,
-    folder: &Path,
-    sources: &[Result<SourceFacts>],
-) {
+fn space(rows: &mut Scope<'_>, config: &Config, folder: &Path, sources: &[Result<SourceFacts>]) {
     let why = "a dump is whole on disk before it is loaded, and the relay stops when `keep_free` is reached";
     let free = match statvfs(folder) {
         Ok(figures) => figures.f_bavail.saturating_mul(figures.f_frsize),
         Err(error) => {
             rows.warn(
                 "disk",
-                format!("the free space of `{}` cannot be told: {error}", folder.display()),
+                format!(
+                    "the free space of `{}` cannot be told: {error}",
+                    folder.display()
+                ),
                 why,
                 "look at it with `df`",
             );
@@ -91,7 +93,11 @@ fn space(
 /// What the tables to be dumped take on the servers, by their own estimate.
 fn dump_bytes(config: &Config, sources: &[Result<SourceFacts>]) -> u64 {
     let mut bytes = 0_u64;
-    for task in config.tasks.iter().filter(|task| task.mode != Mode::Incremental) {
+    for task in config
+        .tasks
+        .iter()
+        .filter(|task| task.mode != Mode::Incremental)
+    {
         for (source, facts) in config.sources.iter().zip(sources) {
             if let Ok(facts) = facts
                 && task.sources.contains(&source.server.name)

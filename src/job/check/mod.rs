@@ -36,20 +36,19 @@ const SERVER_TIMEOUT: Duration = Duration::from_mins(2);
 /// Checks everything that `config` names. It never fails as a whole; when `stop` is cancelled, servers
 /// that have not answered yet are shown as such.
 pub async fn run(config: &Config, stop: &CancellationToken) -> CheckReport {
-    let sources = config.sources.iter().map(|source| {
-        bounded(stop, Box::pin(SourceFacts::read(config, source)))
-    });
-    let targets = config.targets.iter().map(|target| {
-        bounded(stop, Box::pin(TargetFacts::read(config, target)))
-    });
+    let sources = config
+        .sources
+        .iter()
+        .map(|source| bounded(stop, Box::pin(SourceFacts::read(config, source))));
+    let targets = config
+        .targets
+        .iter()
+        .map(|target| bounded(stop, Box::pin(TargetFacts::read(config, target))));
     let (sources, targets) = join(join_all(sources), join_all(targets)).await;
     report(config, &sources, &targets)
 }
 
-async fn bounded<T>(
-    stop: &CancellationToken,
-    facts: impl Future<Output = Result<T>>,
-) -> Result<T> {
+async fn bounded<T>(stop: &CancellationToken, facts: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         biased;
         () = stop.cancelled() => Err(Error::new(ErrorKind::Refused, "the check was stopped")),
@@ -73,7 +72,11 @@ fn report(
     let mut privileges = Vec::new();
     for (source, facts) in config.sources.iter().zip(sources) {
         let scope = format!("source:{}", source.server.name);
-        server::connection(&mut rows.of(&scope), &source.server, facts.as_ref().map(|f| &f.server));
+        server::connection(
+            &mut rows.of(&scope),
+            &source.server,
+            facts.as_ref().map(|f| &f.server),
+        );
         let version = match facts {
             Ok(facts) => {
                 server::source(&mut rows.of(&scope), config, source, facts);
@@ -88,7 +91,11 @@ fn report(
     }
     for (target, facts) in config.targets.iter().zip(targets) {
         let scope = format!("target:{}", target.server.name);
-        server::connection(&mut rows.of(&scope), &target.server, facts.as_ref().map(|f| &f.server));
+        server::connection(
+            &mut rows.of(&scope),
+            &target.server,
+            facts.as_ref().map(|f| &f.server),
+        );
         if let Ok(facts) = facts {
             server::target(&mut rows.of(&scope), facts);
         }
@@ -97,15 +104,21 @@ fn report(
         privileges.extend(figures(&list, facts.as_ref().map(|f| &f.server), &scope));
     }
     for task in &config.tasks {
-        tables::task(&mut rows.of(&format!("task:{}", task.name)), config, task, sources, targets);
+        tables::task(
+            &mut rows.of(&format!("task:{}", task.name)),
+            config,
+            task,
+            sources,
+            targets,
+        );
     }
     local::folder(&mut rows.of("worker"), config, sources);
 
     let checks = rows.into_list();
     let ok = checks.iter().all(|check| check.state != CheckState::Fail)
-        && privileges.iter().all(|cell| {
-            !matches!(cell.state, GrantState::Missing | GrantState::Inactive)
-        });
+        && privileges
+            .iter()
+            .all(|cell| !matches!(cell.state, GrantState::Missing | GrantState::Inactive));
     CheckReport {
         version: REPORT_VERSION,
         at: Timestamp::from(SystemTime::now()),
@@ -148,7 +161,10 @@ fn figures(
         Ok(ServerFacts {
             account: Err(error),
             ..
-        }) => unknown(format!("the grants cannot be read: {}", rows::one_line(error)), ""),
+        }) => unknown(
+            format!("the grants cannot be read: {}", rows::one_line(error)),
+            "",
+        ),
         Err(error) => unknown(format!("not connected: {}", rows::one_line(error)), ""),
     }
 }

@@ -196,7 +196,11 @@ fn add_target(scope: &mut Scope, task: &TaskConfig, facts: Option<&SourceFacts>)
     }
     // Rules that name a schema name one that is written to, whatever is found.
     if source.is_global && scope.schemas.is_empty() {
-        let routed: Vec<&str> = task.routes.iter().filter_map(|route| route.schema()).collect();
+        let routed: Vec<&str> = task
+            .routes
+            .iter()
+            .filter_map(|route| route.schema())
+            .collect();
         scope.is_global = routed.is_empty();
         for schema in routed {
             scope.schemas.entry(schema.to_owned()).or_default();

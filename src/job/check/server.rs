@@ -266,7 +266,11 @@ fn expiry(rows: &mut Scope<'_>, info: &ServerInfo) {
         .or_else(|| number("expire_logs_days").map(|days| days * 86_400.0))
         .map_or(0, |seconds| seconds as u64);
     if seconds == 0 {
-        rows.pass("binlog-expiry", "binlogs are kept until purged by hand", why);
+        rows.pass(
+            "binlog-expiry",
+            "binlogs are kept until purged by hand",
+            why,
+        );
     } else if seconds < SHORT_EXPIRY {
         rows.warn(
             "binlog-expiry",
@@ -374,7 +378,10 @@ pub(super) fn target(rows: &mut Scope<'_>, facts: &TargetFacts) {
             !is_above,
             "read-only",
             if is_above {
-                format!("{}; the account may write all the same", facts.read_only.join(", "))
+                format!(
+                    "{}; the account may write all the same",
+                    facts.read_only.join(", ")
+                )
             } else {
                 facts.read_only.join(", ")
             },
@@ -385,7 +392,11 @@ pub(super) fn target(rows: &mut Scope<'_>, facts: &TargetFacts) {
     let why = "rows and their checkpoint must commit together";
     let engine = &facts.default_engine;
     if info.flavor() == Flavor::TiDB || is_transactional(engine) {
-        let shown = if engine.is_empty() { "TiDB's own" } else { engine };
+        let shown = if engine.is_empty() {
+            "TiDB's own"
+        } else {
+            engine
+        };
         rows.pass("engine", shown, why);
     } else {
         rows.fail(
@@ -424,4 +435,3 @@ fn passes_read_only(account: &crate::privilege::Account, settings: &[String]) ->
             _ => false,
         })
 }
-

@@ -53,17 +53,20 @@ fn selected(rows: &mut Scope<'_>, task: &TaskConfig, name: &str, facts: &SourceF
         .exact_tables()
         .into_iter()
         .filter(|table| !facts.taken(task).any(|found| found.name == *table))
-        .map(|table| {
-            match facts.tables.iter().find(|found| found.name == table) {
+        .map(
+            |table| match facts.tables.iter().find(|found| found.name == table) {
                 Some(found) => format!("{table} ({})", kind(found)),
                 None => table.to_string(),
-            }
-        })
+            },
+        )
         .collect();
     if !missing.is_empty() {
         rows.fail(
             "tables",
-            format!("not a table of `{name}`, or not to be seen: {}", some(&missing)),
+            format!(
+                "not a table of `{name}`, or not to be seen: {}",
+                some(&missing)
+            ),
             why,
             "mend `task.tables`, or grant SELECT on it",
         );
@@ -258,7 +261,10 @@ fn name_case(
         if !upper.is_empty() {
             rows.warn(
                 "name-case",
-                format!("`{name}` keeps names in lower case, and a pattern does not: {}", some(&upper)),
+                format!(
+                    "`{name}` keeps names in lower case, and a pattern does not: {}",
+                    some(&upper)
+                ),
                 "names compare letter by letter",
                 "write the patterns of `task.tables` in lower case",
             );
@@ -285,9 +291,16 @@ fn name_case(
             !clashes.is_empty(),
             "name-case",
             if clashes.is_empty() {
-                format!("`lower_case_table_names` is {from} on `{name}` and {to} on `{}`", task.target)
+                format!(
+                    "`lower_case_table_names` is {from} on `{name}` and {to} on `{}`",
+                    task.target
+                )
             } else {
-                format!("names that differ by case alone are one on `{}`: {}", task.target, some(&clashes))
+                format!(
+                    "names that differ by case alone are one on `{}`: {}",
+                    task.target,
+                    some(&clashes)
+                )
             },
             "the target does not tell names apart by case",
             "route such tables to names of their own",
@@ -323,7 +336,12 @@ fn existing(
     if !plain.is_empty() {
         rows.fail(
             "target-engine",
-            format!("{} without transactions on `{}`: {}", plain.len(), task.target, some(&plain)),
+            format!(
+                "{} without transactions on `{}`: {}",
+                plain.len(),
+                task.target,
+                some(&plain)
+            ),
             "rows and their checkpoint must commit together",
             plain.first().map_or_else(String::new, |table| {
                 format!("ALTER TABLE {} ENGINE = InnoDB;", table.quoted())
@@ -338,7 +356,11 @@ fn existing(
     if !odd.is_empty() {
         rows.fail(
             "target-tables",
-            format!("under a table's name `{}` has something else: {}", task.target, some(&odd)),
+            format!(
+                "under a table's name `{}` has something else: {}",
+                task.target,
+                some(&odd)
+            ),
             "rows cannot be written there",
             "drop or rename it on the target, or route the table to another name",
         );
