@@ -1,0 +1,487 @@
+//! How the rows of one source table become statements on one target table.
+
+use crate::model::table::quote_name;
+use crate::model::value::{Row, RowChange, Value};
+use crate::model::{Error, ErrorKind, Result, TableName};
+use crate::schema::literal::write_value;
+use crate::schema::{Column, ColumnKind, Generated, Key, Structure};
+
+/// A source table at a version of its structure, laid onto the target's table.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The table as the source names it.
+    pub(super) source: TableName,
+    /// The table on the target.
+    pub(super) target: TableName,
+    quoted: String,
+    /// For each column of the source, in the order of row events.
+    columns: Vec<Placed>,
+    /// The columns of an INSERT in brackets.
+    insert_columns: String,
+    /// The places of the columns that tell rows apart on both sides; empty: all of them do.
+    key: Vec<usize>,
+    /// Columns that the target would set by itself when a row is updated.
+    auto_update: Vec<usize>,
+    /// Whether an UPDATE or DELETE must find the whole row as it was before.
+    verifies_all: bool,
+}
+
+/// Where a column of the source goes.
+#[derive(Debug)]
+struct Placed {
+    /// The column at the source: it says what the values are.
+    source: Column,
+    /// Its quoted name on the target; `None`: the target computes it.
+    name: Option<String>,
+    /// What it is there.
+    kind: ColumnKind,
+}
+
+impl Plan {
+    /// Lays `source` onto `target`, by the columns' names.
+    pub(super) fn new(source: &Structure, target: &Structure, verifies_all: bool) -> Result<Self> {
+        if !is_transactional(&target.engine) {
+            return Err(Error::new(
+                ErrorKind::Structure,
+                format!(
+                    "{} on the target uses the engine {}, which cannot undo a transaction",
+                    target.table, target.engine
+                ),
+            )
+            .with_fix(format!(
+                "`ALTER TABLE {} ENGINE=InnoDB` on the target, then resume",
+                target.table.quoted()
+            ))
+            .at(|c| c.table = Some(source.table.clone())));
+        }
+        let mut columns = Vec::with_capacity(source.columns.len());
+        let mut auto_update = Vec::new();
+        for (index, column) in source.columns.iter().enumerate() {
+            let place = target
+                .column_index(&column.name)
+                .and_then(|at| target.columns.get(at));
+            let Some(place) = place else {
+                if column.generated != Generated::No {
+                    // What nothing stores can be missing.
+                    columns.push(Placed {
+                        source: column.clone(),
+                        name: None,
+                        kind: column.kind.clone(),
+                    });
+                    continue;
+                }
+                return Err(missing_column(source, target, column));
+            };
+            let is_computed = place.generated != Generated::No;
+            if is_computed && column.generated == Generated::No {
+                return Err(computed_column(source, target, column));
+            }
+            if place.auto_update && !is_computed {
+                auto_update.push(index);
+            }
+            columns.push(Placed {
+                source: column.clone(),
+                name: (!is_computed).then(|| quote_name(&place.name)),
+                kind: place.kind.clone(),
+            });
+        }
+        let names: Vec<&str> = columns
+            .iter()
+            .filter_map(|column| column.name.as_deref())
+            .collect();
+        Ok(Self {
+            source: source.table.clone(),
+            target: target.table.clone(),
+            quoted: target.table.quoted(),
+            insert_columns: format!("({})", names.join(", ")),
+            key: shared_key(source, target),
+            columns,
+            auto_update,
+            verifies_all,
+        })
+    }
+
+    /// Whether a key tells the rows apart: then several can be named in one statement.
+    pub(super) fn has_key(&self) -> bool {
+        !self.key.is_empty()
+    }
+
+    /// Whether DELETEs of several rows can share a statement.
+    pub(super) fn shares_deletes(&self) -> bool {
+        self.has_key() && !self.verifies_all
+    }
+
+    /// The beginning of an INSERT, up to its first row.
+    pub(super) fn begin_insert(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"INSERT INTO ");
+        out.extend_from_slice(self.quoted.as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.insert_columns.as_bytes());
+        out.extend_from_slice(b" VALUES ");
+    }
+
+    /// One row of an INSERT.
+    pub(super) fn write_row(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
+        out.push(b'(');
+        let mut separator = Separator::new(b", ");
+        for (column, value) in self.zip(row)? {
+            if column.name.is_some() {
+                separator.write(out);
+                write_value(out, value, &column.source)?;
+            }
+        }
+        out.push(b')');
+        Ok(())
+    }
+
+    /// The beginning of a DELETE of several rows by key, up to the first row's key.
+    pub(super) fn begin_delete(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"DELETE FROM ");
+        out.extend_from_slice(self.quoted.as_bytes());
+        out.extend_from_slice(b" WHERE ");
+        let bracket = self.key.len() > 1;
+        if bracket {
+            out.push(b'(');
+        }
+        let mut separator = Separator::new(b", ");
+        for column in self.key.iter().filter_map(|index| self.columns.get(*index)) {
+            separator.write(out);
+            out.extend_from_slice(column.name.as_deref().unwrap_or_default().as_bytes());
+        }
+        if bracket {
+            out.push(b')');
+        }
+        out.extend_from_slice(b" IN (");
+    }
+
+    /// One row's key for a DELETE of several.
+    pub(super) fn write_key(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
+        let bracket = self.key.len() > 1;
+        if bracket {
+            out.push(b'(');
+        }
+        let mut separator = Separator::new(b", ");
+        for index in &self.key {
+            let (column, value) = self.at(*index, row)?;
+            separator.write(out);
+            write_value(out, value, &column.source)?;
+        }
+        if bracket {
+            out.push(b')');
+        }
+        Ok(())
+    }
+
+    /// A DELETE of one row.
+    pub(super) fn write_delete(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
+        out.extend_from_slice(b"DELETE FROM ");
+        out.extend_from_slice(self.quoted.as_bytes());
+        self.write_where(out, row)
+    }
+
+    /// An UPDATE of one row; `false` if nothing in it changes that the target stores.
+    pub(super) fn write_update(
+        &self,
+        out: &mut Vec<u8>,
+        before: &Row<'_>,
+        after: &Row<'_>,
+    ) -> Result<bool> {
+        let begin = out.len();
+        out.extend_from_slice(b"UPDATE ");
+        out.extend_from_slice(self.quoted.as_bytes());
+        out.extend_from_slice(b" SET ");
+        let mut separator = Separator::new(b", ");
+        let mut any = false;
+        for (index, (column, value)) in self.zip(after)?.enumerate() {
+            let Some(name) = &column.name else { continue };
+            let (_, old) = self.at(index, before)?;
+            let is_changed = !is_same(old, value);
+            any |= is_changed;
+            if is_changed || self.auto_update.contains(&index) {
+                separator.write(out);
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b" = ");
+                write_value(out, value, &column.source)?;
+            }
+        }
+        if !any {
+            out.truncate(begin);
+            return Ok(false);
+        }
+        self.write_where(out, before)?;
+        Ok(true)
+    }
+
+    /// A SELECT of the row, by its key, as the target has it; `None` without a key.
+    pub(super) fn select_row(&self, row: &Row<'_>) -> Result<Option<Vec<u8>>> {
+        if self.key.is_empty() {
+            return Ok(None);
+        }
+        let mut out = b"SELECT ".to_vec();
+        let mut separator = Separator::new(b", ");
+        for column in &self.columns {
+            separator.write(&mut out);
+            out.extend_from_slice(column.name.as_deref().unwrap_or("NULL").as_bytes());
+        }
+        out.extend_from_slice(b" FROM ");
+        out.extend_from_slice(self.quoted.as_bytes());
+        out.extend_from_slice(b" WHERE ");
+        self.write_key_condition(&mut out, row)?;
+        Ok(Some(out))
+    }
+
+    /// The row's key, or what stands for it, for people: `id = 7`.
+    pub(super) fn describe_key(&self, row: &Row<'_>) -> String {
+        let mut out = Vec::new();
+        if self.key.is_empty() || self.write_key_condition(&mut out, row).is_err() {
+            return "all columns as before".to_owned();
+        }
+        String::from_utf8_lossy(&out).replace('`', "")
+    }
+
+    fn write_where(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
+        out.extend_from_slice(b" WHERE ");
+        if self.has_key() {
+            self.write_key_condition(out, row)?;
+            if self.verifies_all {
+                out.extend_from_slice(b" AND ");
+                self.write_whole_condition(out, row)?;
+            }
+            return Ok(());
+        }
+        self.write_whole_condition(out, row)?;
+        out.extend_from_slice(b" LIMIT 1");
+        Ok(())
+    }
+
+    fn write_key_condition(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
+        let mut separator = Separator::new(b" AND ");
+        for index in &self.key {
+            let (column, value) = self.at(*index, row)?;
+            separator.write(out);
+            out.extend_from_slice(column.name.as_deref().unwrap_or_default().as_bytes());
+            out.extend_from_slice(b" = ");
+            write_value(out, value, &column.source)?;
+        }
+        Ok(())
+    }
+
+    /// All columns, NULL-safe, text as bytes, floats exactly.
+    fn write_whole_condition(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
+        let mut separator = Separator::new(b" AND ");
+        for (column, value) in self.zip(row)? {
+            let Some(name) = &column.name else { continue };
+            separator.write(out);
+            write_equal(out, name, column, value)?;
+        }
+        Ok(())
+    }
+
+    fn zip<'a, 'v>(
+        &'a self,
+        row: &'a Row<'v>,
+    ) -> Result<impl Iterator<Item = (&'a Placed, &'a Value<'v>)>> {
+        if row.len() != self.columns.len() || row.iter().any(Option::is_none) {
+            return Err(self.partial_row(row));
+        }
+        Ok(self.columns.iter().zip(row.iter().flatten()))
+    }
+
+    fn at<'a, 'v>(&'a self, index: usize, row: &'a Row<'v>) -> Result<(&'a Placed, &'a Value<'v>)> {
+        match (self.columns.get(index), row.get(index)) {
+            (Some(column), Some(Some(value))) => Ok((column, value)),
+            _ => Err(self.partial_row(row)),
+        }
+    }
+
+    fn partial_row(&self, row: &Row<'_>) -> Error {
+        let present = row.iter().flatten().count();
+        Error::new(
+            ErrorKind::Setting,
+            format!(
+                "a row of {} has {present} of its {} columns in the binlog",
+                self.source,
+                self.columns.len()
+            ),
+        )
+        .with_fix(
+            "`SET GLOBAL binlog_row_image = FULL` at the source; then this table must be dumped again",
+        )
+        .at(|c| c.table = Some(self.source.clone()))
+    }
+}
+
+/// The image that says which row is meant.
+pub(super) fn identity<'a, 'v>(change: &'a RowChange<'v>) -> &'a Row<'v> {
+    match change {
+        RowChange::Insert { after } => after,
+        RowChange::Update { before, .. } | RowChange::Delete { before } => before,
+    }
+}
+
+/// `name <=> value` in a form that only the very same value passes.
+fn write_equal(out: &mut Vec<u8>, name: &str, column: &Placed, value: &Value<'_>) -> Result<()> {
+    let name = name.as_bytes();
+    let mut wrapped = |before: &[u8], after: &[u8], value_before: &[u8], value_after: &[u8]| {
+        out.extend_from_slice(before);
+        out.extend_from_slice(name);
+        out.extend_from_slice(after);
+        out.extend_from_slice(b" <=> ");
+        out.extend_from_slice(value_before);
+        let written = write_value(out, value, &column.source);
+        out.extend_from_slice(value_after);
+        written
+    };
+    match (value, &column.kind) {
+        (Value::Null, _) => wrapped(b"", b"", b"", b""),
+        // A FLOAT is compared as a DOUBLE: the shortest digits of the one are another DOUBLE.
+        (Value::Float(float), _) => {
+            out.extend_from_slice(name);
+            out.extend_from_slice(format!(" <=> {:e}", f64::from(*float)).as_bytes());
+            Ok(())
+        }
+        (Value::Bit(bits), _) => {
+            let number = bits.iter().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+            out.extend_from_slice(name);
+            out.extend_from_slice(format!(" + 0 <=> {number}").as_bytes());
+            Ok(())
+        }
+        (_, ColumnKind::Json) => wrapped(b"", b"", b"CAST(", b" AS JSON)"),
+        // Bytes of one character set, so that neither collation nor trailing spaces make two equal.
+        (_, ColumnKind::Text { .. } | ColumnKind::Enum { .. } | ColumnKind::Set { .. }) => wrapped(
+            b"CAST(CONVERT(",
+            b" USING utf8mb4) AS BINARY)",
+            b"CAST(CONVERT(",
+            b" USING utf8mb4) AS BINARY)",
+        ),
+        (_, ColumnKind::Geometry) => wrapped(b"CAST(", b" AS BINARY)", b"", b""),
+        _ => wrapped(b"", b"", b"", b""),
+    }
+}
+
+/// Whether two values are the same to the bit: −0 and 0 are not.
+fn is_same(a: &Value<'_>, b: &Value<'_>) -> bool {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+        (Value::Double(a), Value::Double(b)) => a.to_bits() == b.to_bits(),
+        _ => a == b,
+    }
+}
+
+/// The columns, by place in the source, of a key that is unique and NOT NULL on both sides.
+fn shared_key(source: &Structure, target: &Structure) -> Vec<usize> {
+    let usable = |key: &Key, structure: &Structure| -> Option<Vec<String>> {
+        if !key.unique || key.parts.is_empty() {
+            return None;
+        }
+        let mut names = Vec::with_capacity(key.parts.len());
+        for part in &key.parts {
+            let column = structure.columns.get(structure.column_index(part.column.as_deref()?)?)?;
+            let is_exact = !matches!(
+                column.kind,
+                ColumnKind::Float | ColumnKind::Double | ColumnKind::Json
+            );
+            if part.prefix.is_some() || column.nullable || !is_exact {
+                return None;
+            }
+            names.push(column.name.to_lowercase());
+        }
+        names.sort();
+        Some(names)
+    };
+    let theirs: Vec<Vec<String>> = target
+        .keys
+        .iter()
+        .filter_map(|key| usable(key, target))
+        .collect();
+    for key in &source.keys {
+        let Some(names) = usable(key, source) else {
+            continue;
+        };
+        if !theirs.contains(&names) {
+            continue;
+        }
+        let places: Option<Vec<usize>> = key
+            .parts
+            .iter()
+            .map(|part| {
+                let index = source.column_index(part.column.as_deref()?)?;
+                let on_target = target.columns.get(target.column_index(part.column.as_deref()?)?)?;
+                (on_target.generated == Generated::No).then_some(index)
+            })
+            .collect();
+        if let Some(places) = places {
+            return places;
+        }
+    }
+    Vec::new()
+}
+
+fn is_transactional(engine: &str) -> bool {
+    !["myisam", "aria", "memory", "csv", "archive", "merge", "mrg_myisam", "blackhole", "federated"]
+        .contains(&engine.to_ascii_lowercase().as_str())
+}
+
+fn missing_column(source: &Structure, target: &Structure, column: &Column) -> Error {
+    Error::new(
+        ErrorKind::Structure,
+        format!(
+            "{} on the target has no column `{}`, which {} has at the source\nsource: {}\ntarget: {}",
+            target.table,
+            column.name,
+            source.table,
+            column_list(source),
+            column_list(target)
+        ),
+    )
+    .with_fix(format!(
+        "`ALTER TABLE {} ADD COLUMN {} {}` on the target, then resume",
+        target.table.quoted(),
+        quote_name(&column.name),
+        column.type_text
+    ))
+    .at(|c| c.table = Some(source.table.clone()))
+}
+
+fn computed_column(source: &Structure, target: &Structure, column: &Column) -> Error {
+    Error::new(
+        ErrorKind::Structure,
+        format!(
+            "column `{}` of {} is generated on the target ({}), but stored at the source",
+            column.name, source.table, target.table
+        ),
+    )
+    .with_fix("make it a plain column on the target, then resume")
+    .at(|c| c.table = Some(source.table.clone()))
+}
+
+/// Columns with their types, for an error that shows two sides.
+pub(super) fn column_list(structure: &Structure) -> String {
+    structure
+        .columns
+        .iter()
+        .map(|column| format!("{} {}", column.name, column.type_text))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Writes its text between things, not before the first.
+struct Separator {
+    text: &'static [u8],
+    is_first: bool,
+}
+
+impl Separator {
+    fn new(text: &'static [u8]) -> Self {
+        Self {
+            text,
+            is_first: true,
+        }
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::take(&mut self.is_first) {
+            out.extend_from_slice(self.text);
+        }
+    }
+}
