@@ -1,0 +1,618 @@
+//! From the relay log's events to whole transactions.
+//!
+//! MariaDB's GTID event opens a transaction, or announces one statement; MySQL's is followed by
+//! `BEGIN`, or by one statement. What closes it is an XID event, `COMMIT`, or the statement itself.
+//! Rows of tables that are not selected are not even copied.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::ddl::{self, Verdict};
+use super::decoder::Tables;
+use super::failure::{FailedEvent, Failure};
+use super::statement::Checks;
+use super::transaction::{
+    CommitTime, Item, Passed, RowsPart, SourceSession, SourceTable, Statement, Transaction,
+};
+use super::view;
+use crate::binlog::simple::parse_rows_query;
+use crate::binlog::{
+    Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RowsEvent, TableMap,
+    XaPrepareEvent,
+};
+use crate::binlog::rows::RowAction;
+use crate::model::{Error, ErrorKind, EventPlace, Gtid, Place, Position, Result, Timestamp};
+use crate::route::FilterAction;
+use crate::schema::{Ddl, DdlKind, SqlMode};
+
+/// Where an event stands, and how to read it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<'a> {
+    /// The relay sub-folder.
+    pub(super) folder: &'a str,
+    /// The file.
+    pub(super) file: &'a str,
+    /// Where the (outer) event starts.
+    pub(super) offset: u64,
+    /// Where it ends.
+    pub(super) end_offset: u64,
+    /// Its number within a compressed transaction.
+    pub(super) inner: Option<u32>,
+}
+
+impl At<'_> {
+    fn place(&self, offset: u64) -> Place {
+        Place::new(self.folder, Position::new(self.file, offset))
+    }
+
+    fn event_place(&self) -> EventPlace {
+        EventPlace {
+            place: self.place(self.offset),
+            inner: self.inner,
+            row: None,
+        }
+    }
+
+    fn end(&self) -> Place {
+        self.place(self.end_offset)
+    }
+}
+
+/// Puts events together.
+#[derive(Debug)]
+pub(super) struct Collector {
+    tables: Tables,
+    format: Option<Arc<FormatDescription>>,
+    open: Option<Open>,
+    /// The tables of the current statement, by number; `None`: not selected.
+    maps: HashMap<u64, Option<Arc<SourceTable>>>,
+    annotation: Option<Arc<str>>,
+    /// XA transactions prepared without a selected table in them, as statements name them.
+    prepared: BTreeSet<String>,
+    /// A transaction that grows beyond this is handed on in parts.
+    part_bytes: usize,
+    items: Vec<Item>,
+}
+
+/// A transaction under way.
+#[derive(Debug)]
+struct Open {
+    begin: Place,
+    gtid: Option<Gtid>,
+    committed_at: Option<Timestamp>,
+    /// Whether rows and statements belong to it until its end is read; else one statement is all.
+    has_begun: bool,
+    events: Vec<RowsPart>,
+    passed: u64,
+    bytes: usize,
+    /// Whether a part of it was handed on.
+    is_split: bool,
+}
+
+impl Collector {
+    /// Begins between transactions. `part_bytes` bounds what is held of one.
+    pub(super) fn new(tables: Tables, part_bytes: usize) -> Self {
+        Self {
+            tables,
+            format: None,
+            open: None,
+            maps: HashMap::new(),
+            annotation: None,
+            prepared: BTreeSet::new(),
+            part_bytes,
+            items: Vec::new(),
+        }
+    }
+
+    /// What is complete by now.
+    pub(super) fn take_items(&mut self) -> Vec<Item> {
+        std::mem::take(&mut self.items)
+    }
+
+    /// Whether a transaction is under way.
+    pub(super) fn is_inside(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Takes the next event. After an error it takes no more.
+    pub(super) fn push(
+        &mut self,
+        at: At<'_>,
+        event: &Event<'_>,
+        format: &FormatDescription,
+    ) -> Result<(), Box<Failure>> {
+        if self.format.as_deref() != Some(format) {
+            self.format = Some(Arc::new(format.clone()));
+        }
+        self.step(at, event, format)
+            .map_err(|error| self.fail(at, event, format, error))
+    }
+
+    fn fail(
+        &self,
+        at: At<'_>,
+        event: &Event<'_>,
+        format: &FormatDescription,
+        error: Error,
+    ) -> Box<Failure> {
+        let place = at.event_place();
+        let error = error.at(|c| c.place = Some(place.place.clone()));
+        let gtid = self.open.as_ref().and_then(|open| open.gtid.clone());
+        let mut shown = view::of_event(&place, at.end_offset, event, format);
+        shown.gtid = gtid.map(|gtid| gtid.to_string());
+        Box::new(Failure {
+            event: Some(Box::new(FailedEvent {
+                stop_id: super::failure::stop_id(&place),
+                table: error.context().table.clone().or_else(|| shown.table.clone()),
+                statement: None,
+                later_applied: 0,
+                view: shown,
+                place,
+            })),
+            error,
+        })
+    }
+
+    fn step(&mut self, at: At<'_>, event: &Event<'_>, format: &FormatDescription) -> Result<()> {
+        let kind = event.header.kind;
+        match kind {
+            kind if kind.is_gtid() => self.begin(at, &GtidEvent::parse(event)?),
+            EventKind::QUERY | EventKind::QUERY_COMPRESSED => {
+                self.query(at, event, &QueryEvent::parse(event)?)
+            }
+            EventKind::TABLE_MAP => self.table_map(event, format),
+            kind if kind.is_rows() => self.rows(at, event, format),
+            EventKind::XID => {
+                self.commit(at, event);
+                Ok(())
+            }
+            EventKind::XA_PREPARE => self.prepare(at, event),
+            EventKind::TRANSACTION_PAYLOAD => self.payload(at, event, format),
+            EventKind::ROWS_QUERY => {
+                self.annotate(parse_rows_query(event.body)?);
+                Ok(())
+            }
+            EventKind::ANNOTATE_ROWS => {
+                self.annotate(event.body);
+                Ok(())
+            }
+            EventKind::FORMAT_DESCRIPTION
+            | EventKind::ROTATE
+            | EventKind::STOP
+            | EventKind::PREVIOUS_GTIDS
+            | EventKind::GTID_LIST => {
+                self.between(at)?;
+                self.pass(at, None, 0);
+                Ok(())
+            }
+            EventKind::BINLOG_CHECKPOINT
+            | EventKind::START_ENCRYPTION
+            | EventKind::HEARTBEAT
+            | EventKind::HEARTBEAT_V2
+            | EventKind::IGNORABLE
+            | EventKind::TRANSACTION_CONTEXT
+            | EventKind::VIEW_CHANGE => {
+                if self.open.is_none() {
+                    self.pass(at, None, 0);
+                }
+                Ok(())
+            }
+            // They belong to a statement that follows, which decides.
+            EventKind::INTVAR
+            | EventKind::RAND
+            | EventKind::USER_VAR
+            | EventKind::BEGIN_LOAD_QUERY
+            | EventKind::APPEND_BLOCK
+            | EventKind::DELETE_FILE => Ok(()),
+            EventKind::EXECUTE_LOAD_QUERY => Err(ddl::statement_rows("LOAD DATA", None)),
+            EventKind::INCIDENT => Err(Error::new(
+                ErrorKind::Unsupported,
+                "an INCIDENT event: the source lost changes that its binlog should hold",
+            )
+            .with_fix(
+                "read the source's error log; rows changed then may be missing from every replica, \
+                 so copy the tables anew",
+            )),
+            kind if event.header.is_ignorable() => {
+                tracing::debug!(%kind, "an ignorable event is passed over");
+                if self.open.is_none() {
+                    self.pass(at, None, 1);
+                }
+                Ok(())
+            }
+            kind => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("event kind {kind} is not known to this program"),
+            )
+            .with_fix("use a version of Tideway that knows it")),
+        }
+    }
+
+    fn begin(&mut self, at: At<'_>, gtid: &GtidEvent<'_>) -> Result<()> {
+        self.between(at)?;
+        let mut has_begun = false;
+        if let GtidEvent::MariaDb(event) = gtid {
+            if event.alter.is_some() {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "an ALTER TABLE logged in two phases",
+                )
+                .with_fix("`SET GLOBAL binlog_alter_two_phase = OFF` at the source"));
+            }
+            has_begun = !event.is_standalone();
+        }
+        self.open = Some(Open {
+            begin: at.place(at.offset),
+            gtid: gtid.gtid(),
+            committed_at: gtid.committed_at(),
+            has_begun,
+            events: Vec::new(),
+            passed: 0,
+            bytes: 0,
+            is_split: false,
+        });
+        Ok(())
+    }
+
+    /// No transaction can be open here; one that is was cut off by a crash of the source before its
+    /// commit.
+    fn between(&mut self, at: At<'_>) -> Result<()> {
+        self.maps.clear();
+        self.annotation = None;
+        if let Some(open) = self.open.take() {
+            if open.is_split {
+                return Err(Error::new(
+                    ErrorKind::Damaged,
+                    format!("the transaction at {} has no end", open.begin),
+                ));
+            }
+            tracing::warn!(begin = %open.begin, at = %at.place(at.offset), "a transaction without its end was not committed at the source");
+        }
+        Ok(())
+    }
+
+    fn query(&mut self, at: At<'_>, event: &Event<'_>, query: &QueryEvent<'_>) -> Result<()> {
+        let text = query.statement.as_ref();
+        let word = text.trim_ascii();
+        // The straight path of MySQL's transactions needs no tokens.
+        if word.eq_ignore_ascii_case(b"BEGIN") {
+            self.open_at(at).has_begun = true;
+            return Ok(());
+        }
+        if word.eq_ignore_ascii_case(b"COMMIT") {
+            self.commit(at, event);
+            return Ok(());
+        }
+        let schema = String::from_utf8_lossy(query.schema);
+        let mode = SqlMode::from_bits(query.status.sql_mode.unwrap_or(0));
+        let ddl = Ddl::read(text, &schema, mode, self.tables.flavor());
+        match ddl.kind {
+            DdlKind::Begin => {
+                self.open_at(at).has_begun = true;
+                Ok(())
+            }
+            DdlKind::Commit => {
+                self.commit(at, event);
+                Ok(())
+            }
+            DdlKind::Rollback => self.rollback(at, word),
+            DdlKind::Savepoint => Ok(()),
+            DdlKind::Xa => self.xa(at, word),
+            _ => self.statement(at, event, query, ddl),
+        }
+    }
+
+    fn open_at(&mut self, at: At<'_>) -> &mut Open {
+        self.open.get_or_insert_with(|| Open {
+            begin: at.place(at.offset),
+            gtid: None,
+            committed_at: None,
+            has_begun: false,
+            events: Vec::new(),
+            passed: 0,
+            bytes: 0,
+            is_split: false,
+        })
+    }
+
+    fn rollback(&mut self, at: At<'_>, text: &[u8]) -> Result<()> {
+        let is_whole = text.eq_ignore_ascii_case(b"ROLLBACK");
+        let has_rows = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.is_split || !open.events.is_empty());
+        if has_rows {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "a transaction that was rolled back is in the binlog, because it also changed a table \
+                 whose engine cannot roll back",
+            )
+            .with_fix("use InnoDB for the tables of the task at the source"));
+        }
+        if is_whole {
+            let gtid = self.open.take().and_then(|open| open.gtid);
+            self.maps.clear();
+            self.pass(at, gtid, 1);
+        }
+        Ok(())
+    }
+
+    fn xa(&mut self, at: At<'_>, text: &[u8]) -> Result<()> {
+        let text = String::from_utf8_lossy(text);
+        let upper = text.to_ascii_uppercase();
+        if upper.starts_with("XA START") || upper.starts_with("XA BEGIN") {
+            self.open_at(at).has_begun = true;
+            return Ok(());
+        }
+        let name = upper
+            .strip_prefix("XA COMMIT")
+            .or_else(|| upper.strip_prefix("XA ROLLBACK"));
+        let Some(name) = name else {
+            return Ok(());
+        };
+        let was_known = self.prepared.remove(name.trim());
+        if !was_known && upper.starts_with("XA COMMIT") {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("`{text}` commits an XA transaction whose changes were not seen"),
+            )
+            .with_fix("it was prepared before the stream began; copy its tables anew"));
+        }
+        let gtid = self.open.take().and_then(|open| open.gtid);
+        self.pass(at, gtid, 1);
+        Ok(())
+    }
+
+    fn prepare(&mut self, at: At<'_>, event: &Event<'_>) -> Result<()> {
+        let prepare = XaPrepareEvent::parse(event.body)?;
+        if prepare.one_phase {
+            self.commit(at, event);
+            return Ok(());
+        }
+        let open = self.open.take();
+        if open
+            .as_ref()
+            .is_some_and(|open| open.is_split || !open.events.is_empty())
+        {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "an XA transaction changes a table of the task: its changes must wait for XA COMMIT, \
+                 which this version cannot do",
+            )
+            .with_fix("leave the tables it changes out of the task, or use plain transactions for them"));
+        }
+        let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02X}"));
+        self.prepared.insert(format!(
+            "X'{}',X'{}',{}",
+            hex(prepare.xid.global),
+            hex(prepare.xid.branch),
+            prepare.xid.format
+        ));
+        self.maps.clear();
+        self.pass(at, open.and_then(|open| open.gtid), 1);
+        Ok(())
+    }
+
+    fn payload(&mut self, at: At<'_>, event: &Event<'_>, format: &FormatDescription) -> Result<()> {
+        let payload = Payload::parse(event.body)?;
+        let mut events = payload.events()?;
+        let mut number = 0;
+        while let Some(bytes) = events.next_event()? {
+            let inner = format.open_inner(bytes)?;
+            let inner_at = At {
+                inner: Some(number),
+                ..at
+            };
+            self.step(inner_at, &inner, format)?;
+            number += 1;
+        }
+        Ok(())
+    }
+
+    fn annotate(&mut self, text: &[u8]) {
+        self.annotation = Some(Arc::from(String::from_utf8_lossy(text).as_ref()));
+    }
+
+    fn table_map(&mut self, event: &Event<'_>, format: &FormatDescription) -> Result<()> {
+        let (id, table) = self.tables.resolve(event, format)?;
+        self.maps.insert(id, table);
+        Ok(())
+    }
+
+    fn rows(&mut self, at: At<'_>, event: &Event<'_>, format: &FormatDescription) -> Result<()> {
+        let id = RowsEvent::table_id_of(event, format)?;
+        let Some(table) = self.maps.get(&id) else {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!("rows of table number {id} without its table map"),
+            ));
+        };
+        let Some(table) = table.clone() else {
+            self.open_at(at).passed += 1;
+            return Ok(());
+        };
+        let rows = RowsEvent::parse(event, format)?;
+        let kind = match rows.action {
+            RowAction::Insert => crate::route::EventKind::Insert,
+            RowAction::Update => crate::route::EventKind::Update,
+            RowAction::Delete => crate::route::EventKind::Delete,
+        };
+        match self.tables.filter(&table.map.table, kind, None) {
+            None => {}
+            Some(FilterAction::Ignore) => {
+                self.open_at(at).passed += 1;
+                return Ok(());
+            }
+            Some(FilterAction::Error) => {
+                return Err(ddl::forbidden(&table.map.table, kind.name()));
+            }
+        }
+        let checks = Checks {
+            // Since 9.6 MySQL logs what its cascades change, so they must not run a second time.
+            no_foreign_keys: rows.no_foreign_key_checks() || logs_cascades(format),
+            relaxed_unique: rows.relaxed_unique_checks(),
+        };
+        let ends_statement = rows.ends_statement();
+        let part = RowsPart {
+            offset: at.offset,
+            end_offset: at.end_offset,
+            inner: at.inner,
+            header: event.header,
+            body: event.body.to_vec(),
+            table,
+            format: self.format(format),
+            checks,
+            annotation: self.annotation.clone(),
+        };
+        let bytes = part.body.len() + size_of::<RowsPart>();
+        let limit = self.part_bytes;
+        let open = self.open_at(at);
+        open.bytes += bytes;
+        open.events.push(part);
+        if open.bytes > limit {
+            let part = open.part(at.end());
+            self.items.push(Item::Rows(Box::new(part)));
+        }
+        if ends_statement {
+            self.annotation = None;
+        }
+        Ok(())
+    }
+
+    fn format(&mut self, format: &FormatDescription) -> Arc<FormatDescription> {
+        Arc::clone(self.format.get_or_insert_with(|| Arc::new(format.clone())))
+    }
+
+    fn statement(
+        &mut self,
+        at: At<'_>,
+        event: &Event<'_>,
+        query: &QueryEvent<'_>,
+        ddl: Ddl,
+    ) -> Result<()> {
+        let has_begun = self.open.as_ref().is_some_and(|open| open.has_begun);
+        match self.tables.decide(&ddl, query, has_begun)? {
+            Verdict::Pass => {
+                if has_begun {
+                    self.open_at(at).passed += 1;
+                } else {
+                    let gtid = self.open.take().and_then(|open| open.gtid);
+                    self.pass(at, gtid, 1);
+                }
+            }
+            Verdict::Barrier { changes, runs } => {
+                if has_begun {
+                    // MariaDB groups the rows of CREATE TABLE … SELECT with it.
+                    return Err(ddl::inside_transaction(&ddl));
+                }
+                let open = self.open.take();
+                let committed = commit_time(open.as_ref(), event);
+                self.maps.clear();
+                self.items.push(Item::Statement(Box::new(Statement {
+                    place: at.event_place(),
+                    end: at.end(),
+                    gtid: open.and_then(|open| open.gtid),
+                    committed,
+                    header: event.header,
+                    session: source_session(event, query),
+                    ddl,
+                    changes,
+                    runs,
+                })));
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, at: At<'_>, event: &Event<'_>) {
+        self.maps.clear();
+        self.annotation = None;
+        let committed = commit_time(self.open.as_ref(), event);
+        let Some(open) = self.open.take() else {
+            self.pass(at, None, 0);
+            return;
+        };
+        if open.events.is_empty() && !open.is_split {
+            self.pass(at, open.gtid, open.passed);
+            return;
+        }
+        self.items.push(Item::Rows(Box::new(Transaction {
+            begin: open.begin,
+            end: at.end(),
+            gtid: open.gtid,
+            committed,
+            events: open.events,
+            passed: open.passed,
+            bytes: open.bytes,
+            is_first: !open.is_split,
+            is_last: true,
+        })));
+    }
+
+    fn pass(&mut self, at: At<'_>, gtid: Option<Gtid>, events: u64) {
+        let end = at.end();
+        if gtid.is_none()
+            && let Some(Item::Passed(last)) = self.items.last_mut()
+        {
+            last.end = end;
+            last.events += events;
+            return;
+        }
+        self.items.push(Item::Passed(Passed { end, gtid, events }));
+    }
+}
+
+impl Open {
+    /// Hands on what is there of a long transaction.
+    fn part(&mut self, end: Place) -> Transaction {
+        Transaction {
+            begin: self.begin.clone(),
+            end,
+            gtid: self.gtid.clone(),
+            committed: CommitTime::default(),
+            events: std::mem::take(&mut self.events),
+            passed: std::mem::take(&mut self.passed),
+            bytes: std::mem::take(&mut self.bytes),
+            is_first: !std::mem::replace(&mut self.is_split, true),
+            is_last: false,
+        }
+    }
+}
+
+/// MySQL 8 tells the commit to the microsecond; else the event's seconds are all there is.
+fn commit_time(open: Option<&Open>, event: &Event<'_>) -> CommitTime {
+    match open.and_then(|open| open.committed_at) {
+        Some(at) => CommitTime {
+            at,
+            resolution_micros: 1,
+        },
+        None => CommitTime {
+            at: Timestamp::from_seconds(u64::from(event.header.timestamp)),
+            resolution_micros: 1_000_000,
+        },
+    }
+}
+
+fn source_session(event: &Event<'_>, query: &QueryEvent<'_>) -> SourceSession {
+    let status = &query.status;
+    let seconds = u64::from(event.header.timestamp);
+    SourceSession {
+        sql_mode: status.sql_mode.unwrap_or(0),
+        charset: status
+            .charset
+            .map(|charset| (charset.client, charset.connection, charset.server)),
+        time_zone: status
+            .time_zone
+            .map(|zone| String::from_utf8_lossy(zone).into_owned()),
+        timestamp: Timestamp(seconds * 1_000_000 + u64::from(status.microseconds.unwrap_or(0))),
+        checks: Checks {
+            no_foreign_keys: status.no_foreign_key_checks(),
+            relaxed_unique: status.relaxed_unique_checks(),
+        },
+        auto_increment: status.auto_increment,
+    }
+}
+
+fn logs_cascades(format: &FormatDescription) -> bool {
+    format.flavor() == crate::model::Flavor::MySQL && format.server_version.at_least(9, 6, 0)
+}

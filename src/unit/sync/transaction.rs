@@ -1,0 +1,168 @@
+//! What the reader hands on: whole transactions, statements that stand alone, and places passed.
+
+use std::sync::Arc;
+
+use super::failure::Failure;
+use super::statement::Checks;
+use crate::binlog::{Event, EventHeader, RowShape, RowsEvent, TableMap};
+use crate::binlog::FormatDescription;
+use crate::model::{EventPlace, Gtid, Place, Position, Result, TableName, Timestamp};
+use crate::schema::{Ddl, Structure};
+use crate::target::checkpoint::Change;
+
+/// A source table at a version of its structure, with how its rows are read.
+#[derive(Debug)]
+pub(super) struct SourceTable {
+    /// The table map.
+    pub(super) map: TableMap,
+    /// Its structure at the position.
+    pub(super) structure: Arc<Structure>,
+    /// How its rows are read.
+    pub(super) shape: RowShape,
+    /// What it is called on the target.
+    pub(super) target: TableName,
+}
+
+/// One step of the stream.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// Row changes of selected tables.
+    Rows(Box<Transaction>),
+    /// A statement that runs on the target, or changes what is known of the source's tables.
+    Statement(Box<Statement>),
+    /// Nothing of the task up to here.
+    Passed(Passed),
+    /// The reader cannot go on.
+    Failed(Box<Failure>),
+}
+
+/// A stretch of the binlog that does not concern the task.
+#[derive(Debug)]
+pub(super) struct Passed {
+    /// Its end.
+    pub(super) end: Place,
+    /// The transaction's id, if it was one.
+    pub(super) gtid: Option<Gtid>,
+    /// How many events were passed over by rule.
+    pub(super) events: u64,
+}
+
+/// When a transaction was committed, and how exactly that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CommitTime {
+    /// The moment, by the source's clock.
+    pub(super) at: Timestamp,
+    /// How fine, in microseconds.
+    pub(super) resolution_micros: u64,
+}
+
+/// A transaction's row changes on selected tables, or a part of a long one's.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    /// Where it starts.
+    pub(super) begin: Place,
+    /// Where it ends; of a part that is not the last: where the part ends.
+    pub(super) end: Place,
+    /// Its id.
+    pub(super) gtid: Option<Gtid>,
+    /// When it was committed.
+    pub(super) committed: CommitTime,
+    /// The rows events, in order.
+    pub(super) events: Vec<RowsPart>,
+    /// Events passed over by rule.
+    pub(super) passed: u64,
+    /// Bytes held.
+    pub(super) bytes: usize,
+    /// Whether it is the first part.
+    pub(super) is_first: bool,
+    /// Whether it is the last part.
+    pub(super) is_last: bool,
+}
+
+impl Transaction {
+    /// The name of a row of one of its events.
+    pub(super) fn place_of(&self, event: &RowsPart, row: Option<u32>) -> EventPlace {
+        EventPlace {
+            place: Place::new(
+                self.begin.folder.clone(),
+                Position::new(self.begin.position.file.clone(), event.offset),
+            ),
+            inner: event.inner,
+            row,
+        }
+    }
+}
+
+/// A rows event, undecoded.
+#[derive(Debug)]
+pub(super) struct RowsPart {
+    /// Where it starts in the transaction's file.
+    pub(super) offset: u64,
+    /// Where it ends.
+    pub(super) end_offset: u64,
+    /// Its number within a compressed transaction.
+    pub(super) inner: Option<u32>,
+    /// Its header.
+    pub(super) header: EventHeader,
+    /// What is between header and checksum.
+    pub(super) body: Vec<u8>,
+    /// The table.
+    pub(super) table: Arc<SourceTable>,
+    /// How the file's events are framed.
+    pub(super) format: Arc<FormatDescription>,
+    /// Checks that were off at the source.
+    pub(super) checks: Checks,
+    /// The statement that wrote the rows, where the source logs it.
+    pub(super) annotation: Option<Arc<str>>,
+}
+
+impl RowsPart {
+    /// The event, taken apart.
+    pub(super) fn rows_event(&self) -> Result<RowsEvent<'_>> {
+        let event = Event {
+            header: self.header,
+            body: &self.body,
+        };
+        RowsEvent::parse(&event, &self.format)
+    }
+}
+
+/// A statement of the binlog that is a barrier.
+#[derive(Debug)]
+pub(super) struct Statement {
+    /// Where its event starts.
+    pub(super) place: EventPlace,
+    /// Where its transaction ends.
+    pub(super) end: Place,
+    /// Its id.
+    pub(super) gtid: Option<Gtid>,
+    /// When it was committed.
+    pub(super) committed: CommitTime,
+    /// Its event's header.
+    pub(super) header: EventHeader,
+    /// The statement, read.
+    pub(super) ddl: Ddl,
+    /// The session it ran in.
+    pub(super) session: SourceSession,
+    /// What it does to what is known of the source's tables.
+    pub(super) changes: Vec<Change>,
+    /// Whether it runs on the target; else it only changes what is known.
+    pub(super) runs: bool,
+}
+
+/// The session a statement ran in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SourceSession {
+    /// `sql_mode`, as bits.
+    pub(super) sql_mode: u64,
+    /// `character_set_client`, `collation_connection` and `collation_server`, as numbers.
+    pub(super) charset: Option<(u16, u16, u16)>,
+    /// `time_zone`.
+    pub(super) time_zone: Option<String>,
+    /// The statement's time, in microseconds since 1970.
+    pub(super) timestamp: Timestamp,
+    /// Checks that were off.
+    pub(super) checks: Checks,
+    /// `auto_increment_increment` and `_offset`.
+    pub(super) auto_increment: Option<(u16, u16)>,
+}
