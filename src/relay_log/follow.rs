@@ -34,6 +34,8 @@ pub struct RawEvent<'a> {
     pub bytes: &'a [u8],
     /// Its header and body.
     pub event: Event<'a>,
+    /// How its file's events are read.
+    pub format: &'a FormatDescription,
 }
 
 impl RawEvent<'_> {
@@ -158,6 +160,7 @@ impl Reader {
             end_offset: self.offset,
             bytes,
             event,
+            format,
         })
     }
 

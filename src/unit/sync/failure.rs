@@ -1,8 +1,9 @@
 //! Why a sync ended before it was told to, and at which event.
 
 use std::fmt;
+use std::time::SystemTime;
 
-use crate::model::{Error, EventPlace, EventView, TableName};
+use crate::model::{Error, EventPlace, EventView, TableName, Timestamp};
 
 /// An error that ended a sync, with the event that met it.
 #[derive(Debug)]
@@ -46,4 +47,11 @@ impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }
+}
+
+/// Names a stop at an event: the same event stops under another name each time.
+pub(super) fn stop_id(place: &EventPlace) -> String {
+    let micros = Timestamp::from(SystemTime::now()).0;
+    let seed = format!("{place}@{micros}");
+    format!("{:08x}", crc32fast::hash(seed.as_bytes()))
 }

@@ -420,7 +420,8 @@ impl Collector {
     }
 
     fn rows(&mut self, at: At<'_>, event: &Event<'_>, format: &FormatDescription) -> Result<()> {
-        let id = RowsEvent::table_id_of(event, format)?;
+        let rows = RowsEvent::parse(event, format)?;
+        let id = rows.table_id;
         let Some(table) = self.maps.get(&id) else {
             return Err(Error::new(
                 ErrorKind::Damaged,
@@ -431,7 +432,6 @@ impl Collector {
             self.open_at(at).passed += 1;
             return Ok(());
         };
-        let rows = RowsEvent::parse(event, format)?;
         let kind = match rows.action {
             RowAction::Insert => crate::route::EventKind::Insert,
             RowAction::Update => crate::route::EventKind::Update,

@@ -145,24 +145,11 @@ impl Writer {
         Ok(())
     }
 
-    /// How many bytes wait to be sent.
-    pub(super) fn len(&self) -> usize {
-        self.packets.iter().map(Packet::len).sum::<usize>()
-            + self.packet.len()
-            + self.open.as_ref().map_or(0, |open| open.statement.len())
-    }
-
-    /// How many rows were written.
-    pub(super) fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Closes what is open and gives the packets so far, without a COMMIT.
-    pub(super) fn take_packets(&mut self) -> Vec<Packet> {
+    /// Closes what is open and sets the checks back; the transaction stays open.
+    pub(super) fn pause(mut self) -> Finished {
         self.close();
-        let mut packets = std::mem::take(&mut self.packets);
-        packets.push(std::mem::take(&mut self.packet));
-        packets
+        self.set_checks(Checks::default());
+        self.into_finished()
     }
 
     /// Closes what is open, sets the checks back and commits.
@@ -170,7 +157,13 @@ impl Writer {
         self.close();
         self.set_checks(Checks::default());
         self.packet.push(Part::Frame, "COMMIT");
-        self.packets.push(self.packet);
+        self.into_finished()
+    }
+
+    fn into_finished(mut self) -> Finished {
+        if !self.packet.is_empty() {
+            self.packets.push(self.packet);
+        }
         Finished {
             packets: self.packets,
             origins: self.origins,
@@ -182,11 +175,6 @@ impl Writer {
     pub(super) fn with_packet(&mut self, add: impl FnOnce(&mut Packet)) {
         self.close();
         add(&mut self.packet);
-    }
-
-    /// The first row of the statement of that number.
-    pub(super) fn origin(&self, statement: usize) -> Option<Origin> {
-        self.origins.get(statement).copied()
     }
 
     fn open(&mut self, kind: Kind, plan: &Arc<Plan>, origin: Origin) {

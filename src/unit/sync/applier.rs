@@ -1,0 +1,582 @@
+//! Writes to the target: batches of whole transactions with the mark, long transactions in parts, and
+//! statements.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::failure::{FailedEvent, Failure, stop_id};
+use super::meter::{Lag, Meter};
+use super::plan::{Plan, identity};
+use super::statement::{Finished, Origin, Style, Writer};
+use super::transaction::{CommitTime, Passed, RowsPart, SourceTable, Transaction};
+use super::view;
+use crate::connect::Session;
+use crate::model::value::RowChange;
+use crate::model::{Error, ErrorKind, Place, Result, TableName, Timestamp};
+use crate::schema::Structure;
+use crate::source::structure::read_structures_of;
+use crate::target::execute::{self, is_guard_failure};
+use crate::target::{Claim, Mark, Outcome, Packet, Part};
+
+/// Why applying ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The stream stops and shows it.
+    Failed(Box<Failure>),
+    /// The target was busy or lost: from the checkpoint again.
+    Again(Error),
+    /// The long transaction that begins there is to be applied a row a statement.
+    Careful(Place),
+}
+
+impl From<Error> for End {
+    /// What may pass is tried again; all else is shown.
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::TargetBusy | ErrorKind::Connect => Self::Again(error),
+            _ => Self::Failed(Box::new(error.into())),
+        }
+    }
+}
+
+/// Plans are kept for this many table maps.
+const PLANS: usize = 4096;
+/// How many bytes of a statement a stop shows.
+const STATEMENT_SHOWN: usize = 4000;
+
+/// The target's end of a stream.
+pub(super) struct Applier {
+    pub(super) session: Session,
+    pub(super) claim: Claim,
+    pub(super) meter: Arc<Meter>,
+    /// Everything up to here is applied or passed.
+    pub(super) mark: Mark,
+    /// Whether the checkpoint lacks the mark.
+    pub(super) is_unwritten: bool,
+    /// The source's clock minus ours, in microseconds.
+    pub(super) clock_offset_micros: i64,
+    pub(super) verifies_all: bool,
+    pub(super) packet_bytes: usize,
+    /// A long transaction that begins here is applied a row a statement.
+    pub(super) careful: Option<Place>,
+    /// Whether a long transaction is open on the target.
+    pub(super) is_split: bool,
+    targets: HashMap<TableName, Arc<Structure>>,
+    /// By the address of the source table, which is kept along so that it stays its own.
+    plans: HashMap<usize, (Arc<SourceTable>, Arc<Plan>)>,
+}
+
+impl Applier {
+    /// An applier that goes on at `mark`.
+    pub(super) fn new(
+        session: Session,
+        claim: Claim,
+        meter: Arc<Meter>,
+        mark: Mark,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            session,
+            claim,
+            meter,
+            mark,
+            is_unwritten: false,
+            clock_offset_micros: settings.clock_offset_micros,
+            verifies_all: settings.verifies_all,
+            packet_bytes: settings.packet_bytes,
+            careful: settings.careful,
+            is_split: false,
+            targets: HashMap::new(),
+            plans: HashMap::new(),
+        }
+    }
+
+    /// The target's tables may look different now.
+    pub(super) fn forget_structures(&mut self) {
+        self.targets.clear();
+        self.plans.clear();
+    }
+
+    /// Nothing of the task up to there.
+    pub(super) fn pass(&mut self, passed: Passed) {
+        advance(&mut self.mark, passed.end, passed.gtid.as_ref());
+        self.is_unwritten = true;
+        self.meter.passed_over(passed.events);
+    }
+
+    /// Writes the mark, if the checkpoint lacks it.
+    pub(super) async fn flush(&mut self) -> Result<(), End> {
+        if !self.is_unwritten {
+            return Ok(());
+        }
+        self.claim.write_mark(&mut self.session, &self.mark).await?;
+        self.is_unwritten = false;
+        self.meter.marked(&self.mark);
+        Ok(())
+    }
+
+    /// Applies whole transactions as one target transaction; if that fails, one after the other.
+    pub(super) async fn apply(&mut self, batch: &[Transaction]) -> Result<(), End> {
+        let (packed, refused) = self.build(batch, Style::Merged).await?;
+        let outcome = self.send(&packed.packets).await;
+        if let Outcome::Committed = outcome
+            && refused.is_none()
+        {
+            self.committed(batch, packed.rows);
+            return Ok(());
+        }
+        if let Outcome::Refused { part, error } = &outcome {
+            self.reset().await?;
+            if *part == Part::Fence || is_passing(error) {
+                return Err(self.refusal(outcome));
+            }
+        } else if let Outcome::Unknown { .. } = outcome {
+            return Err(self.refusal(outcome));
+        } else {
+            // All before the transaction that cannot be decoded is in.
+            let done = refused.as_ref().map_or(batch.len(), |(index, _)| *index);
+            self.committed(batch.get(..done).unwrap_or(batch), packed.rows);
+            return match refused {
+                Some((_, failure)) => Err(End::Failed(failure)),
+                None => Ok(()),
+            };
+        }
+        for transaction in batch {
+            self.apply_alone(transaction).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies one transaction, a row a statement: what fails now is the stream's stop.
+    async fn apply_alone(&mut self, transaction: &Transaction) -> Result<(), End> {
+        let alone = std::slice::from_ref(transaction);
+        let (packed, refused) = self.build(alone, Style::Careful).await?;
+        if let Some((_, failure)) = refused {
+            return Err(End::Failed(failure));
+        }
+        match self.send(&packed.packets).await {
+            Outcome::Committed => {
+                self.committed(alone, packed.rows);
+                Ok(())
+            }
+            Outcome::Refused { part, error } => {
+                self.reset().await?;
+                let origin = match part {
+                    Part::Change(number) | Part::Guard(number) => packed.origin(number),
+                    Part::Frame | Part::Fence => None,
+                };
+                match origin {
+                    Some(origin) if !is_passing(&error) => Err(self
+                        .explain(transaction, origin, matches!(part, Part::Guard(_)), error)
+                        .await),
+                    _ => Err(self.refusal(Outcome::Refused { part, error })),
+                }
+            }
+            outcome @ Outcome::Unknown { .. } => Err(self.refusal(outcome)),
+        }
+    }
+
+    /// Applies a part of a long transaction; the last one commits.
+    pub(super) async fn apply_part(&mut self, part: &Transaction) -> Result<(), End> {
+        let style = if self.careful.as_ref() == Some(&part.begin) {
+            Style::Careful
+        } else {
+            Style::Merged
+        };
+        let mut head = Packet::new();
+        if part.is_first {
+            head.push(Part::Frame, "BEGIN");
+            // Locks the row and proves the epoch; the mark moves with the COMMIT.
+            self.claim.sync_fence(&mut head, &self.mark);
+            self.is_split = true;
+        }
+        let mut writer = Writer::new(style, head, self.packet_bytes);
+        if let Err(failure) = self.write_transaction(&mut writer, part, 0).await {
+            self.reset().await?;
+            return Err(failure);
+        }
+        let mut mark = self.mark.clone();
+        let packed = if part.is_last {
+            advance(&mut mark, part.end.clone(), part.gtid.as_ref());
+            let claim = &self.claim;
+            writer.with_packet(|packet| claim.sync_fence(packet, &mark));
+            writer.finish()
+        } else {
+            writer.pause()
+        };
+        match self.send(&packed.packets).await {
+            Outcome::Committed => {
+                self.meter.passed_over(part.passed);
+                if part.is_last {
+                    self.is_split = false;
+                    self.careful = None;
+                    self.mark = mark;
+                    self.is_unwritten = false;
+                    self.meter.marked(&self.mark);
+                    self.meter.applied(1, packed.rows);
+                    self.show_lag(part.committed);
+                } else {
+                    self.meter.applied(0, packed.rows);
+                }
+                Ok(())
+            }
+            Outcome::Refused { part: place, error } => {
+                self.is_split = false;
+                self.reset().await?;
+                let origin = match place {
+                    Part::Change(number) | Part::Guard(number) => packed.origin(number),
+                    Part::Frame | Part::Fence => None,
+                };
+                match origin {
+                    Some(_) if is_passing(&error) => Err(End::Again(error)),
+                    Some(_) if style == Style::Merged => Err(End::Careful(part.begin.clone())),
+                    Some(origin) => Err(self
+                        .explain(part, origin, matches!(place, Part::Guard(_)), error)
+                        .await),
+                    None => Err(self.refusal(Outcome::Refused { part: place, error })),
+                }
+            }
+            outcome @ Outcome::Unknown { .. } => Err(self.refusal(outcome)),
+        }
+    }
+
+    /// The statements of a batch behind BEGIN and fence. Where a transaction cannot be decoded, those
+    /// before it, and the failure.
+    async fn build(
+        &mut self,
+        batch: &[Transaction],
+        style: Style,
+    ) -> Result<(Finished, Option<(usize, Box<Failure>)>), End> {
+        let mut good = batch.len();
+        let mut refused = None;
+        loop {
+            let mut mark = self.mark.clone();
+            let mut head = Packet::new();
+            let taken = batch.get(..good).unwrap_or(batch);
+            for transaction in taken {
+                advance(&mut mark, transaction.end.clone(), transaction.gtid.as_ref());
+            }
+            head.push(Part::Frame, "BEGIN");
+            self.claim.sync_fence(&mut head, &mark);
+            let mut writer = Writer::new(style, head, self.packet_bytes);
+            let mut failed = None;
+            for (number, transaction) in taken.iter().enumerate() {
+                match self.write_transaction(&mut writer, transaction, number).await {
+                    Ok(()) => {}
+                    Err(End::Failed(failure)) => {
+                        failed = Some((number, failure));
+                        break;
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+            match failed {
+                None => return Ok((writer.finish(), refused)),
+                Some((number, failure)) => {
+                    good = number;
+                    refused = Some((number, failure));
+                }
+            }
+        }
+    }
+
+    async fn write_transaction(
+        &mut self,
+        writer: &mut Writer,
+        transaction: &Transaction,
+        number: usize,
+    ) -> Result<(), End> {
+        for (at, part) in transaction.events.iter().enumerate() {
+            let plan = match self.plan(&part.table).await {
+                Ok(plan) => plan,
+                Err(error) => return Err(failed_event(transaction, part, None, error)),
+            };
+            let mut row = 0;
+            write_event(writer, &plan, part, number, at, &mut row)
+                .map_err(|error| failed_event(transaction, part, Some(row), error))?;
+        }
+        Ok(())
+    }
+
+    /// How a source table's rows are written; reads the target's structure the first time.
+    async fn plan(&mut self, table: &Arc<SourceTable>) -> Result<Arc<Plan>> {
+        let address = Arc::as_ptr(table) as usize;
+        if let Some((_, plan)) = self.plans.get(&address) {
+            return Ok(Arc::clone(plan));
+        }
+        let target = self.target_structure(&table.target).await?;
+        let plan = Arc::new(Plan::new(&table.structure, &target, self.verifies_all)?);
+        if self.plans.len() >= PLANS {
+            self.plans.clear();
+        }
+        self.plans
+            .insert(address, (Arc::clone(table), Arc::clone(&plan)));
+        Ok(plan)
+    }
+
+    async fn target_structure(&mut self, table: &TableName) -> Result<Arc<Structure>> {
+        if let Some(structure) = self.targets.get(table) {
+            return Ok(Arc::clone(structure));
+        }
+        let found = read_structures_of(&mut self.session, std::slice::from_ref(table)).await?;
+        let Some(structure) = found.into_iter().next() else {
+            return Err(Error::new(
+                ErrorKind::Structure,
+                format!("the target has no table {table}"),
+            )
+            .with_fix("make the table on the target and copy its rows, or leave it out of the task"));
+        };
+        let structure = Arc::new(structure);
+        self.targets.insert(table.clone(), Arc::clone(&structure));
+        Ok(structure)
+    }
+
+    /// Sends packets one after the other's answer.
+    async fn send(&mut self, packets: &[Packet]) -> Outcome {
+        for packet in packets {
+            match execute::run(&mut self.session, packet).await {
+                Outcome::Committed => {}
+                other => return other,
+            }
+        }
+        Outcome::Committed
+    }
+
+    /// After a refusal the session may be left with checks off.
+    async fn reset(&mut self) -> Result<(), End> {
+        self.is_split = false;
+        if self.session.is_broken() {
+            return Ok(());
+        }
+        self.session.execute(b"ROLLBACK").await?;
+        self.session
+            .execute(b"SET SESSION foreign_key_checks = 1, unique_checks = 1")
+            .await?;
+        Ok(())
+    }
+
+    fn refusal(&self, outcome: Outcome) -> End {
+        let is_unknown = matches!(outcome, Outcome::Unknown { .. });
+        match self.claim.settle(outcome) {
+            Ok(()) => End::Again(Error::new(ErrorKind::Internal, "a committed packet was refused")),
+            // Whatever it was: the checkpoint says whether the batch is in.
+            Err(error) if is_unknown => End::Again(error),
+            Err(error) => End::from(error),
+        }
+    }
+
+    fn committed(&mut self, batch: &[Transaction], rows: u64) {
+        let Some(last) = batch.last() else { return };
+        let mut passed = 0;
+        for transaction in batch {
+            advance(&mut self.mark, transaction.end.clone(), transaction.gtid.as_ref());
+            passed += transaction.passed;
+        }
+        self.is_unwritten = false;
+        self.meter.passed_over(passed);
+        self.meter.applied(batch.len() as u64, rows);
+        self.meter.marked(&self.mark);
+        self.show_lag(last.committed);
+    }
+
+    /// The lag of what was committed just now.
+    pub(super) fn show_lag(&self, committed: CommitTime) {
+        let ours = Timestamp::from(SystemTime::now()).0;
+        let theirs = ours.saturating_add_signed(self.clock_offset_micros);
+        self.meter.set_lag(Lag::Behind {
+            micros: theirs.saturating_sub(committed.at.0),
+            resolution_micros: committed.resolution_micros,
+        });
+    }
+
+    /// The stop for a row that the target refused, with what the target has in its place.
+    async fn explain(
+        &mut self,
+        transaction: &Transaction,
+        origin: Origin,
+        is_guard: bool,
+        error: Error,
+    ) -> End {
+        let Some(part) = transaction.events.get(origin.event) else {
+            return End::from(error);
+        };
+        let plan = match self.plan(&part.table).await {
+            Ok(plan) => plan,
+            Err(error) => return failed_event(transaction, part, Some(origin.row), error),
+        };
+        let mut statement = None;
+        let mut described = error;
+        if let Ok(event) = part.rows_event()
+            && let Ok(mut rows) = event.rows(&part.table.shape)
+            && let Some(Ok(change)) = rows.nth(origin.row as usize)
+        {
+            let text = statement_text(&plan, &change);
+            described = self
+                .describe(&plan, &change, is_guard && is_guard_failure(&described), described)
+                .await;
+            statement = Some(text);
+        }
+        let table = part.table.map.table.clone();
+        let described = described.at(|c| c.table = Some(table));
+        match failed_event(transaction, part, Some(origin.row), described) {
+            End::Failed(mut failure) => {
+                if let Some(event) = &mut failure.event {
+                    event.statement = statement;
+                }
+                End::Failed(failure)
+            }
+            other => other,
+        }
+    }
+
+    /// What it means that a change did not find, or found, its row.
+    async fn describe(
+        &mut self,
+        plan: &Plan,
+        change: &RowChange<'_>,
+        is_count: bool,
+        error: Error,
+    ) -> Error {
+        let row = plan.describe_key(identity(change));
+        let verb = match change {
+            RowChange::Insert { .. } => "an INSERT into",
+            RowChange::Update { .. } => "an UPDATE of",
+            RowChange::Delete { .. } => "a DELETE from",
+        };
+        if is_count {
+            let is_there = match plan.select_row(identity(change)) {
+                Ok(Some(select)) => match String::from_utf8(select) {
+                    Ok(select) => self.session.rows(&select).await.is_ok_and(|rows| !rows.is_empty()),
+                    Err(_) => false,
+                },
+                _ => false,
+            };
+            if is_there {
+                return error.with_kind(ErrorKind::Drift).with_fix(
+                    "compare the row on both sides: its other columns differ, more than one row has \
+                     this key, or the target warned that it would change a value",
+                );
+            }
+            return Error::new(
+                ErrorKind::Drift,
+                format!("{verb} {} found no row with {row} on the target", plan.target),
+            )
+            .with_fix(
+                "something else changed the target's table: put the row back as the source had it, \
+                 or copy the table anew; then retry",
+            );
+        }
+        let number = error.server().map_or(0, |server| server.number);
+        if matches!(number, 1062 | 1586) {
+            let message = format!("{verb} {} collides with a row that is there ({row})", plan.target);
+            let mut drift = Error::new(ErrorKind::Drift, message).with_fix(
+                "something else wrote to the target's table: remove the row there, or copy the table \
+                 anew; then retry",
+            );
+            if let Some(server) = error.server() {
+                drift = drift.with_server(server.clone());
+            }
+            return drift;
+        }
+        let mut shown = Error::new(
+            error.kind(),
+            format!("the target refused {verb} {} ({row})", plan.target),
+        );
+        if let Some(server) = error.server() {
+            shown = shown.with_server(server.clone());
+        }
+        match error.fix() {
+            Some(fix) => shown.with_fix(fix.to_owned()),
+            None => shown,
+        }
+    }
+}
+
+/// What an applier is told.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) clock_offset_micros: i64,
+    pub(super) verifies_all: bool,
+    pub(super) packet_bytes: usize,
+    pub(super) careful: Option<Place>,
+}
+
+/// Moves a mark to a transaction's end.
+pub(super) fn advance(mark: &mut Mark, end: Place, gtid: Option<&crate::model::Gtid>) {
+    mark.place = end;
+    if let (Some(set), Some(gtid)) = (&mut mark.gtid_set, gtid) {
+        set.insert(gtid);
+    }
+}
+
+/// Whether the same may succeed a moment later.
+fn is_passing(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::TargetBusy | ErrorKind::Connect)
+}
+
+fn write_event(
+    writer: &mut Writer,
+    plan: &Arc<Plan>,
+    part: &RowsPart,
+    transaction: usize,
+    event: usize,
+    row: &mut u32,
+) -> Result<()> {
+    let rows_event = part.rows_event()?;
+    for change in rows_event.rows(&part.table.shape)? {
+        let origin = Origin {
+            transaction,
+            event,
+            row: *row,
+        };
+        writer.write(plan, part.checks, &change?, origin)?;
+        *row += 1;
+    }
+    Ok(())
+}
+
+fn statement_text(plan: &Arc<Plan>, change: &RowChange<'_>) -> String {
+    let mut out = Vec::new();
+    let written = match change {
+        RowChange::Insert { after } => {
+            plan.begin_insert(&mut out);
+            plan.write_row(&mut out, after)
+        }
+        RowChange::Update { before, after } => {
+            plan.write_update(&mut out, before, after).map(|_| ())
+        }
+        RowChange::Delete { before } => plan.write_delete(&mut out, before),
+    };
+    match written {
+        Ok(()) => view::shorten(&String::from_utf8_lossy(&out), STATEMENT_SHOWN),
+        Err(error) => error.message().to_owned(),
+    }
+}
+
+fn failed_event(
+    transaction: &Transaction,
+    part: &RowsPart,
+    row: Option<u32>,
+    error: Error,
+) -> End {
+    if is_passing(&error) {
+        return End::Again(error);
+    }
+    let place = transaction.place_of(part, row);
+    let error = error.at(|c| {
+        c.place = Some(place.place.clone());
+        c.table = Some(part.table.map.table.clone());
+    });
+    End::Failed(Box::new(Failure {
+        event: Some(Box::new(FailedEvent {
+            stop_id: stop_id(&place),
+            view: view::of_rows(transaction, part, row.unwrap_or(0) as usize),
+            table: Some(part.table.map.table.clone()),
+            statement: None,
+            later_applied: 0,
+            place,
+        })),
+        error,
+    }))
+}

@@ -1,0 +1,114 @@
+//! The source's tables at the reader's position: which are selected, how their rows are read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::transaction::SourceTable;
+use crate::binlog::{Event, FormatDescription, RowShape, TableMap};
+use crate::config::TaskConfig;
+use crate::model::{Error, ErrorKind, Flavor, Result, TableName};
+use crate::route::{EventFilter, EventKind, FilterAction};
+use crate::schema::Structure;
+use crate::schema::tracker::StructureSet;
+
+/// Table maps repeat for each statement; this many different ones are kept in mind.
+const MAPS: usize = 4096;
+
+/// The source's tables at the reader's position.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) task: Arc<TaskConfig>,
+    flavor: Flavor,
+    pub(super) tracker: StructureSet,
+    /// By the table map's body, so that a map that was seen is not read again.
+    maps: HashMap<Vec<u8>, (u64, Option<Arc<SourceTable>>)>,
+}
+
+impl Tables {
+    /// The tables as they are at the mark.
+    pub(super) fn new(task: Arc<TaskConfig>, flavor: Flavor, tracker: StructureSet) -> Self {
+        Self {
+            task,
+            flavor,
+            tracker,
+            maps: HashMap::new(),
+        }
+    }
+
+    /// The source's family.
+    pub(super) fn flavor(&self) -> Flavor {
+        self.flavor
+    }
+
+    /// Whether the task takes the table.
+    pub(super) fn takes(&self, table: &TableName) -> bool {
+        self.task.selection.takes(table)
+    }
+
+    /// What a table is called on the target.
+    pub(super) fn target(&self, table: &TableName) -> TableName {
+        self.task.routes.target(table)
+    }
+
+    /// What the filters do with an event.
+    pub(super) fn filter(
+        &self,
+        table: &TableName,
+        kind: EventKind,
+        sql: Option<&str>,
+    ) -> Option<FilterAction> {
+        EventFilter::first_action(&self.task.filters, table, kind, sql)
+    }
+
+    /// Something is known otherwise now.
+    pub(super) fn forget(&mut self) {
+        self.maps.clear();
+    }
+
+    /// Reads a TABLE_MAP event: its number, and the table if it is selected.
+    pub(super) fn resolve(
+        &mut self,
+        event: &Event<'_>,
+        format: &FormatDescription,
+    ) -> Result<(u64, Option<Arc<SourceTable>>)> {
+        if let Some((id, table)) = self.maps.get(event.body) {
+            return Ok((*id, table.clone()));
+        }
+        let map = TableMap::parse(event, format)?;
+        let id = map.table_id;
+        let table = if self.takes(&map.table) {
+            Some(Arc::new(self.source_table(map)?))
+        } else {
+            None
+        };
+        if self.maps.len() >= MAPS {
+            self.maps.clear();
+        }
+        self.maps.insert(event.body.to_vec(), (id, table.clone()));
+        Ok((id, table))
+    }
+
+    fn source_table(&self, map: TableMap) -> Result<SourceTable> {
+        let structure = self.structure(&map.table)?;
+        let shape = RowShape::new(&map, &structure)?;
+        let target = self.target(&map.table);
+        Ok(SourceTable {
+            map,
+            structure,
+            shape,
+            target,
+        })
+    }
+
+    fn structure(&self, table: &TableName) -> Result<Arc<Structure>> {
+        let Some(structure) = self.tracker.get(table) else {
+            return Err(Error::new(
+                ErrorKind::Structure,
+                format!("the structure of {table} at this place of the binlog is not known"),
+            )
+            .with_fix("copy the table anew, or leave it out of the task")
+            .at(|c| c.table = Some(table.clone())));
+        };
+        Ok(Arc::clone(structure))
+    }
+}
