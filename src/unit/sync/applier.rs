@@ -255,14 +255,21 @@ impl Applier {
             let mut head = Packet::new();
             let taken = batch.get(..good).unwrap_or(batch);
             for transaction in taken {
-                advance(&mut mark, transaction.end.clone(), transaction.gtid.as_ref());
+                advance(
+                    &mut mark,
+                    transaction.end.clone(),
+                    transaction.gtid.as_ref(),
+                );
             }
             head.push(Part::Frame, "BEGIN");
             self.claim.sync_fence(&mut head, &mark);
             let mut writer = Writer::new(style, head, self.packet_bytes);
             let mut failed = None;
             for (number, transaction) in taken.iter().enumerate() {
-                match self.write_transaction(&mut writer, transaction, number).await {
+                match self
+                    .write_transaction(&mut writer, transaction, number)
+                    .await
+                {
                     Ok(()) => {}
                     Err(End::Failed(failure)) => {
                         failed = Some((number, failure));
@@ -325,7 +332,9 @@ impl Applier {
                 ErrorKind::Structure,
                 format!("the target has no table {table}"),
             )
-            .with_fix("make the table on the target and copy its rows, or leave it out of the task"));
+            .with_fix(
+                "make the table on the target and copy its rows, or leave it out of the task",
+            ));
         };
         let structure = Arc::new(structure);
         self.targets.insert(table.clone(), Arc::clone(&structure));
@@ -359,7 +368,10 @@ impl Applier {
     fn refusal(&self, outcome: Outcome) -> End {
         let is_unknown = matches!(outcome, Outcome::Unknown { .. });
         match self.claim.settle(outcome) {
-            Ok(()) => End::Again(Error::new(ErrorKind::Internal, "a committed packet was refused")),
+            Ok(()) => End::Again(Error::new(
+                ErrorKind::Internal,
+                "a committed packet was refused",
+            )),
             // Whatever it was: the checkpoint says whether the batch is in.
             Err(error) if is_unknown => End::Again(error),
             Err(error) => End::from(error),
@@ -370,7 +382,11 @@ impl Applier {
         let Some(last) = batch.last() else { return };
         let mut passed = 0;
         for transaction in batch {
-            advance(&mut self.mark, transaction.end.clone(), transaction.gtid.as_ref());
+            advance(
+                &mut self.mark,
+                transaction.end.clone(),
+                transaction.gtid.as_ref(),
+            );
             passed += transaction.passed;
         }
         self.is_unwritten = false;
@@ -413,7 +429,12 @@ impl Applier {
         {
             let text = statement_text(&plan, &change);
             described = self
-                .describe(&plan, &change, is_guard && is_guard_failure(&described), described)
+                .describe(
+                    &plan,
+                    &change,
+                    is_guard && is_guard_failure(&described),
+                    described,
+                )
                 .await;
             statement = Some(text);
         }
@@ -447,7 +468,11 @@ impl Applier {
         if is_count {
             let is_there = match plan.select_row(identity(change)) {
                 Ok(Some(select)) => match String::from_utf8(select) {
-                    Ok(select) => self.session.rows(&select).await.is_ok_and(|rows| !rows.is_empty()),
+                    Ok(select) => self
+                        .session
+                        .rows(&select)
+                        .await
+                        .is_ok_and(|rows| !rows.is_empty()),
                     Err(_) => false,
                 },
                 _ => false,
@@ -460,7 +485,10 @@ impl Applier {
             }
             return Error::new(
                 ErrorKind::Drift,
-                format!("{verb} {} found no row with {row} on the target", plan.target),
+                format!(
+                    "{verb} {} found no row with {row} on the target",
+                    plan.target
+                ),
             )
             .with_fix(
                 "something else changed the target's table: put the row back as the source had it, \
@@ -469,7 +497,10 @@ impl Applier {
         }
         let number = error.server().map_or(0, |server| server.number);
         if matches!(number, 1062 | 1586) {
-            let message = format!("{verb} {} collides with a row that is there ({row})", plan.target);
+            let message = format!(
+                "{verb} {} collides with a row that is there ({row})",
+                plan.target
+            );
             let mut drift = Error::new(ErrorKind::Drift, message).with_fix(
                 "something else wrote to the target's table: remove the row there, or copy the table \
                  anew; then retry",
@@ -554,12 +585,7 @@ fn statement_text(plan: &Arc<Plan>, change: &RowChange<'_>) -> String {
     }
 }
 
-fn failed_event(
-    transaction: &Transaction,
-    part: &RowsPart,
-    row: Option<u32>,
-    error: Error,
-) -> End {
+fn failed_event(transaction: &Transaction, part: &RowsPart, row: Option<u32>, error: Error) -> End {
     if is_passing(&error) {
         return End::Again(error);
     }

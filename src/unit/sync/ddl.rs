@@ -66,7 +66,8 @@ impl Tables {
         let text = String::from_utf8_lossy(ddl.statement());
         for table in ddl.tables.iter().map(|table| &table.name) {
             if self.takes(table)
-                && self.filter(table, filter_kind(ddl.kind), Some(&text)) == Some(FilterAction::Error)
+                && self.filter(table, filter_kind(ddl.kind), Some(&text))
+                    == Some(FilterAction::Error)
             {
                 return Err(forbidden(table, ddl.kind.name()));
             }
@@ -164,7 +165,10 @@ impl Tables {
             matches!(table.role, TableRole::Like | TableRole::Union) && !self.takes(&table.name)
         }) {
             return stop(
-                format!("{shown} is made after {}, which is not in the task", read.name),
+                format!(
+                    "{shown} is made after {}, which is not in the task",
+                    read.name
+                ),
                 "put both tables into the task",
             );
         }

@@ -11,8 +11,20 @@
 //! a barrier on the target's side: what is before it is applied, it runs, and only then what is
 //! behind it.
 
+mod applier;
+mod ddl;
+mod ddl_run;
+mod decoder;
 mod failure;
+mod job;
 mod meter;
+mod plan;
+mod reader;
+mod session;
+mod statement;
+mod transaction;
+mod view;
 
 pub use failure::{FailedEvent, Failure};
+pub use job::{SyncJob, run};
 pub use meter::{Figure, Meter};

@@ -341,7 +341,9 @@ fn write_equal(out: &mut Vec<u8>, name: &str, column: &Placed, value: &Value<'_>
             Ok(())
         }
         (Value::Bit(bits), _) => {
-            let number = bits.iter().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+            let number = bits
+                .iter()
+                .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
             out.extend_from_slice(name);
             out.extend_from_slice(format!(" + 0 <=> {number}").as_bytes());
             Ok(())
@@ -376,7 +378,9 @@ fn shared_key(source: &Structure, target: &Structure) -> Vec<usize> {
         }
         let mut names = Vec::with_capacity(key.parts.len());
         for part in &key.parts {
-            let column = structure.columns.get(structure.column_index(part.column.as_deref()?)?)?;
+            let column = structure
+                .columns
+                .get(structure.column_index(part.column.as_deref()?)?)?;
             let is_exact = !matches!(
                 column.kind,
                 ColumnKind::Float | ColumnKind::Double | ColumnKind::Json
@@ -406,7 +410,9 @@ fn shared_key(source: &Structure, target: &Structure) -> Vec<usize> {
             .iter()
             .map(|part| {
                 let index = source.column_index(part.column.as_deref()?)?;
-                let on_target = target.columns.get(target.column_index(part.column.as_deref()?)?)?;
+                let on_target = target
+                    .columns
+                    .get(target.column_index(part.column.as_deref()?)?)?;
                 (on_target.generated == Generated::No).then_some(index)
             })
             .collect();
@@ -418,8 +424,18 @@ fn shared_key(source: &Structure, target: &Structure) -> Vec<usize> {
 }
 
 fn is_transactional(engine: &str) -> bool {
-    !["myisam", "aria", "memory", "csv", "archive", "merge", "mrg_myisam", "blackhole", "federated"]
-        .contains(&engine.to_ascii_lowercase().as_str())
+    ![
+        "myisam",
+        "aria",
+        "memory",
+        "csv",
+        "archive",
+        "merge",
+        "mrg_myisam",
+        "blackhole",
+        "federated",
+    ]
+    .contains(&engine.to_ascii_lowercase().as_str())
 }
 
 fn missing_column(source: &Structure, target: &Structure, column: &Column) -> Error {

@@ -15,12 +15,11 @@ use super::transaction::{
     CommitTime, Item, Passed, RowsPart, SourceSession, SourceTable, Statement, Transaction,
 };
 use super::view;
+use crate::binlog::rows::RowAction;
 use crate::binlog::simple::parse_rows_query;
 use crate::binlog::{
-    Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RowsEvent, TableMap,
-    XaPrepareEvent,
+    Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RowsEvent, XaPrepareEvent,
 };
-use crate::binlog::rows::RowAction;
 use crate::model::{Error, ErrorKind, EventPlace, Gtid, Place, Position, Result, Timestamp};
 use crate::route::FilterAction;
 use crate::schema::{Ddl, DdlKind, SqlMode};
@@ -143,7 +142,11 @@ impl Collector {
         Box::new(Failure {
             event: Some(Box::new(FailedEvent {
                 stop_id: super::failure::stop_id(&place),
-                table: error.context().table.clone().or_else(|| shown.table.clone()),
+                table: error
+                    .context()
+                    .table
+                    .clone()
+                    .or_else(|| shown.table.clone()),
                 statement: None,
                 later_applied: 0,
                 view: shown,
@@ -381,7 +384,11 @@ impl Collector {
             )
             .with_fix("leave the tables it changes out of the task, or use plain transactions for them"));
         }
-        let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02X}"));
+        let hex = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(String::new(), |hex, byte| format!("{hex}{byte:02X}"))
+        };
         self.prepared.insert(format!(
             "X'{}',X'{}',{}",
             hex(prepare.xid.global),

@@ -115,7 +115,9 @@ impl Writer {
                 }
                 self.close_if_full();
             }
-            RowChange::Delete { before } if self.style == Style::Merged && plan.shares_deletes() => {
+            RowChange::Delete { before }
+                if self.style == Style::Merged && plan.shares_deletes() =>
+            {
                 self.open(Kind::Delete, plan, origin);
                 if let Some(open) = &mut self.open {
                     if open.rows == 0 {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::failure::Failure;
 use super::statement::Checks;
-use crate::binlog::{Event, EventHeader, RowShape, RowsEvent, TableMap};
 use crate::binlog::FormatDescription;
+use crate::binlog::{Event, EventHeader, RowShape, RowsEvent, TableMap};
 use crate::model::{EventPlace, Gtid, Place, Position, Result, TableName, Timestamp};
 use crate::schema::{Ddl, Structure};
 use crate::target::checkpoint::Change;

@@ -6,8 +6,8 @@ use super::transaction::{RowsPart, Statement, Transaction};
 use crate::binlog::{Event, EventKind, FormatDescription, QueryEvent, RowsEvent, TableMap};
 use crate::model::value::{Row, RowChange};
 use crate::model::{EventPlace, EventRow, EventView, Timestamp};
-use crate::schema::literal::display_value;
 use crate::schema::Structure;
+use crate::schema::literal::display_value;
 
 /// How many rows are shown.
 const ROWS: usize = 20;
@@ -28,7 +28,10 @@ pub(super) fn of_rows(transaction: &Transaction, part: &RowsPart, first: usize) 
         kind: part.header.kind.to_string(),
         table: Some(part.table.map.table.clone()),
         rows: 0,
-        statement: part.annotation.as_deref().map(|text| shorten(text, STATEMENT_CHARS)),
+        statement: part
+            .annotation
+            .as_deref()
+            .map(|text| shorten(text, STATEMENT_CHARS)),
         columns: columns(structure),
         images: Vec::new(),
     };

@@ -1,0 +1,283 @@
+//! Runs a DDL statement of the source on the target, so that a crash at any moment is resolved.
+//!
+//! Before it runs, an intent says what it is and what the target's tables look like before and should
+//! look like after; afterwards mark and structures are written together, and the intent is gone. A
+//! start that finds an intent waits until the statement has ended, and compares.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::applier::{Applier, End, advance};
+use super::failure::{FailedEvent, Failure, stop_id};
+use super::job::SyncJob;
+use super::session::{event_session, target_defaults};
+use super::transaction::Statement;
+use super::view;
+use crate::model::{Error, ErrorKind, Result, TableName};
+use crate::schema::tracker::StructureSet;
+use crate::schema::{Ddl, DdlClass, Structure};
+use crate::source::structure::{read_schema_defaults, read_structures_of};
+use crate::target::Intent;
+use crate::target::text::literal;
+
+/// How long a start waits for a statement that still runs from before, between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The database is there already; it is gone already.
+const DATABASE_EXISTS: u16 = 1007;
+const DATABASE_MISSING: u16 = 1008;
+
+impl Applier {
+    /// Runs a statement, or records what it changes in the structures.
+    pub(super) async fn apply_statement(
+        &mut self,
+        job: &SyncJob,
+        statement: &Statement,
+        intent: Option<Intent>,
+    ) -> Result<(), End> {
+        self.flush().await?;
+        if statement.runs {
+            let done = self.run_statement(job, statement, intent).await;
+            if let Err(error) = done {
+                if matches!(error.kind(), ErrorKind::Connect | ErrorKind::TargetBusy) {
+                    return Err(End::Again(error));
+                }
+                return Err(failed_statement(statement, error));
+            }
+        }
+        let mut mark = self.mark.clone();
+        advance(&mut mark, statement.end.clone(), statement.gtid.as_ref());
+        self.claim
+            .write_outcome(&mut self.session, &mark, &statement.changes)
+            .await?;
+        self.mark = mark;
+        self.is_unwritten = false;
+        self.meter.marked(&self.mark);
+        if statement.runs {
+            self.meter.applied_ddl();
+            self.show_lag(statement.committed);
+        } else {
+            self.meter.passed_over(1);
+        }
+        self.forget_structures();
+        Ok(())
+    }
+
+    async fn run_statement(
+        &mut self,
+        job: &SyncJob,
+        statement: &Statement,
+        intent: Option<Intent>,
+    ) -> Result<()> {
+        let text = target_text(job, &statement.ddl)?;
+        let tables = target_tables(job, &statement.ddl);
+        if let Some(intent) = intent.filter(|intent| intent.place == statement.place.place)
+            && self.resolve(&intent).await?
+        {
+            tracing::info!(statement = %intent.statement, "a statement had run before the restart");
+            return Ok(());
+        }
+        let before = self.look_at(&tables).await?;
+        let after = self.expect(&text, &tables, &before, statement).await?;
+        let mut session = event_session(job, &self.session, statement).await?;
+        self.claim
+            .write_intent(
+                &mut self.session,
+                &Intent {
+                    place: statement.place.place.clone(),
+                    connection_id: session.connection_id(),
+                    statement: String::from_utf8_lossy(&text).into_owned(),
+                    before,
+                    after,
+                },
+            )
+            .await?;
+        let outcome = session.execute(&text).await;
+        match outcome {
+            Ok(_) => {
+                session.close().await;
+                Ok(())
+            }
+            Err(error) => {
+                let number = error.server().map_or(0, |server| server.number);
+                let is_there = number == DATABASE_EXISTS
+                    || (number == DATABASE_MISSING && statement.ddl.class() == DdlClass::Database);
+                if is_there {
+                    self.meter.note(format!(
+                        "`{}` had nothing to do on the target",
+                        view::shorten(&String::from_utf8_lossy(&text), 200)
+                    ));
+                    return Ok(());
+                }
+                Err(error.at(|c| {
+                    c.statement = Some(view::shorten(&String::from_utf8_lossy(&text), 1000));
+                }))
+            }
+        }
+    }
+
+    /// Whether the statement of an intent has run. Waits for it, if it still does.
+    async fn resolve(&mut self, intent: &Intent) -> Result<bool> {
+        let running = format!(
+            "SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = {} AND INFO = {}",
+            intent.connection_id,
+            literal(&intent.statement)
+        );
+        while !self.session.rows(&running).await?.is_empty() {
+            tracing::info!(statement = %intent.statement, "waiting for a statement from before the restart");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let tables: Vec<TableName> = intent
+            .before
+            .iter()
+            .map(|(table, _)| table.clone())
+            .collect();
+        if tables.is_empty() {
+            // A database: to make it or drop it again does no harm.
+            return Ok(false);
+        }
+        let now = self.look_at(&tables).await?;
+        if is_alike(&now, &intent.before) {
+            return Ok(false);
+        }
+        if is_alike(&now, &intent.after) {
+            return Ok(true);
+        }
+        Err(Error::new(
+            ErrorKind::Structure,
+            format!(
+                "it cannot be told whether `{}` has run: the target's tables look neither as before it nor as after it",
+                view::shorten(&intent.statement, 300)
+            ),
+        )
+        .with_fix(
+            "look at the tables on the target: if it has run, or has run in part, bring them to what \
+             the source has now, or undo it there; then retry",
+        ))
+    }
+
+    async fn look_at(
+        &mut self,
+        tables: &[TableName],
+    ) -> Result<Vec<(TableName, Option<Structure>)>> {
+        let found = read_structures_of(&mut self.session, tables).await?;
+        Ok(tables
+            .iter()
+            .map(|table| {
+                let structure = found.iter().find(|structure| structure.table == *table);
+                (table.clone(), structure.cloned())
+            })
+            .collect())
+    }
+
+    /// The target's tables as the statement should leave them.
+    async fn expect(
+        &mut self,
+        text: &[u8],
+        tables: &[TableName],
+        before: &[(TableName, Option<Structure>)],
+        statement: &Statement,
+    ) -> Result<Vec<(TableName, Option<Structure>)>> {
+        let defaults = target_defaults(&mut self.session).await?;
+        let flavor = defaults.version.flavor;
+        let schemas: BTreeMap<_, _> = read_schema_defaults(&mut self.session).await?;
+        let known = before.iter().filter_map(|(_, structure)| structure.clone());
+        let mut set = StructureSet::new(defaults, known, schemas);
+        let ddl = Ddl::read(
+            text,
+            statement.ddl.default_schema(),
+            statement.ddl.mode(),
+            flavor,
+        );
+        if let Err(error) = set.apply(&ddl) {
+            // Only a crash in the middle of the statement would have needed it.
+            tracing::debug!(%error, "what a statement leaves on the target cannot be told beforehand");
+            return Ok(Vec::new());
+        }
+        Ok(tables
+            .iter()
+            .map(|table| {
+                let structure = set.get(table).map(|structure| (**structure).clone());
+                (table.clone(), structure)
+            })
+            .collect())
+    }
+}
+
+/// The statement with the names its tables have on the target, each with its schema.
+fn target_text(job: &SyncJob, ddl: &Ddl) -> Result<Vec<u8>> {
+    let routes = &job.task.routes;
+    if ddl.class() == DdlClass::Database {
+        return Ok(ddl.rewrite_schema(|schema| Some(routes.target_schema(schema))));
+    }
+    ddl.rewrite_qualified(|table| Some(routes.target(table)))
+}
+
+/// The tables of the target that a statement changes, each once.
+fn target_tables(job: &SyncJob, ddl: &Ddl) -> Vec<TableName> {
+    if ddl.class() == DdlClass::Database {
+        return Vec::new();
+    }
+    let mut tables: Vec<TableName> = ddl
+        .changed_tables()
+        .map(|table| job.task.routes.target(table))
+        .collect();
+    tables.sort();
+    tables.dedup();
+    tables
+}
+
+/// Whether the tables are there or not in both, with the same columns and keys.
+fn is_alike(a: &[(TableName, Option<Structure>)], b: &[(TableName, Option<Structure>)]) -> bool {
+    a.len() == b.len()
+        && a.iter().zip(b).all(|((table, left), (other, right))| {
+            table == other
+                && match (left, right) {
+                    (None, None) => true,
+                    (Some(left), Some(right)) => is_same_shape(left, right),
+                    _ => false,
+                }
+        })
+}
+
+fn is_same_shape(a: &Structure, b: &Structure) -> bool {
+    let columns = |s: &Structure| {
+        s.columns
+            .iter()
+            .map(|c| {
+                (
+                    c.name.to_lowercase(),
+                    c.kind.clone(),
+                    c.nullable,
+                    c.generated,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let keys = |s: &Structure| {
+        let mut keys: Vec<_> = s
+            .keys
+            .iter()
+            .map(|k| (k.name.to_lowercase(), k.unique, k.parts.clone()))
+            .collect();
+        keys.sort_by(|a, b| a.0.cmp(&b.0));
+        keys
+    };
+    columns(a) == columns(b) && keys(a) == keys(b)
+}
+
+fn failed_statement(statement: &Statement, error: Error) -> End {
+    let place = statement.place.clone();
+    let shown = error.context().statement.clone();
+    let error = error.at(|c| c.place = Some(place.place.clone()));
+    End::Failed(Box::new(Failure {
+        event: Some(Box::new(FailedEvent {
+            stop_id: stop_id(&place),
+            view: view::of_statement(statement),
+            table: statement.ddl.changed_tables().next().cloned(),
+            statement: shown,
+            later_applied: 0,
+            place,
+        })),
+        error,
+    }))
+}

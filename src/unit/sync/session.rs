@@ -1,0 +1,155 @@
+//! The session in which a statement of the source runs on the target: as far as it bears on what the
+//! statement means, that of the source.
+
+use super::job::SyncJob;
+use super::transaction::{SourceSession, Statement};
+use crate::connect::{Session, Setup};
+use crate::model::{Error, ErrorKind, Flavor, Result, ServerVersion};
+use crate::schema::tracker::ServerDefaults;
+
+/// `sql_mode` by bits, for what has a bearing on DDL.
+/// Source: `sql/sql_const.h` and `sql/sql_class.h` of the servers; both number these alike.
+const MODES: [(u64, &str); 17] = [
+    (1, "REAL_AS_FLOAT"),
+    (1 << 1, "PIPES_AS_CONCAT"),
+    (1 << 2, "ANSI_QUOTES"),
+    (1 << 3, "IGNORE_SPACE"),
+    (1 << 6, "NO_UNSIGNED_SUBTRACTION"),
+    (1 << 7, "NO_DIR_IN_CREATE"),
+    (1 << 19, "NO_AUTO_VALUE_ON_ZERO"),
+    (1 << 20, "NO_BACKSLASH_ESCAPES"),
+    (1 << 21, "STRICT_TRANS_TABLES"),
+    (1 << 22, "STRICT_ALL_TABLES"),
+    (1 << 23, "NO_ZERO_IN_DATE"),
+    (1 << 24, "NO_ZERO_DATE"),
+    (1 << 25, "ALLOW_INVALID_DATES"),
+    (1 << 26, "ERROR_FOR_DIVISION_BY_ZERO"),
+    (1 << 29, "HIGH_NOT_PRECEDENCE"),
+    (1 << 30, "NO_ENGINE_SUBSTITUTION"),
+    (1 << 31, "PAD_CHAR_TO_FULL_LENGTH"),
+];
+
+/// Opens a session like the statement's own.
+pub(super) async fn event_session(
+    job: &SyncJob,
+    target: &Session,
+    statement: &Statement,
+) -> Result<Session> {
+    let mut session = Session::open(
+        &job.target.server,
+        &setup(&statement.session, target.version()),
+    )
+    .await?;
+    set_charset(&mut session, statement).await?;
+    let zone = statement.session.time_zone.as_deref().unwrap_or("SYSTEM");
+    // What a zone is called is the source's own affair; an offset means the same everywhere.
+    let zone = if zone.starts_with(['+', '-']) {
+        zone
+    } else {
+        "+00:00"
+    };
+    let set = format!("SET SESSION time_zone = '{}'", zone.replace('\'', ""));
+    session.execute(set.as_bytes()).await?;
+    Ok(session)
+}
+
+fn setup(source: &SourceSession, version: &ServerVersion) -> Setup {
+    let micros = source.timestamp.0;
+    let mut statements = vec![
+        format!(
+            "SET SESSION sql_mode = '{}'",
+            mode_names(source.sql_mode, version)
+        ),
+        "SET NAMES utf8mb4".to_owned(),
+        format!(
+            "SET SESSION timestamp = {}.{:06}",
+            micros / 1_000_000,
+            micros % 1_000_000
+        ),
+        format!(
+            "SET SESSION foreign_key_checks = {}, unique_checks = {}",
+            u8::from(!source.checks.no_foreign_keys),
+            u8::from(!source.checks.relaxed_unique)
+        ),
+    ];
+    if let Some((increment, offset)) = source.auto_increment
+        && version.flavor == Flavor::MariaDB
+    {
+        statements.push(format!(
+            "SET SESSION auto_increment_increment = {increment}, auto_increment_offset = {offset}"
+        ));
+    }
+    Setup::with(statements)
+}
+
+fn mode_names(bits: u64, version: &ServerVersion) -> String {
+    let names: Vec<&str> = MODES
+        .iter()
+        .filter(|(bit, name)| {
+            bits & bit != 0
+                && !(version.flavor == Flavor::TiDB && *name == "PAD_CHAR_TO_FULL_LENGTH")
+        })
+        .map(|(_, name)| *name)
+        .collect();
+    names.join(",")
+}
+
+/// The statement's bytes are in the character set of the source's client.
+async fn set_charset(session: &mut Session, statement: &Statement) -> Result<()> {
+    let text = statement.ddl.statement();
+    let Some((client, _, _)) = statement.session.charset else {
+        return Ok(());
+    };
+    if text.is_ascii() {
+        return Ok(());
+    }
+    let rows = session
+        .rows(&format!(
+            "SELECT CHARACTER_SET_NAME FROM information_schema.COLLATIONS WHERE ID = {client}"
+        ))
+        .await?;
+    let name = rows
+        .first()
+        .and_then(|row| row.first()?.as_deref())
+        .map(|cell| String::from_utf8_lossy(cell).into_owned());
+    match name {
+        Some(name) if name.starts_with("utf8") => Ok(()),
+        Some(name) => {
+            let set = format!("SET SESSION character_set_client = {name}");
+            session.execute(set.as_bytes()).await?;
+            Ok(())
+        }
+        None if std::str::from_utf8(text).is_ok() => Ok(()),
+        None => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "a statement in the character set number {client}, which the target does not have"
+            ),
+        )
+        .with_fix("run the statement on the target by hand, in UTF-8")),
+    }
+}
+
+/// What decides how DDL is meant on the target.
+pub(super) async fn target_defaults(session: &mut Session) -> Result<ServerDefaults> {
+    let rows = session
+        .rows(
+            "SELECT @@lower_case_table_names, @@character_set_server, @@collation_server, \
+             @@explicit_defaults_for_timestamp",
+        )
+        .await?;
+    let cell = |index: usize| {
+        rows.first()
+            .and_then(|row| row.get(index)?.as_deref())
+            .map(|cell| String::from_utf8_lossy(cell).into_owned())
+            .unwrap_or_default()
+    };
+    Ok(ServerDefaults {
+        version: session.version().clone(),
+        folds_names: cell(0) != "0",
+        charset: cell(1),
+        collation: cell(2),
+        explicit_timestamps: cell(3) == "1",
+        charset_collations: Vec::new(),
+    })
+}
