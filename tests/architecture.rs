@@ -18,8 +18,9 @@ use regex::Regex;
 /// A module, and what of ours it may use besides itself. `unit` stands for all units.
 const EDGES: &[(&str, &[&str])] = &[
     ("model", &[]),
-    // Rules and parsing. A row's decoding needs the structure of its table.
-    ("schema", &["model"]),
+    // Rules and parsing, one layer. A row's decoding needs the structure of its table; the literal of a
+    // value needs the reading of binary JSON.
+    ("schema", &["model", "binlog"]),
     ("binlog", &["model", "schema"]),
     ("route", &["model"]),
     ("privilege", &["model"]),
@@ -52,6 +53,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "privilege",
         ],
     ),
+    // What dump and load count alike; no unit itself.
+    ("unit::transfer", &["model"]),
     ("unit::relay", BELOW_UNITS),
     ("unit::dump", BELOW_UNITS),
     ("unit::load", BELOW_UNITS),
@@ -99,6 +102,7 @@ const BELOW_UNITS: &[&str] = &[
     "target",
     "relay_log",
     "dump_files",
+    "unit::transfer",
 ];
 
 /// The places where the parts meet: they may use everything.
@@ -122,7 +126,10 @@ const PURE: &[&str] = &["model", "binlog", "schema", "route", "privilege"];
 const IMPURE: &[&str] = &[
     "tokio::",
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixStream",
     "std::process",
     "mysql_async::",
 ];
