@@ -2,12 +2,16 @@
 //!
 //! Three clients for three kinds of work, all told the same way where and how to connect:
 //! [`Session`] for bulk statements and reads, [`Catalogue`] for checks and meta tables,
-//! `replication` for the binlog stream. Nothing here knows what a connection is used for.
+//! [`replication`] for the binlog stream. Nothing here knows what a connection is used for.
 
+mod auth;
 mod catalogue;
 mod error;
 mod options;
+pub mod replication;
 mod session;
+mod tls;
+mod wire;
 
 pub use catalogue::{Catalogue, CatalogueRow};
 pub use error::{kind_of, refused, server_error};

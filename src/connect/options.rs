@@ -8,6 +8,8 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use crate::config::{Address, ServerConfig, TlsMode};
 use crate::model::{Error, ErrorKind, Result, Secret};
 
+use super::tls;
+
 /// How often the kernel asks whether the other end of an idle connection is still there.
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -49,23 +51,28 @@ pub(super) fn bulk(server: &ServerConfig, found_rows: bool, with_tls: bool) -> R
     if with_tls {
         let mode = server.tls.mode;
         let is_unchecked = matches!(mode, TlsMode::Preferred | TlsMode::Required);
-        let mut tls = SslOpts::default()
+        let mut tls_options = SslOpts::default()
             .with_danger_accept_invalid_certs(is_unchecked)
             .with_danger_skip_domain_validation(mode != TlsMode::VerifyIdentity);
         if let Some(ca) = &server.tls.ca {
-            tls = tls
+            tls_options = tls_options
                 .with_root_certs(vec![ca.clone().into()])
                 // A configured authority is the only one that counts, but a verifier must not be
                 // built on none at all, even where nothing is verified.
                 .with_disable_built_in_roots(!is_unchecked);
+        } else if !is_unchecked {
+            let roots = tls::native_roots().into_iter();
+            tls_options = tls_options
+                .with_root_certs(roots.map(|root| root.to_vec().into()).collect())
+                .with_disable_built_in_roots(true);
         }
         if let (Some(cert), Some(key)) = (&server.tls.cert, &server.tls.key) {
-            tls = tls.with_client_identity(Some(ClientIdentity::new(
+            tls_options = tls_options.with_client_identity(Some(ClientIdentity::new(
                 cert.clone().into(),
                 key.clone().into(),
             )));
         }
-        options = options.ssl_opts(tls);
+        options = options.ssl_opts(tls_options);
     }
     Ok(options.into())
 }

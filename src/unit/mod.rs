@@ -2,5 +2,6 @@
 //! checkpoint says; none knows another.
 
 pub mod dump;
+pub mod relay;
 pub mod sync;
 pub mod transfer;

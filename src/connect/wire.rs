@@ -1,0 +1,275 @@
+//! Packets of the servers' protocol over a byte stream, for our own client.
+
+use std::io::{Error as IoError, ErrorKind as IoKind, Result};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// The longest packet; one as long as this is continued in the next.
+pub(super) const PACKET_MAX: usize = 0xff_ffff;
+const HEADER_LEN: usize = 4;
+/// Packets up to this are handed on whole.
+const WHOLE_MAX: usize = 1 << 20;
+const BUFFER: usize = 2 * WHOLE_MAX;
+/// An answer of a query is never as long as this; what says so is garbage.
+const ANSWER_MAX: usize = 64 << 20;
+
+/// A byte stream of any kind.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Io for T {}
+
+/// A stream of packets.
+pub(super) struct Wire {
+    io: Box<dyn Io>,
+    sequence: u8,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Bytes at `start` that the caller has got and that go at the next call.
+    handed: usize,
+    inside: Inside,
+}
+
+/// Where in a long packet the stream stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Inside {
+    /// What is left of this part.
+    left: usize,
+    /// Whether another part follows.
+    is_continued: bool,
+}
+
+/// A piece of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece<'a> {
+    /// Whether the packet begins with it. The first piece of a long packet has at least the bytes
+    /// asked for.
+    pub(super) is_first: bool,
+    pub(super) bytes: &'a [u8],
+}
+
+impl Wire {
+    pub(super) fn new(io: Box<dyn Io>) -> Self {
+        Self {
+            io,
+            sequence: 0,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            handed: 0,
+            inside: Inside::default(),
+        }
+    }
+
+    /// The byte stream, to put TLS around it. Nothing may have been read ahead.
+    pub(super) fn into_io(self) -> Result<Box<dyn Io>> {
+        if self.start + self.handed < self.end {
+            return Err(IoError::new(
+                IoKind::InvalidData,
+                "the server sent bytes before TLS began",
+            ));
+        }
+        Ok(self.io)
+    }
+
+    /// Goes on behind packets that were exchanged over another wire.
+    pub(super) fn with_sequence(mut self, sequence: u8) -> Self {
+        self.sequence = sequence;
+        self
+    }
+
+    pub(super) fn sequence(&self) -> u8 {
+        self.sequence
+    }
+
+    /// A new command begins.
+    pub(super) fn restart(&mut self) {
+        self.sequence = 0;
+    }
+
+    /// Sends one packet, shorter than [`PACKET_MAX`].
+    pub(super) async fn send(&mut self, payload: &[u8]) -> Result<()> {
+        if payload.len() >= PACKET_MAX {
+            return Err(IoError::new(
+                IoKind::InvalidInput,
+                "a packet too long to send",
+            ));
+        }
+        let [a, b, c, _] = (payload.len() as u32).to_le_bytes();
+        let mut packet = Vec::with_capacity(HEADER_LEN + payload.len());
+        packet.extend([a, b, c, self.sequence]);
+        packet.extend(payload);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.io.write_all(&packet).await?;
+        self.io.flush().await
+    }
+
+    /// Receives one whole packet.
+    pub(super) async fn receive(&mut self) -> Result<Vec<u8>> {
+        let mut packet = self.piece(0).await?.bytes.to_vec();
+        while self.is_inside() {
+            if packet.len() > ANSWER_MAX {
+                return Err(IoError::new(IoKind::InvalidData, "an answer too long"));
+            }
+            let piece = self.piece(0).await?;
+            packet.extend_from_slice(piece.bytes);
+        }
+        Ok(packet)
+    }
+
+    fn is_inside(&self) -> bool {
+        self.inside.left > 0 || self.inside.is_continued
+    }
+
+    /// Whether the next piece is in the buffer already.
+    pub(super) fn has_piece(&self) -> bool {
+        let from = self.start + self.handed;
+        let have = self.end - from;
+        if self.is_inside() {
+            return have > HEADER_LEN;
+        }
+        match self.header_at(from) {
+            Some(length) => have >= HEADER_LEN + length.min(WHOLE_MAX),
+            None => false,
+        }
+    }
+
+    /// The next piece of the stream: packets of moderate length come whole, longer ones as they
+    /// arrive, the first piece with at least `head` bytes. Can be dropped and called again.
+    pub(super) async fn piece(&mut self, head: usize) -> Result<Piece<'_>> {
+        self.start += std::mem::take(&mut self.handed);
+        let (is_first, length) = loop {
+            let have = self.end - self.start;
+            if self.inside.left > 0 {
+                if have > 0 {
+                    break (false, have.min(self.inside.left));
+                }
+            } else if let Some(length) = self.header_at(self.start) {
+                let is_first = !self.inside.is_continued;
+                let is_whole = length <= WHOLE_MAX;
+                let wanted = if is_first && !is_whole {
+                    head
+                } else {
+                    length.min(WHOLE_MAX)
+                };
+                if have >= HEADER_LEN + wanted {
+                    self.sequence = self.sequence_at(self.start).wrapping_add(1);
+                    self.start += HEADER_LEN;
+                    self.inside = Inside {
+                        left: length,
+                        is_continued: length == PACKET_MAX,
+                    };
+                    if length == 0 && !is_first {
+                        // The end of a packet whose length is a multiple of the longest part's.
+                        continue;
+                    }
+                    break (is_first, (have - HEADER_LEN).min(length));
+                }
+            }
+            self.read().await?;
+        };
+        self.inside.left -= length;
+        self.handed = length;
+        let bytes = self
+            .buffer
+            .get(self.start..self.start + length)
+            .unwrap_or_default();
+        Ok(Piece { is_first, bytes })
+    }
+
+    /// The length that the header at `from` tells, if the header is there.
+    fn header_at(&self, from: usize) -> Option<usize> {
+        let header = self
+            .buffer
+            .get(from..self.end)?
+            .first_chunk::<HEADER_LEN>()?;
+        let [a, b, c, _] = *header;
+        Some(u32::from_le_bytes([a, b, c, 0]) as usize)
+    }
+
+    fn sequence_at(&self, from: usize) -> u8 {
+        self.buffer.get(from + 3).copied().unwrap_or(0)
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.start > 0 && self.buffer.len() - self.end < BUFFER / 4 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        match self.io.read(room).await? {
+            0 => Err(IoError::new(
+                IoKind::UnexpectedEof,
+                "the server closed the connection",
+            )),
+            count => {
+                self.end += count;
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut rest = payload;
+        loop {
+            let part = &rest[..rest.len().min(PACKET_MAX)];
+            bytes.extend(&(part.len() as u32).to_le_bytes()[..3]);
+            bytes.push(0);
+            bytes.extend(part);
+            rest = &rest[part.len()..];
+            if part.len() < PACKET_MAX {
+                return bytes;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn packets_come_back_as_they_were_sent() {
+        let lengths = [
+            0,
+            1,
+            19,
+            WHOLE_MAX,
+            WHOLE_MAX + 1,
+            PACKET_MAX,
+            PACKET_MAX + 5,
+            7,
+        ];
+        let sent: Vec<Vec<u8>> = lengths
+            .iter()
+            .enumerate()
+            .map(|(i, length)| vec![i as u8; *length])
+            .collect();
+        let (mut server, client) = tokio::io::duplex(60_000);
+        let bytes: Vec<u8> = sent.iter().flat_map(|payload| packet(payload)).collect();
+        let writing = async move {
+            server.write_all(&bytes).await.unwrap();
+            drop(server);
+        };
+        let reading = async move {
+            let mut wire = Wire::new(Box::new(client));
+            let mut received: Vec<Vec<u8>> = Vec::new();
+            while let Ok(piece) = wire.piece(20).await {
+                if piece.is_first {
+                    assert!(
+                        piece.bytes.len() >= 20
+                            || piece.bytes.len() < 20 && received.len() < 3
+                            || received.len() == 7
+                    );
+                    received.push(Vec::new());
+                }
+                received.last_mut().unwrap().extend(piece.bytes);
+            }
+            received
+        };
+        let ((), received) = tokio::join!(writing, reading);
+        assert!(received == sent, "other packets came back");
+    }
+}

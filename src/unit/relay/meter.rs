@@ -1,0 +1,293 @@
+//! The relay's figures.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::model::position::{FIRST_OFFSET, compare_files};
+use crate::model::{Place, Position, RelayFigure, Timestamp};
+use crate::relay_log::{DiskFigure, RelayLog};
+use crate::source::{BinlogFile, ServerInfo};
+
+/// The span that rates are of.
+const RATE_SPAN: Duration = Duration::from_secs(10);
+/// Rates need no more samples than this within the span.
+const SAMPLE_EVERY: Duration = Duration::from_millis(250);
+/// How often the disk is asked.
+const DISK_EVERY: Duration = Duration::from_secs(1);
+/// How many of the files are shown.
+const FILES_SHOWN: usize = 64;
+
+/// Where the source's binlog ended when it was last asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceEnd {
+    /// The end, in the sub-folder of that server.
+    pub place: Place,
+    /// When it was asked.
+    pub asked_at: Timestamp,
+    /// The source's files, where the relay was in an earlier one than the newest.
+    pub(super) files: Vec<BinlogFile>,
+}
+
+/// What the relay has done; cheap to update, and read by the runtime whenever it likes.
+#[derive(Debug)]
+pub struct Meter {
+    log: Arc<RelayLog>,
+    bytes_total: AtomicU64,
+    events_total: AtomicU64,
+    heard_micros: AtomicU64,
+    is_connected: AtomicBool,
+    rest: Mutex<Rest>,
+}
+
+#[derive(Debug, Default)]
+struct Rest {
+    received: Option<Position>,
+    source_end: Option<SourceEnd>,
+    server: Option<Arc<ServerInfo>>,
+    tls: Option<String>,
+    samples: VecDeque<(Instant, u64)>,
+    disk: Option<(Instant, DiskFigure)>,
+}
+
+impl Meter {
+    /// A meter of the relay that writes `log`. It outlives single runs.
+    pub fn new(log: Arc<RelayLog>) -> Arc<Self> {
+        Arc::new(Self {
+            log,
+            bytes_total: AtomicU64::new(0),
+            events_total: AtomicU64::new(0),
+            heard_micros: AtomicU64::new(0),
+            is_connected: AtomicBool::new(false),
+            rest: Mutex::default(),
+        })
+    }
+
+    /// The figures of this moment.
+    pub fn figure(&self) -> RelayFigure {
+        let tip = self.log.published().borrow().clone();
+        let files = self.log.files();
+        let heard = self.heard_micros.load(Ordering::Relaxed);
+        let is_connected = self.is_connected();
+        let mut rest = self.rest();
+        let bytes_per_second = rest.rate(self.bytes_total());
+        let disk = rest.disk(&self.log);
+        let behind_bytes = tip
+            .place
+            .as_ref()
+            .zip(rest.source_end.as_ref())
+            .filter(|_| is_connected)
+            .and_then(|(place, end)| behind(place, end));
+        let place = tip.place.unwrap_or_else(|| {
+            let folder = self.log.newest_folder().map(|folder| folder.name);
+            Place::new(folder.unwrap_or_default(), Position::new("", 0))
+        });
+        // Within a long transaction the tip stands still, but bytes come in.
+        let position = rest
+            .received
+            .clone()
+            .filter(|received| *received > place.position)
+            .unwrap_or(place.position);
+        let source = rest.source_end.as_ref().map(|end| &end.place.position);
+        RelayFigure {
+            folder: place.folder,
+            file: position.file,
+            offset: position.offset,
+            gtid_set: tip.gtid_set.map(|set| set.to_string()),
+            behind_bytes,
+            source_file: source.map(|end| end.file.clone()),
+            source_offset: source.map(|end| end.offset),
+            heard_at: (heard > 0).then_some(Timestamp(heard)),
+            connected: is_connected,
+            bytes_per_second,
+            bytes_total: self.bytes_total(),
+            events_total: self.events_total.load(Ordering::Relaxed),
+            file_count: files.len() as u64,
+            disk_bytes: disk.used_bytes,
+            disk_free_bytes: disk.free_bytes,
+            oldest_file: files.first().map(|file| file.name.clone()),
+            files: files
+                .get(files.len().saturating_sub(FILES_SHOWN)..)
+                .unwrap_or_default()
+                .to_vec(),
+            error: None,
+        }
+    }
+
+    /// Who the source is and how it is set, once it was asked.
+    pub fn server(&self) -> Option<Arc<ServerInfo>> {
+        self.rest().server.clone()
+    }
+
+    /// The TLS version of the connection; `None` where nothing is encrypted, or nothing is known yet.
+    pub fn tls(&self) -> Option<String> {
+        self.rest().tls.clone()
+    }
+
+    /// Whether the stream stands.
+    pub fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed)
+    }
+
+    /// Where the source's binlog ended when it was last asked.
+    pub fn source_end(&self) -> Option<SourceEnd> {
+        self.rest().source_end.clone()
+    }
+
+    /// Whether everything is here that the source had when it was last asked; `None` while it has not
+    /// been asked on this connection.
+    pub fn has_reached_end(&self) -> Option<bool> {
+        if !self.is_connected() {
+            return None;
+        }
+        let tip = self.log.published().borrow().place.clone()?;
+        let rest = self.rest();
+        let end = rest.source_end.as_ref()?;
+        Some(tip.folder == end.place.folder && tip.position >= end.place.position)
+    }
+
+    pub(super) fn bytes_total(&self) -> u64 {
+        self.bytes_total.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn heard(&self) {
+        let now = Timestamp::from(SystemTime::now());
+        self.heard_micros.store(now.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn count(&self, bytes: u64, events: u64) {
+        self.bytes_total.fetch_add(bytes, Ordering::Relaxed);
+        self.events_total.fetch_add(events, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_received(&self, file: &str, offset: u64) {
+        let mut rest = self.rest();
+        match &mut rest.received {
+            Some(position) if position.file == file => position.offset = offset,
+            received => *received = Some(Position::new(file, offset)),
+        }
+    }
+
+    pub(super) fn set_connected(&self, is_connected: bool) {
+        self.is_connected.store(is_connected, Ordering::Relaxed);
+        if !is_connected {
+            let mut rest = self.rest();
+            rest.received = None;
+            rest.source_end = None;
+        }
+    }
+
+    pub(super) fn set_server(&self, info: &ServerInfo, tls: Option<&str>) {
+        let mut rest = self.rest();
+        rest.server = Some(Arc::new(info.clone()));
+        rest.tls = tls.map(str::to_owned);
+    }
+
+    pub(super) fn set_source_end(&self, end: SourceEnd) {
+        self.rest().source_end = Some(end);
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rest {
+    fn rate(&mut self, total: u64) -> f64 {
+        let now = Instant::now();
+        if self
+            .samples
+            .back()
+            .is_none_or(|(at, _)| now - *at >= SAMPLE_EVERY)
+        {
+            self.samples.push_back((now, total));
+        }
+        // One sample from before the span is kept, to measure from.
+        while self
+            .samples
+            .get(1)
+            .is_some_and(|(at, _)| now - *at >= RATE_SPAN)
+        {
+            self.samples.pop_front();
+        }
+        let Some((at, was)) = self.samples.front() else {
+            return 0.0;
+        };
+        let seconds = (now - *at).as_secs_f64();
+        if seconds < SAMPLE_EVERY.as_secs_f64() {
+            return 0.0;
+        }
+        total.saturating_sub(*was) as f64 / seconds
+    }
+
+    fn disk(&mut self, log: &RelayLog) -> DiskFigure {
+        let now = Instant::now();
+        if let Some((at, figure)) = self.disk
+            && now - at < DISK_EVERY
+        {
+            return figure;
+        }
+        // A folder that cannot be looked at fails the relay itself, with the reason.
+        let figure = log.disk().unwrap_or_default();
+        self.disk = Some((now, figure));
+        figure
+    }
+}
+
+/// The bytes between a place and the source's end; `None` where files in between are not known.
+fn behind(place: &Place, end: &SourceEnd) -> Option<u64> {
+    if place.folder != end.place.folder {
+        return None;
+    }
+    let (here, there) = (&place.position, &end.place.position);
+    if here >= there {
+        return Some(0);
+    }
+    if here.file == there.file {
+        return Some(there.offset - here.offset);
+    }
+    let first = end.files.iter().find(|file| file.name == here.file)?;
+    let between: u64 = end
+        .files
+        .iter()
+        .filter(|file| {
+            compare_files(&file.name, &here.file).is_gt()
+                && compare_files(&file.name, &there.file).is_lt()
+        })
+        .map(|file| file.size_bytes.saturating_sub(FIRST_OFFSET))
+        .sum();
+    Some(
+        first.size_bytes.saturating_sub(here.offset)
+            + between
+            + there.offset.saturating_sub(FIRST_OFFSET),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_behind_over_several_files() {
+        let file = |name: &str, size_bytes| BinlogFile {
+            name: name.into(),
+            size_bytes,
+        };
+        let end = SourceEnd {
+            place: Place::new("7.000001", Position::new("bin.000003", 500)),
+            asked_at: Timestamp(1),
+            files: vec![
+                file("bin.000001", 1000),
+                file("bin.000002", 204),
+                file("bin.000003", 400),
+            ],
+        };
+        let at =
+            |file: &str, offset| behind(&Place::new("7.000001", Position::new(file, offset)), &end);
+        assert_eq!(at("bin.000003", 400), Some(100));
+        assert_eq!(at("bin.000003", 600), Some(0));
+        assert_eq!(at("bin.000001", 900), Some(100 + 200 + 496));
+        assert_eq!(at("bin.000000", 4), None);
+    }
+}

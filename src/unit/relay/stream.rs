@@ -1,0 +1,230 @@
+//! One connection's worth of binlog: from the source into the relay log.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use super::meter::{Meter, SourceEnd};
+use super::{RelayJob, name_privilege};
+use crate::binlog::checksum::{CHECKSUM_LEN, verify_crc32};
+use crate::binlog::{EventHeader, EventKind, HEADER_LEN, RotateEvent};
+use crate::connect::replication::{DumpRequest, EventPiece, ReplicationClient};
+use crate::connect::{Session, Setup};
+use crate::model::position::FIRST_OFFSET;
+use crate::model::{Error, ErrorKind, Position, Result, Timestamp};
+use crate::relay_log::Writer;
+use crate::source;
+
+/// How often the source is asked where its binlog ends.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+
+/// Pulls the binlog from `position` on until told to stop, or the connection fails.
+pub(super) async fn pull(
+    job: &RelayJob,
+    meter: &Arc<Meter>,
+    stop: &CancellationToken,
+    mut writer: Writer,
+    position: &Position,
+    setup: &Setup,
+) -> Result<()> {
+    writer.begin_file(position).await?;
+    let connecting = async {
+        let mut client = ReplicationClient::connect(&job.source.server).await?;
+        let request = DumpRequest {
+            server_id: job.server_id,
+            position: position.clone(),
+            heartbeat: job.source.relay.heartbeat,
+        };
+        client.dump(&request).await.map_err(name_replication)?;
+        Ok::<_, Error>(client)
+    };
+    let mut client = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        connected = connecting => connected?,
+    };
+    meter.heard();
+    meter.set_connected(true);
+    let result = tokio::select! {
+        result = receive(&mut client, &mut writer, meter, stop) => result,
+        never = ask(job, meter, setup) => match never {},
+    };
+    // What has arrived is kept, however the connection ended.
+    let kept = async {
+        writer.flush().await?;
+        writer.save().await
+    };
+    let kept = kept.await;
+    result.map_err(name_replication).and(kept)
+}
+
+async fn receive(
+    client: &mut ReplicationClient,
+    writer: &mut Writer,
+    meter: &Meter,
+    stop: &CancellationToken,
+) -> Result<()> {
+    loop {
+        if !client.has_more() {
+            // The source has no more just now: readers are not kept waiting.
+            writer.flush().await?;
+            if let (Some(file), Some(offset)) = (writer.file(), writer.offset()) {
+                meter.set_received(file, offset);
+            }
+        } else if stop.is_cancelled() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            piece = client.next() => take(piece?, writer, meter).await?,
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// Takes a piece of the stream: into the file what is in the source's file, and nothing else.
+async fn take(piece: EventPiece<'_>, writer: &mut Writer, meter: &Meter) -> Result<()> {
+    meter.heard();
+    let bytes = piece.bytes;
+    if !piece.is_first {
+        let is_whole = writer.append(bytes).await?;
+        meter.count(bytes.len() as u64, u64::from(is_whole));
+        return Ok(());
+    }
+    let header = EventHeader::parse(bytes)?;
+    if matches!(header.kind, EventKind::HEARTBEAT | EventKind::HEARTBEAT_V2) {
+        return Ok(());
+    }
+    if header.is_artificial() {
+        // Made up by the dump thread; the one that matters names the file that begins.
+        if header.kind == EventKind::ROTATE {
+            let name = rotate_name(bytes)?;
+            if writer.file() != Some(name) {
+                let position = Position::new(name, FIRST_OFFSET);
+                writer.begin_file(&position).await?;
+            }
+        }
+        return Ok(());
+    }
+    if header.log_pos == 0 && !ends_at_wrap(writer, &header) {
+        // The format description that goes before a stream from the middle of a file.
+        return Ok(());
+    }
+    let is_whole = writer.append(bytes).await?;
+    meter.count(bytes.len() as u64, u64::from(is_whole));
+    Ok(())
+}
+
+/// Whether the event ends at a multiple of 4 GiB, where the header's position is 0 by right.
+fn ends_at_wrap(writer: &Writer, header: &EventHeader) -> bool {
+    let Some(offset) = writer.offset() else {
+        return false;
+    };
+    (offset + u64::from(header.event_size)) as u32 == 0
+}
+
+/// The file an artificial rotate names. Whether it carries a checksum depends on the server and on
+/// what came before it, so the bytes decide: a name does not end in its own checksum.
+fn rotate_name(event: &[u8]) -> Result<&str> {
+    let body = event.get(HEADER_LEN..).unwrap_or_default();
+    let body = if verify_crc32(event).is_ok() {
+        body.get(..body.len().saturating_sub(CHECKSUM_LEN))
+            .unwrap_or_default()
+    } else {
+        body
+    };
+    Ok(RotateEvent::parse(body)?.file)
+}
+
+/// A refusal of the stream itself.
+fn name_replication(error: Error) -> Error {
+    if error.kind() != ErrorKind::Privilege {
+        return error;
+    }
+    error.with_fix("grant the account REPLICATION SLAVE on *.*")
+}
+
+enum Never {}
+
+/// Asks the source, over a connection of its own, where its binlog ends.
+async fn ask(job: &RelayJob, meter: &Meter, setup: &Setup) -> Never {
+    let name = &job.source.server.name;
+    let mut session: Option<Session> = None;
+    loop {
+        let asking = async {
+            let open = match session.take().filter(|session| !session.is_broken()) {
+                Some(open) => open,
+                None => Session::open(&job.source.server, setup).await?,
+            };
+            let open = session.insert(open);
+            let position = source::binlog_position(open)
+                .await
+                .map_err(name_privilege)?;
+            let is_far = {
+                let tip = job.log.published();
+                let tip = tip.borrow();
+                tip.place
+                    .as_ref()
+                    .is_none_or(|place| place.position.file != position.file)
+            };
+            let files = if is_far {
+                source::binary_logs(open).await.map_err(name_privilege)?
+            } else {
+                Vec::new()
+            };
+            Ok::<_, Error>((position, files))
+        };
+        match Box::pin(asking).await {
+            Ok((position, files)) => {
+                if let Some(place) = job.log.place_of(&position) {
+                    meter.set_source_end(SourceEnd {
+                        place,
+                        asked_at: Timestamp::from(SystemTime::now()),
+                        files,
+                    });
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Privilege => {
+                tracing::warn!(
+                    source = %name,
+                    "how far the relay is behind cannot be told: {}",
+                    error.report().replace('\n', "; ")
+                );
+                std::future::pending::<()>().await;
+            }
+            // The stream's own connection decides whether the source is lost.
+            Err(error) => tracing::debug!(source = %name, "{error}"),
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rotate(body: &[u8], with_checksum: bool) -> Vec<u8> {
+        let mut event = vec![0; 4];
+        event.push(EventKind::ROTATE.0);
+        event.extend([0; 14]);
+        event.extend(4u64.to_le_bytes());
+        event.extend(body);
+        if with_checksum {
+            event.extend(crc32fast::hash(&event).to_le_bytes());
+        }
+        event
+    }
+
+    #[test]
+    fn the_first_rotate_names_its_file_with_or_without_a_checksum() {
+        assert_eq!(
+            rotate_name(&rotate(b"bin.000007", false)).unwrap(),
+            "bin.000007"
+        );
+        assert_eq!(
+            rotate_name(&rotate(b"bin.000007", true)).unwrap(),
+            "bin.000007"
+        );
+        assert!(rotate_name(&rotate(b"../bin.000007", true)).is_err());
+    }
+}
