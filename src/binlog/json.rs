@@ -28,6 +28,9 @@ pub fn to_text(document: &[u8], out: &mut Vec<u8>) -> Result<()> {
 /// The server takes no document that is nested deeper.
 const MAX_DEPTH: u32 = 100;
 
+/// The server breaks base64 into lines, and then escapes the line ends.
+const BASE64_LINE: usize = 76;
+
 /// The types of values.
 mod kind {
     pub(super) const SMALL_OBJECT: u8 = 0;
@@ -207,7 +210,12 @@ impl Writer<'_> {
                 text::write_uint(self.out, u64::from(other));
                 self.out.push(b':');
                 let encoded = base64::engine::general_purpose::STANDARD.encode(bytes);
-                self.out.extend_from_slice(encoded.as_bytes());
+                for (index, line) in encoded.as_bytes().chunks(BASE64_LINE).enumerate() {
+                    if index > 0 {
+                        self.out.extend_from_slice(b"\\n");
+                    }
+                    self.out.extend_from_slice(line);
+                }
                 self.out.push(b'"');
             }
         }

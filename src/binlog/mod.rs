@@ -25,7 +25,10 @@ pub mod shape;
 pub mod simple;
 pub mod table_map;
 mod tagged;
+#[cfg(test)]
+mod tests;
 pub mod text;
+pub mod view;
 
 pub use checksum::ChecksumAlgorithm;
 pub use format::{Event, FormatDescription};

@@ -18,7 +18,7 @@ pub struct RowShape {
 }
 
 /// The number of the collation `binary`.
-const BINARY_COLLATION: u16 = 63;
+pub(super) const BINARY_COLLATION: u16 = 63;
 
 impl RowShape {
     /// The shape of `map`'s rows, by the structure that the table had when they were written.

@@ -263,6 +263,8 @@ pub(crate) fn own(flavor: Flavor) -> Vec<Case> {
             "'{\"b\": [1, 2, {\"c\": null}], \"a\": {\"deep\": [[[]]]}, \"\": false}'",
             "JSON_ARRAY(CAST('2024-02-29' AS DATE), CAST('-12:00:00.5' AS TIME(1)), \
              CAST('2024-02-29 01:02:03.456789' AS DATETIME(6)))",
+            "JSON_ARRAY(CAST(REPEAT('x', 100) AS BINARY), x'0102', CAST(1.5 AS DECIMAL(5, 1)), 1e15, \
+             123456789012345e0, 1e-15, 1e-16, 1.5e-14, -0e0)",
             "JSON_OBJECT('k', REPEAT('x', 70000), 'n', 1)",
         ];
         let rows: Vec<String> = documents
