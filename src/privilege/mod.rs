@@ -14,7 +14,7 @@ pub mod statement;
 pub use grants::{GrantLine, Granted, Grants, Level, Line};
 pub use matrix::{Account, figure};
 pub use requirement::{
-    DumpNeeds, Object, Requirement, SourceNeeds, SyncNeeds, TargetNeeds, Want, source_requirements,
+    DumpNeeds, Object, Requirement, SourceNeeds, TargetNeeds, Want, source_requirements,
     target_requirements,
 };
 pub use statement::{account_name, grant, object_text};

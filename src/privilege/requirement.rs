@@ -74,15 +74,8 @@ pub struct TargetNeeds {
     pub meta_schema: String,
     /// What is loaded into, by the target's names.
     pub load: Option<Vec<Object>>,
-    /// What is replicated into.
-    pub sync: Option<SyncNeeds>,
-}
-
-/// What replication does at a target.
-#[derive(Clone, Debug)]
-pub struct SyncNeeds {
-    /// What is written to, by the target's names.
-    pub objects: Vec<Object>,
+    /// What is replicated into, by the target's names.
+    pub sync: Option<Vec<Object>>,
     /// Whether some of the tables have foreign keys.
     pub has_foreign_keys: bool,
 }
@@ -140,7 +133,7 @@ pub fn source_requirements(needs: &SourceNeeds, version: &ServerVersion) -> Vec<
 }
 
 /// What the account needs at a target.
-pub fn target_requirements(needs: &TargetNeeds) -> Vec<Requirement> {
+pub fn target_requirements(needs: &TargetNeeds, version: &ServerVersion) -> Vec<Requirement> {
     let meta = Object::Schema {
         name: needs.meta_schema.clone(),
         tables: Vec::new(),
@@ -166,8 +159,8 @@ pub fn target_requirements(needs: &TargetNeeds) -> Vec<Requirement> {
             list.push(simple(Unit::Load, privilege, meta.clone(), why));
         }
     }
-    if let Some(sync) = &needs.sync {
-        for object in &sync.objects {
+    if let Some(objects) = &needs.sync {
+        for object in objects {
             for (privilege, why) in [
                 (
                     "SELECT",
@@ -194,20 +187,26 @@ pub fn target_requirements(needs: &TargetNeeds) -> Vec<Requirement> {
             list.push(simple(Unit::Sync, privilege, meta.clone(), why));
         }
     }
-    let foreign = needs
-        .sync
-        .iter()
-        .filter(|sync| sync.has_foreign_keys)
-        .flat_map(|sync| sync.objects.iter().map(|object| (Unit::Sync, object)));
-    for (unit, object) in foreign {
-        list.push(on_target(
-            unit,
-            "REFERENCES",
-            object,
-            "creates foreign keys, which some of the tables have",
-        ));
+    if needs.has_foreign_keys {
+        for (unit, objects) in [(Unit::Load, &needs.load), (Unit::Sync, &needs.sync)] {
+            for object in objects.iter().flatten() {
+                list.push(references(unit, object, version));
+            }
+        }
     }
     list
+}
+
+/// MySQL (9.7 was asked) wants REFERENCES on the parent table even with `foreign_key_checks = 0`;
+/// MariaDB (10.11 and 11.8 were asked) is content with any other privilege on it.
+fn references(unit: Unit, object: &Object, version: &ServerVersion) -> Requirement {
+    let why = "creates foreign keys, which some of the tables have";
+    Requirement {
+        not_needed: (version.flavor == Flavor::MariaDB).then(|| {
+            "MariaDB creates foreign keys for those who may write to the parent".to_owned()
+        }),
+        ..on_target(unit, "REFERENCES", object, why)
+    }
 }
 
 fn simple(unit: Unit, privilege: &'static str, object: Object, why: &str) -> Requirement {
@@ -314,4 +313,73 @@ fn dump_lock(dump: &DumpNeeds, version: &ServerVersion) -> Requirement {
         );
     }
     lock
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dump(may_lock_all: bool, may_go_without: bool) -> SourceNeeds {
+        SourceNeeds {
+            has_relay: false,
+            dump: Some(DumpNeeds {
+                objects: vec![Object::Schema {
+                    name: "shop".into(),
+                    tables: Vec::new(),
+                }],
+                may_lock_all,
+                may_go_without,
+                unversioned: false,
+            }),
+            sync: None,
+        }
+    }
+
+    fn lock(needs: &SourceNeeds, version: &str) -> Requirement {
+        source_requirements(needs, &ServerVersion::parse(version))
+            .pop()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_lock_depends_on_server_and_setting() {
+        let mariadb = "10.11.6-MariaDB";
+        assert_eq!(lock(&dump(true, false), mariadb).not_needed, None);
+        assert!(lock(&dump(true, true), mariadb).not_needed.is_some());
+        let mut plain = dump(true, true);
+        if let Some(dump) = &mut plain.dump {
+            dump.unversioned = true;
+        }
+        assert_eq!(lock(&plain, mariadb).not_needed, None);
+        let auto = lock(&dump(true, true), "9.7.4");
+        assert_eq!((auto.want.privilege, auto.others.len()), ("RELOAD", 2));
+        assert_eq!(lock(&dump(true, false), "5.7.44").others.len(), 0);
+        let snapshot = lock(&dump(false, true), "8.4.0");
+        assert_eq!(
+            (snapshot.want.privilege, snapshot.others.len()),
+            ("LOCK TABLES", 0)
+        );
+    }
+
+    #[test]
+    fn only_some_servers_ask_for_references() {
+        let needs = TargetNeeds {
+            meta_schema: "tideway".into(),
+            load: Some(vec![Object::Global]),
+            sync: None,
+            has_foreign_keys: true,
+        };
+        for (version, is_needed) in [
+            ("9.7.4", true),
+            ("11.8.3-MariaDB", false),
+            ("8.0.11-TiDB-v8.5.0", true),
+        ] {
+            let list = target_requirements(&needs, &ServerVersion::parse(version));
+            let cell = list
+                .iter()
+                .find(|r| r.want.privilege == "REFERENCES")
+                .unwrap();
+            assert_eq!(cell.not_needed.is_none(), is_needed, "{version}");
+        }
+    }
 }

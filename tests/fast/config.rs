@@ -162,6 +162,19 @@ fn every_key_is_in_the_commented_file() {
 }
 
 #[test]
+fn the_demos_file_is_taken() {
+    let path = Path::new("demo/tideway.toml");
+    // Its passwords come from the environment that `demo/run` sets.
+    let text: String = std::fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with("password_env"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    Config::parse(&text, path).unwrap_or_else(|errors| panic!("{errors}"));
+}
+
+#[test]
 fn a_missing_file_says_so() {
     let errors = load_invalid(Path::new("tests/config/no-such.toml"));
     assert_eq!(

@@ -124,10 +124,13 @@ fn each_privilege_matters(source: Flavor, target: Flavor) {
         "INDEX",
         "REFERENCES",
     ]
+    .into_iter()
+    // MariaDB creates foreign keys without it.
+    .filter(|privilege| *privilege != "REFERENCES" || !target.flavor().is_mariadb())
     .map(|privilege| (privilege, r"`my\_shop`.*"));
     let on_meta = ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE"]
         .map(|privilege| (privilege, "`tideway`.*"));
-    let on_target: Vec<_> = on_schema.into_iter().chain(on_meta).collect();
+    let on_target: Vec<_> = on_schema.chain(on_meta).collect();
     for (server, scope, list) in [
         (&source, "source:a", on_source.as_slice()),
         (&target, "target:t", &on_target),

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, ServerConfig, SourceConfig, TargetConfig, TaskConfig};
 use crate::connect::{Catalogue, Session, Setup};
-use crate::model::{Result, ServerVersion, TableName};
+use crate::model::{Result, TableName};
 use crate::privilege::Account;
 use crate::schema::Structure;
 use crate::source::{self, ServerInfo, TableInfo, TableType};
@@ -42,11 +42,6 @@ pub(super) struct TargetFacts {
     pub(super) read_only: Vec<String>,
     /// The engine of tables that name none.
     pub(super) default_engine: String,
-}
-
-/// The version of a server that could not be asked.
-pub(super) fn unknown_version() -> ServerVersion {
-    ServerVersion::parse("")
 }
 
 /// The session of every question here.

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::model::{
-    CheckReport, CheckState, Error, ErrorKind, GrantState, PrivilegeFigure, Result, Timestamp,
+    CheckReport, CheckState, Error, ErrorKind, GrantState, PrivilegeFigure, Result, ServerVersion,
+    Timestamp,
 };
 use crate::privilege::{self, Requirement};
 
@@ -77,15 +78,11 @@ fn report(
             &source.server,
             facts.as_ref().map(|f| &f.server),
         );
-        let version = match facts {
-            Ok(facts) => {
-                server::source(&mut rows.of(&scope), config, source, facts);
-                Some(&facts.server.info.version)
-            }
-            Err(_) => None,
-        };
+        if let Ok(facts) = facts {
+            server::source(&mut rows.of(&scope), config, source, facts);
+        }
         let needs = needs::of_source(config, source, facts.as_ref().ok());
-        let version = version.cloned().unwrap_or_else(facts::unknown_version);
+        let version = version_of(facts.as_ref().map(|f| &f.server));
         let list = privilege::source_requirements(&needs, &version);
         privileges.extend(figures(&list, facts.as_ref().map(|f| &f.server), &scope));
     }
@@ -100,7 +97,8 @@ fn report(
             server::target(&mut rows.of(&scope), facts);
         }
         let needs = needs::of_target(config, target, sources);
-        let list = privilege::target_requirements(&needs);
+        let version = version_of(facts.as_ref().map(|f| &f.server));
+        let list = privilege::target_requirements(&needs, &version);
         privileges.extend(figures(&list, facts.as_ref().map(|f| &f.server), &scope));
     }
     for task in &config.tasks {
@@ -126,6 +124,14 @@ fn report(
         checks,
         privileges,
     }
+}
+
+/// A server that could not be asked is taken for the strictest.
+fn version_of(facts: Result<&ServerFacts, &Error>) -> ServerVersion {
+    facts.map_or_else(
+        |_| ServerVersion::parse(""),
+        |facts| facts.info.version.clone(),
+    )
 }
 
 /// The cells of one server. Where its grants are not known, neither are they.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{Config, Consistency, Mode, SourceConfig, TargetConfig, TaskConfig};
 use crate::model::{Result, TableName};
-use crate::privilege::{DumpNeeds, Object, SourceNeeds, SyncNeeds, TargetNeeds};
+use crate::privilege::{DumpNeeds, Object, SourceNeeds, TargetNeeds};
 
 use super::facts::{SourceFacts, tasks_of_source};
 
@@ -125,10 +125,8 @@ pub(super) fn of_target(
     TargetNeeds {
         meta_schema: config.worker.meta_schema.clone(),
         load,
-        sync: sync.map(|objects| SyncNeeds {
-            objects,
-            has_foreign_keys,
-        }),
+        sync,
+        has_foreign_keys,
     }
 }
 
