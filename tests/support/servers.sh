@@ -14,7 +14,7 @@ set -euo pipefail
 
 cache=${TIDEWAY_SERVERS:-${XDG_CACHE_HOME:-$HOME/.cache}/tideway-servers}
 # Raise it when the way a data folder is made changes: older ready ones are not used any more.
-recipe=1
+recipe=2
 
 die() { printf 'error: %s\n' "$1" >&2; [ $# -lt 2 ] || printf 'fix: %s\n' "$2" >&2; exit 1; }
 note() { printf '%s\n' "$*" >&2; }
@@ -61,7 +61,7 @@ unpack() { # NAME SUITE PACKAGES
   rm -rf "$part" "$root"
   mmdebstrap --quiet --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' \
     --include="$3" "$2" "$part" >&2 ||
-    die "cannot unpack $1 (Debian $2)" "check the network, then run this again"
+    die "cannot unpack $1 (Debian $2)" "it needs the network, and root or user namespaces; see above, then run this again"
   touch "$part/.complete"
   mv "$part" "$root"
 }
@@ -121,7 +121,7 @@ create_mariadb() { # FLAVOR DATADIR
     printf '%s\n' "delete from mysql.global_priv where User='';"
   } | "${program[@]}" --no-defaults "${as_root[@]}" --bootstrap --basedir="$base" --datadir="$2" \
     --lc-messages-dir="$share" --plugin-dir="$base/lib/mysql/plugin" --skip-log-bin \
-    --innodb-log-file-size=16M
+    --innodb-log-file-size=64M
 }
 
 create_mysql() { # FLAVOR DATADIR
@@ -169,6 +169,8 @@ run() { # FLAVOR DATADIR SOCKET PORT OPTION…
   if [ "$flavor" = mysql-9 ]; then
     options+=(--mysqlx=OFF --secure-file-priv=NULL --gtid-mode=ON --enforce-gtid-consistency=ON
       --innodb-redo-log-capacity=64M --log-error-verbosity=2)
+  else
+    options+=(--innodb-log-file-size=64M)
   fi
   exec "${program[@]}" "${options[@]}" "$@"
 }
