@@ -10,7 +10,8 @@ use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, Result, TableName, table::quote_name};
 use crate::route::select::is_system_schema;
 use crate::schema::{
-    Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, Structure, charset, parse_type,
+    Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, ServerDefaults, Structure,
+    StructureSet, charset, parse_type,
 };
 
 /// What kind of thing stands under a table's name.
@@ -132,6 +133,61 @@ pub async fn read_schema_defaults(
         )
         .await?;
     Ok(schemas)
+}
+
+/// What of the server's settings decides how its DDL is meant.
+pub async fn read_defaults(session: &mut Session) -> Result<ServerDefaults> {
+    let mut defaults = ServerDefaults {
+        version: session.version().clone(),
+        folds_names: false,
+        charset: String::new(),
+        collation: String::new(),
+        explicit_timestamps: true,
+        charset_collations: Vec::new(),
+    };
+    let rows = session
+        .rows(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('lower_case_table_names', \
+             'character_set_server', 'collation_server', 'explicit_defaults_for_timestamp', \
+             'character_set_collations', 'default_collation_for_utf8mb4')",
+        )
+        .await?;
+    for row in rows {
+        let mut cells = row.into_iter().map(|cell| lossy(&cell.unwrap_or_default()));
+        let name = cells.next().unwrap_or_default();
+        let value = cells.next().unwrap_or_default();
+        match name.as_str() {
+            "lower_case_table_names" => defaults.folds_names = value != "0",
+            "character_set_server" => defaults.charset = value,
+            "collation_server" => defaults.collation = value,
+            "explicit_defaults_for_timestamp" => defaults.explicit_timestamps = value == "ON",
+            "default_collation_for_utf8mb4" => {
+                defaults
+                    .charset_collations
+                    .push(("utf8mb4".to_owned(), value));
+            }
+            "character_set_collations" => {
+                for pair in value.split(',') {
+                    if let Some((charset, collation)) = pair.split_once('=') {
+                        let charset = charset.trim().to_owned();
+                        let collation =
+                            charset::collation_name(collation.trim(), &charset, &defaults.version);
+                        defaults.charset_collations.push((charset, collation));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(defaults)
+}
+
+/// Reads all tables of the server, to be carried through its DDL from here on.
+pub async fn read_structure_set(session: &mut Session) -> Result<StructureSet> {
+    let defaults = read_defaults(session).await?;
+    let schemas = read_schema_defaults(session).await?;
+    let structures = read_structures(session, |_| true).await?;
+    Ok(StructureSet::new(defaults, structures, schemas))
 }
 
 fn is_base(table: &TableInfo) -> bool {

@@ -17,3 +17,4 @@ mod copy;
 mod decode;
 mod harness;
 mod main_job;
+mod sync;

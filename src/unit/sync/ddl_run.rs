@@ -10,13 +10,13 @@ use std::time::Duration;
 use super::applier::{Applier, End, advance};
 use super::failure::{FailedEvent, Failure, stop_id};
 use super::job::SyncJob;
-use super::session::{event_session, target_defaults};
+use super::session::event_session;
 use super::transaction::Statement;
 use super::view;
 use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::schema::tracker::StructureSet;
 use crate::schema::{Ddl, DdlClass, Structure};
-use crate::source::structure::{read_schema_defaults, read_structures_of};
+use crate::source::structure::{read_defaults, read_schema_defaults, read_structures_of};
 use crate::target::Intent;
 use crate::target::text::literal;
 
@@ -177,7 +177,7 @@ impl Applier {
         before: &[(TableName, Option<Structure>)],
         statement: &Statement,
     ) -> Result<Vec<(TableName, Option<Structure>)>> {
-        let defaults = target_defaults(&mut self.session).await?;
+        let defaults = read_defaults(&mut self.session).await?;
         let flavor = defaults.version.flavor;
         let schemas: BTreeMap<_, _> = read_schema_defaults(&mut self.session).await?;
         let known = before.iter().filter_map(|(_, structure)| structure.clone());

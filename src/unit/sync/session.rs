@@ -5,7 +5,6 @@ use super::job::SyncJob;
 use super::transaction::{SourceSession, Statement};
 use crate::connect::{Session, Setup};
 use crate::model::{Error, ErrorKind, Flavor, Result, ServerVersion};
-use crate::schema::tracker::ServerDefaults;
 
 /// `sql_mode` by bits, for what has a bearing on DDL.
 /// Source: `sql/sql_const.h` and `sql/sql_class.h` of the servers; both number these alike.
@@ -128,28 +127,4 @@ async fn set_charset(session: &mut Session, statement: &Statement) -> Result<()>
         )
         .with_fix("run the statement on the target by hand, in UTF-8")),
     }
-}
-
-/// What decides how DDL is meant on the target.
-pub(super) async fn target_defaults(session: &mut Session) -> Result<ServerDefaults> {
-    let rows = session
-        .rows(
-            "SELECT @@lower_case_table_names, @@character_set_server, @@collation_server, \
-             @@explicit_defaults_for_timestamp",
-        )
-        .await?;
-    let cell = |index: usize| {
-        rows.first()
-            .and_then(|row| row.get(index)?.as_deref())
-            .map(|cell| String::from_utf8_lossy(cell).into_owned())
-            .unwrap_or_default()
-    };
-    Ok(ServerDefaults {
-        version: session.version().clone(),
-        folds_names: cell(0) != "0",
-        charset: cell(1),
-        collation: cell(2),
-        explicit_timestamps: cell(3) == "1",
-        charset_collations: Vec::new(),
-    })
 }
