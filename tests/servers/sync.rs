@@ -221,21 +221,38 @@ async fn drift_stops_with_the_row_shown() {
     let failure = run_until_idle(&second).await.0.unwrap_err();
     assert_eq!(failure.error.kind(), ErrorKind::Drift);
     assert!(
-        failure.error.message().contains("an UPDATE of d.t found no row with a = 2"),
+        failure
+            .error
+            .message()
+            .contains("an UPDATE of d.t found no row with a = 2"),
         "{}",
         failure.error.message()
     );
     let event = failure.event.unwrap();
-    assert_eq!(event.view.images[0].after.as_ref().unwrap()[1].as_deref(), Some("zwei"));
-    assert!(event.statement.unwrap().starts_with("UPDATE `d`.`t` SET `b` = "));
+    assert_eq!(
+        event.view.images[0].after.as_ref().unwrap()[1].as_deref(),
+        Some("zwei")
+    );
+    assert!(
+        event
+            .statement
+            .unwrap()
+            .starts_with("UPDATE `d`.`t` SET `b` = ")
+    );
     // What is before the event is in, nothing behind it.
     assert_eq!(
-        target.client().value("SELECT GROUP_CONCAT(a, b ORDER BY a) FROM d.t"),
+        target
+            .client()
+            .value("SELECT GROUP_CONCAT(a, b ORDER BY a) FROM d.t"),
         "1one,3three,5mine"
     );
     target.run("INSERT INTO d.t VALUES (2, 'two')");
     let failure = run_until_idle(&second).await.0.unwrap_err();
-    assert!(failure.error.message().contains("collides"), "{}", failure.error.message());
+    assert!(
+        failure.error.message().contains("collides"),
+        "{}",
+        failure.error.message()
+    );
     target.run("DELETE FROM d.t WHERE a = 5");
     run_until_idle(&second).await.0.unwrap();
     assert_equal(&source, &target, &[("d", "d")]);
