@@ -309,8 +309,11 @@ async fn answer<T>(
 fn settle(failed: NoAnswer, is_busy: &mut bool, doing: &str) -> Error {
     match failed {
         NoAnswer::Failed(failed) => {
-            *is_busy = failed.is_fatal();
-            server_error(failed, doing)
+            let is_fatal = failed.is_fatal();
+            let error = server_error(failed, doing);
+            // A server that goes away may say so first.
+            *is_busy = is_fatal || error.kind() == ErrorKind::Connect;
+            error
         }
         NoAnswer::Silent(wait) => error::silent(doing, wait),
     }

@@ -37,7 +37,12 @@ impl Binlog {
         event.push(kind.0);
         event.extend(1u32.to_le_bytes());
         event.extend((size as u32).to_le_bytes());
-        event.extend(((self.bytes.len() + size) as u32).to_le_bytes());
+        // As MariaDB 11.8 writes it: not within a transaction.
+        let end = match kind {
+            EventKind::WRITE_ROWS_V1 => 0,
+            _ => (self.bytes.len() + size) as u32,
+        };
+        event.extend(end.to_le_bytes());
         event.extend(0u16.to_le_bytes());
         event.extend(body);
         event.extend(crc32fast::hash(&event).to_le_bytes());

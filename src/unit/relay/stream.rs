@@ -106,21 +106,13 @@ async fn take(piece: EventPiece<'_>, writer: &mut Writer, meter: &Meter) -> Resu
         }
         return Ok(());
     }
-    if header.log_pos == 0 && !ends_at_wrap(writer, &header) {
-        // The format description that goes before a stream from the middle of a file.
+    if header.kind == EventKind::FORMAT_DESCRIPTION && writer.offset() != Some(FIRST_OFFSET) {
+        // It goes before a stream from the middle of a file; a file has one, at its start.
         return Ok(());
     }
     let is_whole = writer.append(bytes).await?;
     meter.count(bytes.len() as u64, u64::from(is_whole));
     Ok(())
-}
-
-/// Whether the event ends at a multiple of 4 GiB, where the header's position is 0 by right.
-fn ends_at_wrap(writer: &Writer, header: &EventHeader) -> bool {
-    let Some(offset) = writer.offset() else {
-        return false;
-    };
-    (offset + u64::from(header.event_size)) as u32 == 0
 }
 
 /// The file an artificial rotate names. Whether it carries a checksum depends on the server and on
