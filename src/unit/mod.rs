@@ -2,6 +2,7 @@
 //! checkpoint says; none knows another.
 
 pub mod dump;
+pub mod load;
 pub mod relay;
 pub mod sync;
 pub mod transfer;

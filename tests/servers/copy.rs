@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use tideway::config::{
     Address, Consistency, DumpConfig, LoadConfig, Mode, RelayConfig, RelayStart, ServerConfig,
-    SourceConfig, SyncConfig, TaskConfig, TlsConfig,
+    SourceConfig, SyncConfig, TargetConfig, TaskConfig, TlsConfig,
 };
 use tideway::dump_files::Manifest;
 use tideway::model::Secret;
 use tideway::route::{Routes, Selection};
 use tideway::unit::dump::{self, DumpJob, DumpOutcome};
+use tideway::unit::load::{self, LoadJob, LoadOutcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::fixture::create_shop;
 use crate::support::server::PASSWORD;
-use crate::support::{Flavor, Server};
+use crate::support::{Flavor, Server, assert_equal};
 
 fn server_config(server: &Server, name: &str) -> ServerConfig {
     ServerConfig {
@@ -94,13 +95,61 @@ async fn a_dump_holds_every_row_and_its_place() {
         let manifest = dump(&server, &task(&["shop.*"]), folder.path())
             .await
             .unwrap();
-        eprintln!("{:#?}", manifest.header);
         for (name, table) in &manifest.tables {
             let rows = server
                 .client()
                 .number(&format!("SELECT COUNT(*) FROM {}", name.quoted()));
             assert_eq!(table.rows(), rows as u64, "{name}");
-            eprintln!("{name} {} {}", table.rows(), table.files.len());
         }
+    }
+}
+
+async fn load(server: &Server, task: &TaskConfig, folder: &Path) -> tideway::model::Result<()> {
+    let job = LoadJob {
+        folder: folder.to_owned(),
+        task: task.clone(),
+        source_name: "source".into(),
+        target: TargetConfig {
+            server: server_config(server, "target"),
+        },
+        meta_schema: "tideway".into(),
+        relay_folder: None,
+    };
+    match load::run(job, Arc::new(load::meter()), CancellationToken::new()).await? {
+        LoadOutcome::Complete(_) => Ok(()),
+        LoadOutcome::Stopped => panic!("nobody stopped it"),
+    }
+}
+
+/// A source with the shop and a target, each with the least rights.
+async fn copied(from: Flavor, to: Flavor) -> (Server, Server) {
+    let [source, target] = Server::start_all([from, to]);
+    create_shop(&mut source.client(), "shop", 3000, 1);
+    source.account(
+        "tideway",
+        &[
+            ("RELOAD, REPLICATION CLIENT", "*.*"),
+            ("SELECT", "`shop`.*"),
+        ],
+    );
+    let rights = "SELECT, CREATE, INSERT, DELETE, REFERENCES";
+    target.account("tideway", &[(rights, "`tideway`.*"), (rights, "`shop`.*")]);
+    let folder = tempfile::tempdir().unwrap();
+    let task = task(&["shop.*"]);
+    dump(&source, &task, folder.path()).await.unwrap();
+    if let Err(error) = load(&target, &task, folder.path()).await {
+        panic!("{}", error.report());
+    }
+    (source, target)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_within_a_family_is_equal() {
+    for (from, to) in [
+        (Flavor::MariaDb1011, Flavor::MariaDb118),
+        (Flavor::MySql97, Flavor::MySql97),
+    ] {
+        let (source, target) = copied(from, to).await;
+        assert_equal(&source, &target, &[("shop", "shop")]);
     }
 }

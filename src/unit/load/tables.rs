@@ -1,0 +1,310 @@
+//! What must be on the target before the first row: databases and tables.
+//!
+//! A table that is there is never emptied. It is used if it is like the source's, and empty or
+//! filled by another stream of the same task (merged tables).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::connect::Session;
+use crate::dump_files::{DumpTable, Manifest};
+use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
+use crate::schema::{Column, ColumnKind, Ddl, Generated, SqlMode, Structure};
+use crate::source::{TableType, list_tables, read_structures_of};
+use crate::target::Claim;
+use crate::target::checkpoint::Tables;
+use crate::target::text::literal;
+
+use super::{LoadJob, Meter};
+
+/// Creates what is missing and looks at what is there; takes the tables for this stream.
+pub(super) async fn prepare(
+    session: &mut Session,
+    job: &LoadJob,
+    manifest: &Manifest,
+    claim: &Claim,
+    meter: &Meter,
+) -> Result<()> {
+    let pairs: Vec<(TableName, TableName)> = manifest
+        .tables
+        .keys()
+        .map(|name| (name.clone(), job.task.routes.target(name)))
+        .collect();
+    claim.own(session, &pairs).await?;
+    create_schemas(session, manifest, &pairs).await?;
+
+    let mut by_target: BTreeMap<&TableName, Vec<&DumpTable>> = BTreeMap::new();
+    for (source, target) in &pairs {
+        by_target
+            .entry(target)
+            .or_default()
+            .extend(manifest.tables.get(source));
+    }
+    refuse_views(session, &by_target).await?;
+    let wanted: Vec<TableName> = by_target.keys().map(|&name| name.clone()).collect();
+    let there: BTreeMap<TableName, Structure> = read_structures_of(session, &wanted)
+        .await?
+        .into_iter()
+        .map(|structure| (structure.table.clone(), structure))
+        .collect();
+    let shared = shared_tables(session, job).await?;
+    // A child may be created before its parent.
+    session
+        .execute(b"SET SESSION foreign_key_checks = 0")
+        .await?;
+    for (target, sources) in &by_target {
+        if let Some(existing) = there.get(*target) {
+            for table in sources {
+                expect_alike(&table.structure, existing)?;
+            }
+            expect_engine(existing)?;
+            if !shared.contains(*target) {
+                expect_empty(session, target).await?;
+            }
+        } else if let Some(table) = sources.first() {
+            create_table(session, job, manifest, table, meter).await?;
+            for other in sources.iter().skip(1) {
+                expect_alike(&other.structure, &table.structure)?;
+            }
+        }
+    }
+    session
+        .execute(b"SET SESSION foreign_key_checks = 1")
+        .await?;
+    Ok(())
+}
+
+async fn create_schemas(
+    session: &mut Session,
+    manifest: &Manifest,
+    pairs: &[(TableName, TableName)],
+) -> Result<()> {
+    let have: BTreeSet<String> = session
+        .rows("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")
+        .await?
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|name| String::from_utf8_lossy(&name).into_owned())
+        .collect();
+    let mut wanted: BTreeMap<&str, &str> = BTreeMap::new();
+    for (source, target) in pairs {
+        if !have.contains(&target.schema) {
+            wanted.entry(&target.schema).or_insert(&source.schema);
+        }
+    }
+    for (target, source) in wanted {
+        // The tables have their character set in their own texts; the database's is for later ones.
+        let charset = manifest
+            .schemas
+            .get(source)
+            .and_then(|create| default_charset(create))
+            .map(|charset| format!(" DEFAULT CHARACTER SET {charset}"))
+            .unwrap_or_default();
+        let statement = format!(
+            "CREATE DATABASE IF NOT EXISTS {}{charset}",
+            quote_name(target)
+        );
+        session
+            .execute(statement.as_bytes())
+            .await
+            .map_err(|error| error.at(|c| c.statement = Some(statement.clone())))?;
+    }
+    Ok(())
+}
+
+/// The character set in the text of `SHOW CREATE DATABASE`.
+fn default_charset(create: &str) -> Option<&str> {
+    let rest = create.split_once("CHARACTER SET ")?.1;
+    let end = rest
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(rest.len());
+    rest.get(..end).filter(|name| !name.is_empty())
+}
+
+async fn create_table(
+    session: &mut Session,
+    job: &LoadJob,
+    manifest: &Manifest,
+    table: &DumpTable,
+    _meter: &Meter,
+) -> Result<()> {
+    let name = &table.structure.table;
+    let ddl = Ddl::read(
+        table.create.as_bytes(),
+        &name.schema,
+        SqlMode::default(),
+        manifest.header.flavor,
+    );
+    let text = ddl.rewrite_qualified(|table| Some(job.task.routes.target(table)))?;
+    session.execute(&text).await.map(drop).map_err(|error| {
+        let target = job.task.routes.target(name);
+        let made = if error
+            .server()
+            .is_some_and(|_| error.kind() == ErrorKind::Target)
+        {
+            Error::new(
+                ErrorKind::Structure,
+                format!("the target does not create {target} as {name} is on the source"),
+            )
+            .with_source(std::io::Error::other(error.cause().unwrap_or_default()))
+            .with_fix(format!(
+                "create {} by hand in a form that the target takes, then resume",
+                target.quoted()
+            ))
+        } else {
+            error
+        };
+        made.at(|c| {
+            c.table = Some(name.clone());
+            c.statement = Some(table.create.clone());
+        })
+    })
+}
+
+async fn refuse_views(
+    session: &mut Session,
+    wanted: &BTreeMap<&TableName, Vec<&DumpTable>>,
+) -> Result<()> {
+    for info in list_tables(session).await? {
+        if info.table_type != TableType::Base && wanted.contains_key(&info.name) {
+            return Err(Error::new(
+                ErrorKind::Structure,
+                format!("{} on the target is no plain table", info.name),
+            )
+            .with_fix("rename or drop it, or route the source's table to another name")
+            .at(|c| c.table = Some(info.name.clone())));
+        }
+    }
+    Ok(())
+}
+
+/// The target tables that other streams of this task write too.
+async fn shared_tables(session: &mut Session, job: &LoadJob) -> Result<BTreeSet<TableName>> {
+    let rows = session
+        .rows(&format!(
+            "SELECT `target_schema`, `target_table` FROM {} WHERE `task` = {} AND `source` <> {}",
+            Tables::new(&job.meta_schema).owner,
+            literal(&job.task.name),
+            literal(&job.source_name)
+        ))
+        .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let mut cells = row.into_iter();
+            let schema = String::from_utf8(cells.next()??).ok()?;
+            let name = String::from_utf8(cells.next()??).ok()?;
+            Some(TableName { schema, name })
+        })
+        .collect())
+}
+
+async fn expect_empty(session: &mut Session, table: &TableName) -> Result<()> {
+    let rows = session
+        .rows(&format!("SELECT 1 FROM {} LIMIT 1", table.quoted()))
+        .await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{table} on the target has rows already, and a load does not mix its rows with others"
+        ),
+    )
+    .with_fix(format!(
+        "find out whose rows they are; then `TRUNCATE TABLE {}` or drop it, or route the source's \
+         table to another name, and resume",
+        table.quoted()
+    ))
+    .at(|c| c.table = Some(table.clone())))
+}
+
+/// Only what rolls back keeps rows and checkpoint together.
+fn expect_engine(table: &Structure) -> Result<()> {
+    if ["InnoDB", "ROCKSDB", "TokuDB", "TiKV"]
+        .iter()
+        .any(|engine| engine.eq_ignore_ascii_case(&table.engine))
+    {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Structure,
+        format!(
+            "{} on the target has the engine {}, which knows no transactions",
+            table.table, table.engine
+        ),
+    )
+    .with_fix(format!(
+        "`ALTER TABLE {} ENGINE = InnoDB` on the target",
+        table.table.quoted()
+    ))
+    .at(|c| c.table = Some(table.table.clone())))
+}
+
+/// Whether the existing table takes the source's rows: the same columns in the same order.
+fn expect_alike(source: &Structure, existing: &Structure) -> Result<()> {
+    let mut differences = Vec::new();
+    let longest = source.columns.len().max(existing.columns.len());
+    for index in 0..longest {
+        match (source.columns.get(index), existing.columns.get(index)) {
+            (Some(a), Some(b)) if is_alike(a, b) => {}
+            (a, b) => differences.push(format!("{} here, {} there", shown(a), shown(b))),
+        }
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let more = match differences.len() {
+        0..=3 => String::new(),
+        count => format!(" and {} more", count - 3),
+    };
+    differences.truncate(3);
+    Err(Error::new(
+        ErrorKind::Structure,
+        format!(
+            "{} is not like {}, which is to be its copy: {}{more}",
+            existing.table,
+            source.table,
+            differences.join("; ")
+        ),
+    )
+    .with_fix(
+        "drop the target's table, so that it is created like the source's, or alter it to be alike",
+    )
+    .at(|c| c.table = Some(source.table.clone())))
+}
+
+fn shown(column: Option<&Column>) -> String {
+    column.map_or_else(
+        || "nothing".to_owned(),
+        |column| format!("`{}` {}", column.name, column.type_text),
+    )
+}
+
+fn is_alike(source: &Column, target: &Column) -> bool {
+    let same_kind = source.kind == target.kind
+        || matches!(
+            (&source.kind, &target.kind),
+            // One family's JSON is the other's LONGTEXT.
+            (ColumnKind::Json, ColumnKind::Text { .. })
+                | (ColumnKind::Text { .. }, ColumnKind::Json)
+        );
+    source.name.eq_ignore_ascii_case(&target.name)
+        && same_kind
+        && (source.generated == Generated::No) == (target.generated == Generated::No)
+        && (target.nullable || !source.nullable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_charset_of_a_database() {
+        let text =
+            "CREATE DATABASE `x` /*!40100 DEFAULT CHARACTER SET latin1 COLLATE latin1_bin */";
+        assert_eq!(default_charset(text), Some("latin1"));
+        assert_eq!(default_charset("CREATE DATABASE `x`"), None);
+    }
+}
