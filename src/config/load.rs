@@ -103,7 +103,6 @@ fn read(root: &Section<'_>, path: &Path, folder: &Path, problems: &Problems<'_>)
             check_known("target", target, &target_names, problems);
         }
         check_relay(task, &sources, problems);
-        check_not_onto_itself(task, &sources, &targets, problems);
     }
     for (index, task) in tasks.iter().enumerate() {
         for earlier in &tasks[..index] {
@@ -181,47 +180,11 @@ fn check_relay(read: &ReadTask, sources: &[SourceConfig], problems: &Problems<'_
     }
 }
 
-/// One server as source and target is fine while every table goes to another name; a table written
-/// onto itself would be replicated in a circle.
-fn check_not_onto_itself(
-    read: &ReadTask,
-    sources: &[SourceConfig],
-    targets: &[TargetConfig],
-    problems: &Problems<'_>,
-) {
-    let Some(target) = targets
-        .iter()
-        .find(|target| target.server.name == read.task.target)
-    else {
-        return;
-    };
-    for name in &read.sources {
-        let is_same = sources.iter().any(|source| {
-            source.server.name == name.value && source.server.address == target.server.address
-        });
-        let onto_itself = probes(&read.task).find(|table| {
-            read.task.selection.takes(table) && read.task.routes.target(table) == *table
-        });
-        if is_same && onto_itself.is_some() {
-            problems.add(
-                &name.at,
-                name.key.clone(),
-                format!(
-                    "`{}` and `{}` are one server, and the task `{}` would copy tables onto themselves",
-                    name.value, read.task.target, read.task.name
-                ),
-                None,
-                Some("add a `[[task.route]]` that gives every table another name".to_owned()),
-            );
-        }
-    }
-}
-
 /// Two tasks that write what one source has into one target's table undo each other's work.
 fn check_apart(earlier: &ReadTask, later: &ReadTask, problems: &Problems<'_>) {
     let (a, b) = (&earlier.task, &later.task);
     let shares_source = a.sources.iter().any(|source| b.sources.contains(source));
-    if a.target != b.target || !shares_source {
+    if a.target != b.target || !shares_source || a.name == b.name {
         return;
     }
     let both = probes(a).chain(probes(b)).find(|table| {

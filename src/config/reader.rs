@@ -127,7 +127,11 @@ impl<'a> Section<'a> {
             self.problems.add(
                 &key.span(),
                 self.key(name),
-                format!("unknown key `{}`", self.key(name)),
+                if self.path.is_empty() {
+                    format!("unknown key `{name}`")
+                } else {
+                    format!("unknown key `{name}` in `{}`", keys::header(&self.path))
+                },
                 nearest,
                 fix,
             );
@@ -146,6 +150,18 @@ impl<'a> Section<'a> {
     /// Whether `key` is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.find(key).is_some()
+    }
+
+    /// Notes that `key` is missing, unless one stands there that is misspelt: that is told already.
+    pub(super) fn missing(&self, key: &str, fix: impl Into<String>) {
+        let known = keys::known(&self.path).unwrap_or_default();
+        let is_misspelt = self.table.keys().any(|written| {
+            let name: &str = written.get_ref();
+            !known.contains(&name) && keys::nearest(name, known.iter().copied()) == Some(key)
+        });
+        if !is_misspelt {
+            self.fault(format!("`{}` is missing", self.key(key)), Some(fix.into()));
+        }
     }
 
     /// Notes a problem of the section itself, at its head.
@@ -271,10 +287,7 @@ impl<'a> Section<'a> {
     /// A text that must be there and not empty.
     pub(super) fn required_text(&self, key: &str) -> Option<Located<String>> {
         if !self.has(key) {
-            self.fault(
-                format!("`{}` is missing", self.key(key)),
-                Some(format!("add `{key} = \"…\"` here")),
-            );
+            self.missing(key, format!("add `{key} = \"…\"` here"));
             return None;
         }
         let text = self.text(key)?;

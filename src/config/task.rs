@@ -338,9 +338,9 @@ fn count(section: &Section<'_>, key: &str, most: u64, default: usize) -> usize {
 
 fn read_sources(section: &Section<'_>) -> Vec<Located<String>> {
     if !section.has("sources") {
-        section.fault(
-            "`task.sources` is missing",
-            Some("add `sources = [\"…\"]` here, with names of `[[source]]`".to_owned()),
+        section.missing(
+            "sources",
+            "add `sources = [\"…\"]` here, with names of `[[source]]`",
         );
         return Vec::new();
     }
@@ -367,9 +367,9 @@ fn read_sources(section: &Section<'_>) -> Vec<Located<String>> {
 
 fn read_selection(section: &Section<'_>, meta_schema: &str) -> Selection {
     if !section.has("tables") {
-        section.fault(
-            "`task.tables` is missing",
-            Some("add `tables = [\"schema.*\"]` here, or `[\"*.*\"]` for all".to_owned()),
+        section.missing(
+            "tables",
+            "add `tables = [\"schema.*\"]` here, or `[\"*.*\"]` for all",
         );
         return Selection::default();
     }
@@ -440,17 +440,14 @@ fn read_routes(section: &Section<'_>, meta_schema: &str) -> Routes {
 fn read_filter(section: &Section<'_>, problems: &Problems<'_>) -> Option<EventFilter> {
     let tables = section.texts("tables", true);
     if !section.has("tables") {
-        section.fault(
-            "`task.filter.tables` is missing",
-            Some("add `tables = \"schema.table\"` here".to_owned()),
-        );
+        section.missing("tables", "add `tables = \"schema.table\"` here");
     }
     let events = section.texts("events", false).unwrap_or_default();
     let sql = section.texts("sql", false).unwrap_or_default();
     if !section.has("action") {
-        section.fault(
-            "`task.filter.action` is missing",
-            Some("add `action = \"ignore\"`, or `action = \"error\"`".to_owned()),
+        section.missing(
+            "action",
+            "add `action = \"ignore\"`, or `action = \"error\"`",
         );
     }
     let action = section.word(

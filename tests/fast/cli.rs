@@ -86,7 +86,7 @@ fn an_unreadable_configuration_is_told() {
 #[test]
 fn an_unknown_key_names_its_place_and_the_nearest_one() {
     let config = SOUND.replace("tables = ", "tabels = ");
-    assert_refused(&config, &["tideway.toml:21:1", "`tabels`", "`tables`"]);
+    assert_refused(&config, &["tideway.toml:20:1", "`tabels`", "`tables`"]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_wrong_type_names_its_place() {
 #[test]
 fn two_tasks_of_one_name_are_refused() {
     let task = &SOUND[SOUND.find("[[task]]").unwrap()..];
-    assert_refused(&format!("{SOUND}\n{task}"), &["`shop`", "tideway.toml:24"]);
+    assert_refused(&format!("{SOUND}\n{task}"), &["`shop`", "tideway.toml:23"]);
 }
 
 #[test]

@@ -203,3 +203,14 @@ fn no_secret_is_told() {
     let errors = Config::parse(text, Path::new("x.toml")).unwrap_err();
     assert!(!errors.to_string().contains("hunter2"), "{errors}");
 }
+
+#[test]
+fn a_misspelt_key_is_one_problem() {
+    let text = std::fs::read_to_string("tests/config/valid/minimal.toml").unwrap();
+    let errors = Config::parse(&text.replace("tables", "tabels"), Path::new("x.toml")).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "error: x.toml:16:1: unknown key `tabels` in `[[task]]`\n\
+         fix: write `tables`, if that is meant"
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, Mode, TaskConfig};
+use crate::config::{Config, Mode, ServerConfig, TaskConfig};
 use crate::model::{Flavor, Result, TableName};
 use crate::source::{TableInfo, TableType};
 
@@ -36,7 +36,10 @@ pub(super) fn task(
         keys(rows, task, name, facts);
         engines(rows, task, name, facts);
         if let Some(target) = target {
-            between(rows, task, name, facts, target);
+            let address = |server: Option<&ServerConfig>| server.map(|s| s.address.clone());
+            let is_same_address = address(config.source(name).map(|s| &s.server))
+                == address(config.target(&task.target).map(|t| &t.server));
+            between(rows, task, name, facts, target, is_same_address);
         }
     }
     if let Some(target) = target {
@@ -191,6 +194,7 @@ fn between(
     name: &str,
     source: &SourceFacts,
     target: &TargetFacts,
+    is_same_address: bool,
 ) {
     let (from, to) = (&source.server.info, &target.server.info);
     let why = "a row that the source took must fit into one packet to the target";
@@ -217,22 +221,34 @@ fn between(
         );
     }
     name_case(rows, task, name, source, target);
-    let is_one_server = from.flavor() == Flavor::MySQL
+    circle(rows, task, source, target, is_same_address);
+}
+
+/// One server as source and target is fine while every table goes to another name; a table written onto
+/// itself would be replicated in a circle. MariaDB has no id of its own to tell one server by.
+fn circle(
+    rows: &mut Scope<'_>,
+    task: &TaskConfig,
+    source: &SourceFacts,
+    target: &TargetFacts,
+    is_same_address: bool,
+) {
+    let (from, to) = (&source.server.info, &target.server.info);
+    let is_same_identity = from.flavor() == Flavor::MySQL
         && to.flavor() == Flavor::MySQL
         && from.identity == to.identity
         && !from.identity.is_empty();
-    let circle: Vec<&TableName> = source
+    let onto_itself: Vec<&TableName> = source
         .taken(task)
         .map(|table| &table.name)
         .filter(|table| task.routes.target(table) == **table)
         .collect();
-    if is_one_server && !circle.is_empty() {
+    if (is_same_address || is_same_identity) && !onto_itself.is_empty() {
         rows.fail(
             "circle",
             format!(
-                "`{name}` and `{}` are one server, and go to themselves: {}",
-                task.target,
-                some(&circle)
+                "source and target are one server, and go to themselves: {}",
+                some(&onto_itself)
             ),
             "what is written to the target would be replicated to it again",
             "add a `[[task.route]]` that gives every table another name",
