@@ -1,6 +1,7 @@
 //! What tables look like, and what statements do to them. Rules and parsing, no I/O.
 
 pub mod charset;
+mod collations;
 pub mod column_type;
 mod cursor;
 pub mod ddl;
@@ -8,6 +9,9 @@ mod ddl_kind;
 mod ddl_read;
 #[cfg(test)]
 mod ddl_tests;
+pub mod dialect;
+#[cfg(test)]
+mod dialect_tests;
 pub mod literal;
 pub mod structure;
 pub mod tokens;
@@ -15,6 +19,7 @@ pub mod tracker;
 
 pub use column_type::parse_type;
 pub use ddl::{Ddl, DdlClass, DdlKind, SchemaRef, TableRef, TableRole};
+pub use dialect::{Adapted, adapt_create_table, adapt_ddl};
 pub use structure::{Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, Structure};
 pub use tokens::SqlMode;
 pub use tracker::{Changes, ServerDefaults, StructureSet, structure_of};

@@ -18,3 +18,5 @@ mod decode;
 mod harness;
 mod main_job;
 mod sync;
+mod dialect;
+mod tracker;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::column::ColumnDefinition;
 use super::table::{self, Element, NewForeignKey, NewKey, Options};
 use super::{Changes, StructureSet, unreadable};
-use crate::model::{Result, TableName};
+use crate::model::{Flavor, Result, ServerVersion, TableName};
 use crate::schema::charset;
 use crate::schema::column_type::{TypeSpec, converted_text};
 use crate::schema::cursor::Cursor;
@@ -161,6 +161,17 @@ fn read_defaults(
                     .schemas
                     .get(&set.folded(&structure.table.schema))
                     .cloned();
+                // MariaDB takes the collation that the set has by itself here, whatever the
+                // database and `character_set_collations` say.
+                if set.defaults.version.flavor == Flavor::MariaDB
+                    && let Some((charset, collation)) = &mut convert
+                {
+                    let plain = ServerVersion {
+                        number: (0, 0, 0),
+                        ..set.defaults.version.clone()
+                    };
+                    *collation = charset::default_collation(charset, &plain);
+                }
             }
         } else if is_option(&c) {
             let options = table::read_options(&mut c);
@@ -532,7 +543,7 @@ fn carry_out(
 
     if let Some((to, collation)) = &plan.convert {
         for column in &mut structure.columns {
-            convert(set, column, to, collation);
+            convert(set, column, to, collation)?;
         }
     }
     let mut renames = HashMap::new();
@@ -661,10 +672,25 @@ fn follow_keys(
 }
 
 /// CONVERT TO CHARACTER SET, for one column.
-fn convert(set: &StructureSet, column: &mut Column, to: &str, collation: &str) {
+fn convert(
+    set: &StructureSet,
+    column: &mut Column,
+    to: &str,
+    collation: &str,
+) -> Result<(), String> {
     let Some(from) = column.charset.clone() else {
-        return;
+        return Ok(());
     };
+    // The servers keep the bytes of ENUM and SET members, which are then other characters, or none.
+    if let ColumnKind::Enum { members } | ColumnKind::Set { members } = &column.kind
+        && !members.iter().all(|member| member.is_ascii())
+        && !(from.starts_with("utf8") && to.starts_with("utf8"))
+    {
+        return Err(format!(
+            "what becomes of the members of `{}` is not known",
+            column.name
+        ));
+    }
     if let Some(grown) = converted_text(&column.type_text, &from, to) {
         grown.clone_into(&mut column.type_text);
     }
@@ -686,6 +712,7 @@ fn convert(set: &StructureSet, column: &mut Column, to: &str, collation: &str) {
         column.charset = Some(charset::charset_name(to, &set.defaults.version));
         column.collation = Some(collation.to_owned());
     }
+    Ok(())
 }
 
 pub(super) fn create_index(set: &mut StructureSet, ddl: &Ddl, changes: &mut Changes) -> Result<()> {

@@ -432,6 +432,13 @@ pub(super) fn add_keys(
     }
     for new in foreign_keys {
         let mut key = new.key;
+        // MariaDB lets the index's name serve for the constraint.
+        if key.name.is_empty()
+            && set.defaults.version.flavor == Flavor::MariaDB
+            && let Some(name) = &new.index_name
+        {
+            key.name.clone_from(name);
+        }
         let taken = structure
             .foreign_keys
             .iter()
