@@ -35,7 +35,7 @@ impl ChecksumAlgorithm {
     }
 
     /// How many bytes it takes at the end of each event.
-    pub fn len(self) -> usize {
+    pub fn byte_count(self) -> usize {
         match self {
             Self::Off => 0,
             Self::Crc32 => CHECKSUM_LEN,

@@ -287,7 +287,7 @@ fn unit(digits: u8) -> u64 {
     10u64.pow(6u32.saturating_sub(u32::from(digits)))
 }
 
-fn bytes_for(table: &[u8; 7], digits: u8) -> Result<usize> {
+fn bytes_for(table: [u8; 7], digits: u8) -> Result<usize> {
     table
         .get(usize::from(digits))
         .map(|bytes| usize::from(*bytes))
@@ -309,7 +309,7 @@ fn old_time<'a>(cursor: &mut Cursor<'a>, digits: u8) -> Result<Value<'a>> {
             digits,
         }));
     }
-    let raw = cursor.uint_be(bytes_for(&OLD_TIME_BYTES, digits)?)? as i64;
+    let raw = cursor.uint_be(bytes_for(OLD_TIME_BYTES, digits)?)? as i64;
     let zero = (OLD_TIME_ZERO * MICROS / unit(digits)) as i64;
     let packed = raw.wrapping_sub(zero);
     let size = packed
@@ -349,7 +349,7 @@ fn old_datetime<'a>(cursor: &mut Cursor<'a>, digits: u8) -> Result<Value<'a>> {
         };
         return Ok(Value::DateTime(date, time));
     }
-    let raw = cursor.uint_be(bytes_for(&OLD_DATETIME_BYTES, digits)?)?;
+    let raw = cursor.uint_be(bytes_for(OLD_DATETIME_BYTES, digits)?)?;
     let packed = raw
         .checked_mul(unit(digits))
         .ok_or_else(|| damaged("a DATETIME beyond the year 9999"))?;
@@ -377,7 +377,7 @@ fn old_timestamp<'a>(cursor: &mut Cursor<'a>, digits: u8) -> Result<Value<'a>> {
         (u64::from(cursor.u32()?), 0)
     } else {
         let seconds = cursor.uint_be(4)?;
-        let bytes = bytes_for(&OLD_FRACTION_BYTES, digits)?;
+        let bytes = bytes_for(OLD_FRACTION_BYTES, digits)?;
         (seconds, cursor.uint_be(bytes)? * unit(digits))
     };
     Ok(Value::UnixTime(UnixTime {

@@ -97,14 +97,13 @@ impl FormatDescription {
         let header = EventHeader::parse(event)?;
         check_length(&header, event)?;
         let tail = if header.kind == EventKind::FORMAT_DESCRIPTION {
-            let described = Self::parse(event)?;
-            debug_assert!(described.checksum.len() <= CHECKSUM_LEN);
+            Self::parse(event)?;
             1 + CHECKSUM_LEN
         } else {
             if self.checksum == ChecksumAlgorithm::Crc32 {
                 checksum::verify_crc32(event)?;
             }
-            self.checksum.len()
+            self.checksum.byte_count()
         };
         let body = event
             .len()

@@ -176,9 +176,9 @@ impl MySqlGtid {
                 field::NUMBER => number = tagged::int(values)?,
                 field::TAG => {
                     let length = usize::try_from(tagged::uint(values)?).unwrap_or(usize::MAX);
-                    tag = std::str::from_utf8(values.take(length)?)
+                    std::str::from_utf8(values.take(length)?)
                         .map_err(|_| damaged("a GTID's tag that is not UTF-8"))?
-                        .to_owned();
+                        .clone_into(&mut tag);
                 }
                 field::LAST_COMMITTED => event.last_committed = tagged::int(values)?,
                 field::SEQUENCE_NUMBER => event.sequence_number = tagged::int(values)?,

@@ -52,7 +52,7 @@ pub fn parse_previous_gtids(body: &[u8]) -> Result<GtidSet> {
             )));
         }
     };
-    let mut map: BTreeMap<([u8; 16], String), Vec<(u64, u64)>> = BTreeMap::new();
+    let mut map = BTreeMap::new();
     for _ in 0..count {
         let uuid = cursor.array::<16>()?;
         let tag = if with_tags {
@@ -64,7 +64,7 @@ pub fn parse_previous_gtids(body: &[u8]) -> Result<GtidSet> {
             String::new()
         };
         let intervals = cursor.u64()?;
-        let list = map.entry((uuid, tag)).or_default();
+        let list: &mut Vec<(u64, u64)> = map.entry((uuid, tag)).or_default();
         for _ in 0..intervals {
             let (from, to) = (cursor.u64()?, cursor.u64()?);
             if from == 0 || to <= from || list.last().is_some_and(|(_, end)| from <= *end) {

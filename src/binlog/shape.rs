@@ -48,7 +48,7 @@ impl RowShape {
         let mut decoders = Vec::with_capacity(map.columns.len());
         for (index, (mapped, column)) in map.columns.iter().zip(&structure.columns).enumerate() {
             check_metadata(map, index, column).map_err(&mismatch)?;
-            let decoder = decoder(mapped, &column.kind).ok_or_else(|| {
+            let decoder = decoder(*mapped, &column.kind).ok_or_else(|| {
                 mismatch(format!(
                     "column `{}` is {} in the structure, but {:?} in the rows",
                     column.name, column.type_text, mapped.kind
@@ -180,7 +180,7 @@ fn integer_width(kind: ColumnType) -> Option<u8> {
 }
 
 /// The decoder of a column of the structure's kind; `None` if the rows hold something else.
-fn decoder(mapped: &MappedColumn, kind: &ColumnKind) -> Option<Decoder> {
+fn decoder(mapped: MappedColumn, kind: &ColumnKind) -> Option<Decoder> {
     use ColumnType as T;
     let fits = match (kind, mapped.kind) {
         (ColumnKind::Integer { width, unsigned }, found) => {
@@ -209,7 +209,6 @@ fn decoder(mapped: &MappedColumn, kind: &ColumnKind) -> Option<Decoder> {
         (ColumnKind::Time { digits }, T::Time { digits: found })
         | (ColumnKind::DateTime { digits }, T::DateTime { digits: found })
         | (ColumnKind::Timestamp { digits }, T::Timestamp { digits: found }) => *digits == found,
-        (ColumnKind::Text { fixed: true, .. }, T::Char { .. }) => true,
         (
             ColumnKind::Text {
                 fixed: false,
@@ -232,13 +231,14 @@ fn decoder(mapped: &MappedColumn, kind: &ColumnKind) -> Option<Decoder> {
         (ColumnKind::Inet4, T::Char { length: 4 }) => return Some(Decoder::padded(4)),
         (ColumnKind::Enum { members }, T::Enum { width }) => (members.len() > 255) == (width > 1),
         (ColumnKind::Set { members }, T::Set { width }) => members.len() <= usize::from(width) * 8,
-        // MariaDB's VECTOR is a VARBINARY underneath.
-        (ColumnKind::Float, T::Float)
+        (ColumnKind::Text { fixed: true, .. }, T::Char { .. })
+        | (ColumnKind::Float, T::Float)
         | (ColumnKind::Double, T::Double)
         | (ColumnKind::Year, T::Year)
         | (ColumnKind::Date, T::Date)
         | (ColumnKind::Json, T::Json { .. })
         | (ColumnKind::Geometry, T::Geometry { .. })
+        // MariaDB's VECTOR is a VARBINARY underneath.
         | (
             ColumnKind::Vector,
             T::Vector { .. }

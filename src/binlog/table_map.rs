@@ -254,6 +254,9 @@ fn utf8(bytes: &[u8]) -> Result<String> {
         .to_owned())
 }
 
+/// The number of the hidden column of a multi-valued index.
+const TYPED_ARRAY: u8 = 20;
+
 /// Reads a type's metadata.
 fn column_type(number: u8, metadata: &mut Cursor<'_>) -> Result<ColumnType> {
     Ok(match number {
@@ -291,7 +294,7 @@ fn column_type(number: u8, metadata: &mut Cursor<'_>) -> Result<ColumnType> {
         19 => ColumnType::Time {
             digits: digits(metadata)?,
         },
-        20 => typed_array(metadata)?,
+        TYPED_ARRAY => typed_array(metadata)?,
         140 | 252 => ColumnType::Blob {
             width: width(metadata)?,
             compressed: number == 140,
@@ -378,16 +381,16 @@ fn width(metadata: &mut Cursor<'_>) -> Result<u8> {
 fn typed_array(metadata: &mut Cursor<'_>) -> Result<ColumnType> {
     let element = metadata.u8()?;
     // VARCHAR's length has three bytes here.
-    let extra = match element {
-        15 => 3,
-        _ => {
-            let before = metadata.len();
-            let mut probe = *metadata;
-            column_type(element, &mut probe)?;
-            before - probe.len()
+    match element {
+        // Arrays of arrays do not exist; endless ones would end the stack.
+        TYPED_ARRAY => return Err(damaged("an array of arrays")),
+        15 => {
+            metadata.take(3)?;
         }
-    };
-    metadata.take(extra)?;
+        _ => {
+            column_type(element, metadata)?;
+        }
+    }
     Ok(ColumnType::TypedArray)
 }
 
@@ -602,6 +605,7 @@ mod tests {
 
     #[test]
     fn impossible_types_are_refused() {
+        assert!(column_type(TYPED_ARRAY, &mut Cursor::new(&[TYPED_ARRAY; 9])).is_err());
         for (number, metadata) in [
             (16u8, [3u8, 9]),
             (246, [66, 0]),
