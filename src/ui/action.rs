@@ -206,7 +206,7 @@ pub static TABLE: &[Entry] = &[
     entry(Action::Stop, "stop", &["s"], Place::Leaving, "stop cleanly", "in the dialog before leaving: write the checkpoints, stop, leave"),
     entry(Action::Open, "open", &["enter"], Place::On(&[Screen::Overview, Screen::Sources, Screen::Sync]), "open", "open what is selected"),
     changing(entry(Action::Retry, "retry", &["r"], Place::On(WORK), "retry", "try again at once what failed: the selected stream, or the source's relay")),
-    changing(entry(Action::Pause, "pause", &["p"], Place::On(WORK), "pause/resume", "pause at the end of the transaction in hand, or go on: the selected stream, or the source's relay")),
+    changing(entry(Action::Pause, "pause", &["p"], Place::On(WORK), "pause", "pause at the end of the transaction in hand, or go on: the selected stream, or the source's relay")),
     entry(Action::Check, "check", &["r"], Place::On(&[Screen::Grants]), "check again", "run the checks and read the grants again"),
     entry(Action::Level, "level", &["v"], Place::On(&[Screen::Log]), "level", "show only lines of this level and above"),
     entry(Action::Copy, "copy", &["y"], Place::Everywhere, "copy", "copy what the focused pane is about (grants, statement, position, line) to the clipboard and to a file"),

@@ -124,11 +124,11 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest = text;
     loop {
-        if width(rest) <= columns {
+        let (fits, _) = head(rest, columns);
+        if fits.len() == rest.len() {
             lines.push(rest.to_owned());
             return lines;
         }
-        let (fits, _) = head(rest, columns);
         // A character wider than the column still has to go somewhere.
         let fits = if fits.is_empty() {
             &rest[..rest.chars().next().map_or(0, char::len_utf8)]
@@ -163,6 +163,12 @@ pub fn count(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// A whole number and what it counts, one or many: `1 row`, `3 rows`.
+pub fn counted(number: u64, thing: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{ending}", count(number))
 }
 
 /// A number in at most five columns: `940`, `4.2k`, `3.1M`.
@@ -278,16 +284,17 @@ pub fn percent(done: u64, total: u64) -> Option<u64> {
     Some((u128::from(done) * 100 / u128::from(total)) as u64)
 }
 
-/// A stage as word and symbol, in at most eight columns: it reads without colour.
+/// A stage as word and symbol, always eight columns: it reads without colour, and a change moves
+/// nothing beside it.
 pub fn stage(stage: Stage) -> &'static str {
     match stage {
-        Stage::Waiting => "WAIT ..",
-        Stage::Running => "RUN  ok",
+        Stage::Waiting => "WAIT .. ",
+        Stage::Running => "RUN  ok ",
         Stage::Pausing => "PAUSING ",
         Stage::Paused => "PAUSED -",
-        Stage::Failed => "FAIL !!",
-        Stage::Finished => "DONE ok",
-        Stage::Stopped => "STOP --",
+        Stage::Failed => "FAIL !! ",
+        Stage::Finished => "DONE ok ",
+        Stage::Stopped => "STOP -- ",
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ui::view::View;
 use crate::ui::widget::pane::{Content, Window};
 
 /// The columns of the box.
-const COLUMNS: u16 = 78;
+const COLUMNS: u16 = 80;
 
 /// The lines of the help.
 pub fn lines(view: &View<'_>) -> Vec<Line<'static>> {

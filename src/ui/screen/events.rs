@@ -129,7 +129,10 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
         place.push(view.span(Role::Dim, "  event "));
         place.push(view.foreign(Role::Text, &event.kind));
         if event.rows > 0 {
-            place.push(view.span(Role::Text, format!(", {} rows", format::count(event.rows))));
+            place.push(view.span(
+                Role::Text,
+                format!(", {}", format::counted(event.rows, "row")),
+            ));
         }
     }
     place.push(view.span(Role::Dim, format!("  {} ", view.looks.glyphs.arrow)));
@@ -256,10 +259,10 @@ pub fn choices(view: &View<'_>, area: Rect) -> Content {
 }
 
 const COLUMNS: [Column; 4] = [
-    text("column", 8, 32, 0),
+    text("column", 16, 32, 0),
     text("before", 10, 60, 0),
     text("after", 10, 60, 0),
-    text("", 9, 9, 1),
+    text("", 7, 7, 1),
 ];
 
 /// The event's rows, column by column, before and after.
@@ -273,6 +276,8 @@ pub fn rows(view: &View<'_>, area: Rect) -> Content {
     let plain = view.style(Role::Text);
     let dim = view.style(Role::Dim);
     let mut cells: Vec<Vec<Cell>> = Vec::new();
+    // Headings of rows, and before which line of the table each stands.
+    let mut headings: Vec<(usize, Line<'static>)> = Vec::new();
     let failing = stop_of(view.state)
         .and_then(|stop| stop.position.as_ref())
         .and_then(|position| position.row);
@@ -283,8 +288,8 @@ pub fn rows(view: &View<'_>, area: Rect) -> Content {
             } else {
                 ""
             };
-            let text = format!("row {} of {}{mark}", number + 1, event.rows);
-            cells.push(vec![Cell::new(&text, view.style(Role::Title))]);
+            let text = format!("row {} of {}{mark}", number + 1, format::count(event.rows));
+            headings.push((cells.len(), Line::from(view.span(Role::Title, text))));
         }
         for at in 0..columns_of(image) {
             let (name, is_key) = match event.columns.get(at) {
@@ -303,7 +308,7 @@ pub fn rows(view: &View<'_>, area: Rect) -> Content {
                 Some(Some(text)) => Cell::new(text, view.style(role)),
             };
             let (mark, before_role, after_role) = if is_changed {
-                ("<- changed", Role::DiffBefore, Role::DiffAfter)
+                ("changed", Role::DiffBefore, Role::DiffAfter)
             } else {
                 ("", Role::Text, Role::Text)
             };
@@ -311,14 +316,15 @@ pub fn rows(view: &View<'_>, area: Rect) -> Content {
                 Cell::new(&name, plain),
                 cell(&before, before_role),
                 cell(&after, after_role),
-                Cell::new(
-                    mark.trim_start_matches("<- "),
-                    view.style(Role::DiffChanged),
-                ),
+                Cell::new(mark, view.style(Role::DiffChanged)),
             ]);
         }
     }
-    let (header, lines) = table::lines(&COLUMNS, &cells, text_width(area.width), dim, view.cut());
+    let (header, mut lines) =
+        table::lines(&COLUMNS, &cells, text_width(area.width), dim, view.cut());
+    for (at, heading) in headings.into_iter().rev() {
+        lines.insert(at.min(lines.len()), heading);
+    }
     let shown = event.images.len() as u64;
     let note = if shown < event.rows {
         format!("the first {shown} of {} rows", format::count(event.rows))

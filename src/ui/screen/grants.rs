@@ -104,13 +104,13 @@ pub fn matrix_rows<'a>(state: &'a State) -> Vec<MatrixRow<'a>> {
 }
 
 const COLUMNS: [Column; 7] = [
-    text("privilege", 12, 28, 0),
-    text("on", 6, 40, 0),
+    text("privilege", 24, 28, 0),
+    text("on", 16, 40, 0),
     text("relay", 5, 5, 0),
     text("dump", 5, 5, 0),
     text("load", 5, 5, 0),
     text("sync", 5, 5, 0),
-    text("how known", 9, 80, 2),
+    text("how known", 12, 80, 2),
 ];
 
 const UNITS: [Unit; 4] = [Unit::Relay, Unit::Dump, Unit::Load, Unit::Sync];
@@ -273,7 +273,10 @@ pub fn statements(view: &View<'_>, area: Rect) -> Content {
     }
     let key = view.looks.keymap.key(Action::Copy);
     Content::new(
-        format!("{} statements to run on {name}", grants.len()),
+        format!(
+            "{} to run on {name}",
+            format::counted(grants.len() as u64, "statement")
+        ),
         lines,
     )
     .note(format!("{key} copies them"))
@@ -321,9 +324,9 @@ pub fn checks(view: &View<'_>, area: Rect) -> Content {
     };
     lines.push(Line::from(view.span(role, text)));
     let title = format!(
-        "checks: {} failed, {} warnings",
+        "checks: {} failed, {}",
         of(CheckState::Fail).count(),
-        of(CheckState::Warn).count()
+        format::counted(of(CheckState::Warn).count() as u64, "warning")
     );
     Content::new(title, lines).window(Window::From(view.state.cursor(Pane::Checks)))
 }

@@ -81,6 +81,16 @@ pub(super) fn rest_text(view: &View<'_>, figure: &TransferFigure) -> String {
     }
 }
 
+/// `117.9 GiB of ~190.1 GiB`; the estimate is of no interest any more at the end.
+fn bytes_text(figure: &TransferFigure) -> String {
+    let done = format::bytes(figure.bytes_done);
+    match figure.bytes_estimated {
+        _ if figure.finished_at.is_some() => done,
+        0 => format!("{done} of ?"),
+        estimated => format!("{done} of ~{}", format::bytes(estimated)),
+    }
+}
+
 /// Two lines a transfer: bar and tables, then bytes, rows and rates.
 fn transfer(
     view: &View<'_>,
@@ -106,35 +116,25 @@ fn transfer(
     let bar = width.saturating_sub(9 + format::width(&after)).clamp(8, 52);
     let mut spans = gauge::spans(view, percent(figure), bar);
     spans.push(view.span(Role::Text, after));
-    let mut details = vec![view.span(
-        Role::Text,
-        format!(
-            "{} of ~{}",
-            format::bytes(figure.bytes_done),
-            format::bytes(figure.bytes_estimated)
-        ),
-    )];
+    // What matters less is left out whole where there is no room for it.
+    let mut details = bytes_text(figure);
+    let mut more = vec![format!("{} rows", format::short(figure.rows_done))];
     if figure.finished_at.is_none() {
-        details.push(view.span(
-            Role::Text,
-            format!(
-                "  {}  {} rows/s",
-                format::bytes_per_second(figure.bytes_per_second),
-                format::per_second(figure.rows_per_second)
-            ),
-        ));
+        more.insert(
+            0,
+            format!("{} rows/s", format::per_second(figure.rows_per_second)),
+        );
+        more.insert(0, format::bytes_per_second(figure.bytes_per_second));
     }
-    details.push(view.span(
-        Role::Dim,
-        format!(
-            "  rows {} of ~{}",
-            format::short(figure.rows_done),
-            format::short(figure.rows_estimated)
-        ),
-    ));
+    for part in more {
+        if 9 + format::width(&details) + 2 + format::width(&part) <= width {
+            details.push_str("  ");
+            details.push_str(&part);
+        }
+    }
     vec![
         super::labelled(view, name, spans),
-        super::labelled(view, "", details),
+        super::labelled(view, "", vec![view.span(Role::Dim, details)]),
     ]
 }
 
@@ -202,14 +202,22 @@ fn shown_tables<'a>(view: &View<'a>) -> Vec<&'a TableLoad> {
     })
 }
 
+/// `~18.0 GiB`; nothing estimated is not known, not zero.
+fn estimate(size: u64) -> String {
+    match size {
+        0 => format::UNKNOWN.into(),
+        size => format!("~{}", format::bytes(size)),
+    }
+}
+
 const COLUMNS: [Column; 7] = [
-    text("table", 12, 40, 0),
+    text("table", 20, 48, 0),
     text("state", 7, 8, 0),
     figure("done", 4, 0),
-    figure("bytes", 9, 1),
-    figure("of", 9, 1),
-    figure("rows", 6, 3),
-    figure("chunks", 5, 2),
+    figure("bytes", 10, 2),
+    figure("of", 11, 3),
+    figure("rows", 6, 5),
+    figure("chunks", 9, 4),
 ];
 
 fn table_lines(
@@ -235,10 +243,7 @@ fn table_lines(
                 Cell::new(&table.phase, view.style(role)),
                 Cell::new(&done, plain),
                 Cell::new(&format::bytes(table.bytes_done), plain),
-                Cell::new(
-                    &format!("~{}", format::bytes(table.bytes_estimated)),
-                    view.style(Role::Dim),
-                ),
+                Cell::new(&estimate(table.bytes_estimated), view.style(Role::Dim)),
                 Cell::new(&format::short(table.rows_done), plain),
                 Cell::new(
                     &format!("{}/{}", table.chunks_done, table.chunks_total),

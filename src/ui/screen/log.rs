@@ -82,7 +82,8 @@ pub fn lines(view: &View<'_>, area: Rect) -> Content {
     let all = state.shown.log.len();
     let title = format!("log, {} ({} of {all})", state.level.word(), shown.len());
     if shown.is_empty() {
-        return super::nothing(view, title, "no lines at this level and filter");
+        return super::nothing(view, title, "no lines at this level and filter")
+            .note(super::streams::filter_note(view, 0, all));
     }
     // Only what can be seen is rendered: there may be thousands of lines.
     let last = shown.len() - 1;
@@ -129,7 +130,7 @@ pub fn tail(view: &View<'_>, area: Rect) -> Content {
     let warnings = matters(Level::Warn).count();
     let note = if width > 40 {
         format!(
-            "{warnings} warnings and errors in the last {} lines",
+            "{warnings} of the last {} are warnings or errors",
             log.len()
         )
     } else {

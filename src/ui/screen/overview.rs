@@ -132,7 +132,11 @@ pub fn summary(view: &View<'_>, area: Rect) -> Content {
     } else {
         lines.push(label(view, "stream", vec![view.span(Role::Dim, "none")]));
     }
-    lines.push(label(view, "relay", relay_spans(view)));
+    lines.push(label(
+        view,
+        "relay",
+        relay_spans(view, width.saturating_sub(7)),
+    ));
     lines.push(label(view, "grants", grant_spans(view)));
     Content::new(
         format!("copy, relay, grants: {}", super::selected_name(view)),
@@ -167,7 +171,7 @@ fn transfer_line(
     label(view, name, spans)
 }
 
-fn relay_spans(view: &View<'_>) -> Vec<Span<'static>> {
+fn relay_spans(view: &View<'_>, width: usize) -> Vec<Span<'static>> {
     let Some(relay) = view
         .state
         .selected_source()
@@ -178,16 +182,20 @@ fn relay_spans(view: &View<'_>) -> Vec<Span<'static>> {
     let behind = relay
         .behind_bytes
         .map_or_else(|| format::UNKNOWN.to_owned(), format::bytes);
-    let mut spans = vec![match super::streams::relay_position(relay) {
-        Some(position) => view.foreign(Role::Text, &position),
-        None => view.span(Role::Dim, "no file yet"),
-    }];
-    if relay.connected {
-        spans.push(view.span(Role::Text, format!("  {behind} behind")));
+    let rest = if relay.connected {
+        view.span(Role::Text, format!("  {behind} behind"))
     } else {
-        spans.push(view.span(Role::Warn, "  not connected"));
-    }
-    spans
+        view.span(Role::Warn, "  not connected")
+    };
+    let position = match super::streams::relay_position(relay) {
+        Some(position) => {
+            let room = width.saturating_sub(rest.width());
+            let text = format::cut_front(&format::clean(&position), room, view.cut());
+            view.span(Role::Text, text)
+        }
+        None => view.span(Role::Dim, "no file yet"),
+    };
+    vec![position, rest]
 }
 
 /// How many privileges are missing, over all servers.

@@ -9,7 +9,7 @@ use crate::ui::layout::{Pane, stack};
 use crate::ui::theme::Role;
 use crate::ui::view::View;
 use crate::ui::widget::pane::{Content, Window, list_width, text_width};
-use crate::ui::widget::table::{self, Cell, Column, figure, text};
+use crate::ui::widget::table::{self, Cell, Column, figure, place, text};
 
 /// The marks above, the files below.
 pub fn layout(body: Rect) -> Vec<(Pane, Rect)> {
@@ -36,52 +36,43 @@ pub fn marks(view: &View<'_>, area: Rect) -> Content {
         );
     };
     let width = text_width(area.width);
-    let unknown = || view.span(Role::Dim, format::UNKNOWN);
     let newest = match (&relay.source_file, relay.source_offset) {
-        (Some(file), Some(offset)) => view.foreign(Role::Text, &format!("{file}:{offset}")),
-        (Some(file), None) => view.foreign(Role::Text, file),
-        _ => unknown(),
+        (Some(file), Some(offset)) => Some(format!("{file}:{offset}")),
+        (Some(file), None) => Some(file.clone()),
+        _ => None,
     };
-    let mut lines = vec![super::labelled(
-        view,
-        "source",
-        vec![newest, view.span(Role::Dim, "  newest, as last asked")],
-    )];
+    let newest_word = (Role::Dim, "  newest".to_owned());
+    let mut lines = vec![position_line(view, "source", newest, newest_word, width)];
     let behind = match relay.behind_bytes {
-        Some(0) => view.span(Role::Ok, "  nothing behind"),
-        Some(size) => view.span(
-            Role::Warn,
-            format!("  {} behind the source", format::bytes(size)),
-        ),
-        None => view.span(Role::Dim, "  ? behind the source"),
+        Some(0) => (Role::Ok, "  0 B behind".to_owned()),
+        Some(size) => (Role::Warn, format!("  {} behind", format::bytes(size))),
+        None => (Role::Dim, "  ? behind".to_owned()),
     };
-    lines.push(super::labelled(
-        view,
-        "relay",
-        vec![
-            match super::streams::relay_position(relay) {
-                Some(position) => view.foreign(Role::Text, &position),
-                None => view.span(Role::Dim, "no file yet"),
-            },
-            behind,
-        ],
-    ));
+    let position = super::streams::relay_position(relay);
+    lines.push(position_line(view, "relay", position, behind, width));
     for stream in state
         .shown
         .streams
         .iter()
         .filter(|s| s.source == source.name)
     {
-        let mut spans = vec![match super::streams::position(stream) {
-            Some(position) => view.foreign(Role::Text, &position),
-            None => unknown(),
-        }];
-        spans.push(view.span(Role::Dim, "  "));
-        spans.push(view.foreign(Role::Dim, &stream.task));
-        if let Some(size) = stream.behind_bytes {
-            spans.push(view.span(Role::Text, format!("  {} to apply", format::bytes(size))));
-        }
-        lines.push(super::labelled(view, "sync", spans));
+        let mut rest = match stream.behind_bytes {
+            Some(size) => format!("  {} to apply", format::bytes(size)),
+            None => "  ? to apply".to_owned(),
+        };
+        // The task's name tells several streams of one source apart.
+        rest.push_str(&format!(
+            "  {}",
+            format::cut(&format::clean(&stream.task), 20, view.cut())
+        ));
+        let position = super::streams::position(stream);
+        lines.push(position_line(
+            view,
+            "sync",
+            position,
+            (Role::Text, rest),
+            width,
+        ));
     }
     let connection = if relay.connected {
         let heard = relay.heard_at.map_or_else(String::new, |at| {
@@ -149,11 +140,30 @@ pub fn marks(view: &View<'_>, area: Rect) -> Content {
     Content::new(title, lines).window(Window::From(state.cursor(Pane::Marks)))
 }
 
+/// A position, cut in front where there is little room, and what follows it.
+fn position_line(
+    view: &View<'_>,
+    label: &str,
+    position: Option<String>,
+    (role, rest): (Role, String),
+    width: usize,
+) -> Line<'static> {
+    let room = width.saturating_sub(9 + format::width(&rest)).max(12);
+    let position = match position {
+        Some(text) => {
+            let text = format::cut_front(&format::clean(&text), room, view.cut());
+            view.span(Role::Text, text)
+        }
+        None => view.span(Role::Dim, format::UNKNOWN),
+    };
+    super::labelled(view, label, vec![position, view.span(role, rest)])
+}
+
 const COLUMNS: [Column; 4] = [
-    text("file", 12, 40, 0),
-    figure("size", 9, 0),
-    text("state", 10, 40, 0),
-    text("folder", 10, 44, 3),
+    text("file", 16, 40, 0),
+    figure("size", 10, 0),
+    text("state", 13, 13, 0),
+    place("folder", 12, 44, 3),
 ];
 
 /// The relay's files, the newest at the bottom.

@@ -46,14 +46,14 @@ pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
 }
 
 const COLUMNS: [Column; 8] = [
-    text("source", 6, 24, 0),
-    text("address", 9, 40, 2),
-    text("server", 8, 28, 1),
+    text("source", 14, 24, 0),
+    text("address", 21, 40, 2),
+    text("server", 16, 28, 1),
     text("worker", 8, 8, 0),
-    text("format", 6, 9, 4),
-    text("image", 5, 7, 5),
-    text("gtid", 4, 14, 6),
-    figure("streams", 3, 3),
+    text("format", 9, 9, 4),
+    text("image", 7, 7, 5),
+    text("gtid", 6, 14, 6),
+    figure("streams", 7, 3),
 ];
 
 /// All sources, the selected one marked.
@@ -194,11 +194,11 @@ pub fn settings(view: &View<'_>, area: Rect) -> Content {
 }
 
 const TARGETS: [Column; 5] = [
-    text("target", 6, 24, 0),
-    text("address", 9, 40, 1),
-    text("server", 8, 32, 0),
-    text("tls", 4, 12, 2),
-    text("account", 6, 24, 3),
+    text("target", 14, 24, 0),
+    text("address", 21, 40, 1),
+    text("server", 16, 32, 0),
+    text("tls", 8, 12, 2),
+    text("account", 10, 24, 3),
 ];
 
 /// All targets.

@@ -14,17 +14,17 @@ use crate::ui::widget::pane::{Content, Window, list_width};
 use crate::ui::widget::table::{self, Cell, Column, figure, place, text};
 
 const COLUMNS: [Column; 11] = [
-    text("task", 4, 24, 4),
-    text("source", 6, 24, 0),
-    text("target", 6, 20, 9),
+    text("task", 10, 24, 4),
+    text("source", 14, 24, 0),
+    text("target", 10, 20, 9),
     text("unit", 5, 5, 1),
     text("stage", 8, 8, 0),
-    place("position", 12, 48, 2),
-    figure("lag", 5, 0),
-    figure("behind", 7, 8),
-    figure("rows/s", 6, 3),
+    place("position", 27, 48, 2),
+    figure("lag", 6, 0),
+    figure("behind", 9, 8),
+    figure("rows/s", 7, 3),
     figure("done", 4, 3),
-    figure("skipped", 3, 10),
+    figure("skipped", 5, 10),
 ];
 
 /// All streams, the selected one marked.

@@ -72,8 +72,13 @@ pub fn lag(view: &View<'_>, area: Rect) -> Content {
             ]));
         }
     }
-    let minutes = std::time::Duration::from_secs(samples.len() as u64);
-    Content::new(title, lines).note(format!("last {}", format::duration(minutes)))
+    let span = std::time::Duration::from_secs(samples.len() as u64);
+    let note = if samples.is_empty() {
+        String::new()
+    } else {
+        format!("last {}", format::duration(span))
+    };
+    Content::new(title, lines).note(note)
 }
 
 /// Sync in numbers.

@@ -76,7 +76,8 @@ pub fn state(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
         let text = format!("lag max {}", format::lag(lag, resolution));
         optional.push(view.span(Role::Text, text));
     }
-    let rate: f64 = shown.streams.iter().map(|s| s.rows_per_second).sum();
+    let running = shown.streams.iter().filter(|s| s.stage == Stage::Running);
+    let rate: f64 = running.map(|s| s.rows_per_second).sum();
     optional.push(view.span(
         Role::Text,
         format!("{} rows/s", format::short(format::whole(rate))),
@@ -214,20 +215,20 @@ pub fn attention(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
 pub fn keys(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
     let entries = shown_entries(view);
     let width = usize::from(area.width);
-    let takes = |entry: &Entry| {
-        format::width(&view.looks.keymap.key(entry.action)) + 1 + entry.label.len() + 2
+    let takes = |(entry, label): &(&Entry, &str)| {
+        format::width(&view.looks.keymap.key(entry.action)) + 1 + label.len() + 2
     };
     let is_kept = |entry: &Entry| matches!(entry.action, Action::Help | Action::Leave);
     let kept: usize = entries
         .iter()
-        .filter(|e| is_kept(e))
-        .map(|e| takes(e))
+        .filter(|(entry, _)| is_kept(entry))
+        .map(takes)
         .sum();
     let mut left = (width + 2).saturating_sub(kept);
     let mut spans = Vec::new();
-    for entry in entries {
+    for (entry, label) in entries {
         if !is_kept(entry) {
-            let needs = takes(entry);
+            let needs = takes(&(entry, label));
             if needs > left {
                 continue;
             }
@@ -237,23 +238,29 @@ pub fn keys(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
         let key_role = if is_refused { Role::Dim } else { Role::Key };
         let label_role = if is_refused { Role::Dim } else { Role::Text };
         spans.push(view.span(key_role, view.looks.keymap.key(entry.action)));
-        spans.push(view.span(label_role, format!(" {}  ", entry.label)));
+        spans.push(view.span(label_role, format!(" {label}  ")));
     }
     buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
 }
 
-fn shown_entries(view: &View<'_>) -> Vec<&'static Entry> {
+/// The entries of the key line, each with its word there.
+fn shown_entries(view: &View<'_>) -> Vec<(&'static Entry, &'static str)> {
     let state = view.state;
     if state.is_typing {
         return Vec::new();
     }
-    let in_place = |entry: &Entry| match state.dialog {
-        Some(Dialog::Leave) => entry.place == Place::Leaving || entry.action == Action::Back,
-        Some(Dialog::Help(_)) => matches!(entry.action, Action::Help | Action::Leave),
-        None => entry.place.covers(state.screen),
+    let word = |entry: &'static Entry| match (state.dialog, entry.action) {
+        (Some(Dialog::Leave), Action::Back) => Some("stay"),
+        (Some(Dialog::Leave), _) => (entry.place == Place::Leaving).then_some(entry.label),
+        (Some(Dialog::Help(_)), Action::Back) => Some("close"),
+        (Some(Dialog::Help(_)), Action::Down | Action::Up) => Some(entry.name),
+        (Some(Dialog::Help(_)), Action::Leave) => Some(entry.label),
+        (Some(Dialog::Help(_)), _) => None,
+        (None, _) => entry.place.covers(state.screen).then_some(entry.label),
     };
     crate::ui::action::TABLE
         .iter()
-        .filter(|entry| !entry.label.is_empty() && in_place(entry))
+        .filter_map(|entry| Some((entry, word(entry)?)))
+        .filter(|(_, word)| !word.is_empty())
         .collect()
 }

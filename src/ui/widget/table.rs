@@ -22,7 +22,7 @@ pub enum Align {
 pub struct Column {
     /// The heading.
     pub title: &'static str,
-    /// It is dropped rather than made narrower than this.
+    /// It is dropped, if it may be, rather than made narrower than this.
     pub least: usize,
     /// It is not made wider than this.
     pub most: usize,
@@ -145,14 +145,20 @@ fn fit(columns: &[Column], rows: &[Vec<Cell>], width: usize) -> (Vec<Option<usiz
                 .chain([format::width(column.title)])
                 .max()
                 .unwrap_or(0)
-                .clamp(column.least, column.most.max(column.least))
+                .min(column.most)
         })
+        .collect();
+    // What is short anyway needs no more than it has.
+    let leasts: Vec<usize> = columns
+        .iter()
+        .zip(&natural)
+        .map(|(column, natural)| column.least.min(*natural))
         .collect();
     let mut is_shown = vec![true; columns.len()];
     let least = |is_shown: &[bool]| {
-        let shown = columns.iter().zip(is_shown).filter(|(_, shown)| **shown);
-        let (count, sum) = shown.fold((0usize, 0usize), |(count, sum), (column, _)| {
-            (count + 1, sum + column.least)
+        let shown = leasts.iter().zip(is_shown).filter(|(_, shown)| **shown);
+        let (count, sum) = shown.fold((0usize, 0usize), |(count, sum), (least, _)| {
+            (count + 1, sum + least)
         });
         sum + count.saturating_sub(1)
     };
@@ -185,7 +191,7 @@ fn fit(columns: &[Column], rows: &[Vec<Cell>], width: usize) -> (Vec<Option<usiz
         let widest = widths
             .iter()
             .enumerate()
-            .filter_map(|(at, width)| Some((at, width.as_ref()?.checked_sub(columns[at].least)?)))
+            .filter_map(|(at, width)| Some((at, width.as_ref()?.checked_sub(leasts[at])?)))
             .filter(|(_, slack)| *slack > 0)
             .max_by_key(|(_, slack)| *slack);
         match widest {
@@ -229,18 +235,15 @@ mod tests {
         assert_eq!(
             render(60),
             [
-                "name    position             lag",
-                "orders  mysql-bin.000123:4   41s"
+                "name    position            lag",
+                "orders  mysql-bin.000123:4  41s"
             ]
         );
         assert_eq!(
-            render(20),
-            ["name   position  lag", "orders ~0123:4   41s"].map(|l| {
-                // The position is what has most to give.
-                l.to_owned()
-            })
+            render(24),
+            ["name   position      lag", "orders ~bin.000123:4 41s"]
         );
-        assert_eq!(render(12), ["name     lag", "orders   41s"]);
+        assert_eq!(render(12), ["name    lag", "orders  41s"]);
         assert_eq!(render(4), ["name", "ord~"]);
     }
 }
