@@ -7,3 +7,8 @@
 )]
 
 mod console;
+mod screen;
+mod whole;
+
+#[path = "../support/mod.rs"]
+mod support;
