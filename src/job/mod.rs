@@ -1,3 +1,5 @@
 //! Work that is done once and answers a question. No job knows another, or a unit.
 
 pub mod check;
+pub mod compare;
+mod compare_rows;

@@ -8,6 +8,7 @@ use tideway::config::{
     SourceConfig, SyncConfig, TargetConfig, TaskConfig, TlsConfig,
 };
 use tideway::dump_files::Manifest;
+use tideway::job::compare::{self, CompareJob, CompareReport};
 use tideway::model::Secret;
 use tideway::route::{Routes, Selection};
 use tideway::unit::dump::{self, DumpJob, DumpOutcome};
@@ -143,6 +144,23 @@ async fn copied(from: Flavor, to: Flavor) -> (Server, Server) {
     (source, target)
 }
 
+async fn compared(from: &Server, to: &Server, task: &TaskConfig) -> CompareReport {
+    // Reading is all that a comparison needs.
+    let job = CompareJob {
+        task: task.clone(),
+        sources: vec![source(from)],
+        target: TargetConfig {
+            server: server_config(to, "target"),
+        },
+        meta_schema: "tideway".into(),
+        rows_listed: 5,
+    };
+    match compare::run(&job, |_| {}, &CancellationToken::new()).await {
+        Ok(report) => report,
+        Err(error) => panic!("{}", error.report()),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_within_a_family_is_equal() {
     for (from, to) in [
@@ -151,5 +169,129 @@ async fn a_copy_within_a_family_is_equal() {
     ] {
         let (source, target) = copied(from, to).await;
         assert_equal(&source, &target, &[("shop", "shop")]);
+        let report = compared(&source, &target, &task(&["shop.*"])).await;
+        assert!(report.equal, "{report:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_between_the_families_is_equal() {
+    for (from, to) in [
+        (Flavor::MariaDb1011, Flavor::MySql97),
+        (Flavor::MySql97, Flavor::MariaDb1011),
+    ] {
+        let (source, target) = copied(from, to).await;
+        assert_equal(&source, &target, &[("shop", "shop")]);
+        let report = compared(&source, &target, &task(&["shop.*"])).await;
+        assert!(report.equal, "{report:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planted_differences_are_found_in_both_directions() {
+    let (source, target) = copied(Flavor::MariaDb1011, Flavor::MariaDb1011).await;
+    target.run(
+        "SET foreign_key_checks = 0; \
+         DELETE FROM shop.customer WHERE id = 7; \
+         UPDATE shop.customer SET note = 'x ' WHERE id = 8; \
+         UPDATE shop.product SET weight = weight + 1e-12 WHERE sku = 'SKU-1-3'; \
+         INSERT INTO shop.stock VALUES (99, 'SKU-1-1', 1); \
+         INSERT INTO shop.visit SELECT * FROM shop.visit LIMIT 1; \
+         DROP TABLE shop.orders",
+    );
+    source.run("SET foreign_key_checks = 0; DROP TABLE shop.order_line");
+    let report = compared(&source, &target, &task(&["shop.*"])).await;
+    assert!(!report.equal && report.complete);
+    let table = |name: &str| {
+        let full = format!("shop.{name}");
+        let found = report.tables.iter().find(|table| table.target == full);
+        found.unwrap_or_else(|| panic!("no {full} in {report:#?}"))
+    };
+    let counts = |name: &str| {
+        let table = table(name);
+        (table.missing, table.extra, table.differing)
+    };
+    assert_eq!(counts("customer"), (1, 0, 1));
+    assert_eq!(counts("product"), (0, 0, 1));
+    assert_eq!(counts("stock"), (0, 1, 0));
+    assert_eq!(counts("visit"), (0, 1, 0));
+    assert_eq!(counts("kinds"), (0, 0, 0));
+    assert!(table("orders").problem.is_some() && table("order_line").problem.is_some());
+    let row = &table("customer").rows[1];
+    assert_eq!((row.kind, row.key.as_str()), ("differs", "id=8"));
+    assert_eq!(row.columns[0].name, "note");
+    assert_eq!(row.columns[0].target.as_deref(), Some("x "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_cut_off_at_any_moment_goes_on_with_nothing_twice() {
+    let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MySql97]);
+    create_shop(&mut source.client(), "shop", 20_000, 1);
+    source.account("tideway", &[("ALL", "*.*")]);
+    target.account("tideway", &[("ALL", "*.*")]);
+    let folder = tempfile::tempdir().unwrap();
+    let task = task(&["shop.*"]);
+    dump(&source, &task, folder.path()).await.unwrap();
+    let mut cuts = 0;
+    for wait in 0.. {
+        // Dropped half-way, it sends nothing more, not even a good-bye: as a killed process does.
+        let limit = std::time::Duration::from_millis(300 + 150 * wait);
+        match tokio::time::timeout(limit, load(&target, &task, folder.path())).await {
+            Err(_) => cuts += 1,
+            Ok(Ok(())) => break,
+            Ok(Err(error)) => panic!("{}", error.report()),
+        }
+    }
+    assert!(cuts > 0, "it was never cut off");
+    let report = compared(&source, &target, &task).await;
+    assert!(report.equal, "{report:#?}");
+    // Once more is nothing more.
+    load(&target, &task, folder.path()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_must_not_be_loaded_is_refused_by_name() {
+    let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);
+    create_shop(&mut source.client(), "shop", 500, 1);
+    source.account("tideway", &[("ALL", "*.*")]);
+    target.account("tideway", &[("ALL", "*.*")]);
+    let folder = tempfile::tempdir().unwrap();
+    let task = task(&["shop.*"]);
+    let manifest = dump(&source, &task, folder.path()).await.unwrap();
+
+    target.run("CREATE DATABASE shop; CREATE TABLE shop.visit (a INT)");
+    let error = load(&target, &task, folder.path()).await.unwrap_err();
+    assert!(
+        error.message().contains("shop.visit is not like"),
+        "{error}"
+    );
+    target.run("DROP TABLE shop.visit; CREATE TABLE shop.stock (warehouse INT NOT NULL, \
+         sku VARCHAR(32) CHARACTER SET ascii NOT NULL, amount INT NOT NULL, PRIMARY KEY (warehouse, sku)); \
+         INSERT INTO shop.stock VALUES (1, 'mine', 1)");
+    let error = load(&target, &task, folder.path()).await.unwrap_err();
+    assert!(
+        error
+            .message()
+            .contains("shop.stock on the target has rows"),
+        "{error}"
+    );
+    target.run("DROP TABLE shop.stock");
+
+    let (_, table) = manifest
+        .tables
+        .iter()
+        .find(|(name, _)| name.name == "stock")
+        .unwrap();
+    let path = folder.path().join(&table.files[0].name);
+    let mut text = std::fs::read(&path).unwrap();
+    let last = text.len() - 5;
+    text[last] ^= 1;
+    std::fs::write(&path, &text).unwrap();
+    let error = load(&target, &task, folder.path()).await.unwrap_err();
+    assert!(error.message().contains(&table.files[0].name), "{error}");
+    assert_eq!(target.client().number("SELECT COUNT(*) FROM shop.stock"), 0);
+    text[last] ^= 1;
+    std::fs::write(&path, &text).unwrap();
+    load(&target, &task, folder.path()).await.unwrap();
+    assert_equal(&source, &target, &[("shop", "shop")]);
 }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::connect::Session;
 use crate::dump_files::{DumpTable, Manifest};
-use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
+use crate::model::{Error, ErrorKind, Result, ServerVersion, TableName, table::quote_name};
+use crate::schema::dialect::adapt_create_table;
 use crate::schema::{Column, ColumnKind, Ddl, Generated, SqlMode, Structure};
 use crate::source::{TableType, list_tables, read_structures_of};
 use crate::target::Claim;
@@ -30,7 +31,6 @@ pub(super) async fn prepare(
         .map(|name| (name.clone(), job.task.routes.target(name)))
         .collect();
     claim.own(session, &pairs).await?;
-    create_schemas(session, manifest, &pairs).await?;
 
     let mut by_target: BTreeMap<&TableName, Vec<&DumpTable>> = BTreeMap::new();
     for (source, target) in &pairs {
@@ -47,10 +47,7 @@ pub(super) async fn prepare(
         .map(|structure| (structure.table.clone(), structure))
         .collect();
     let shared = shared_tables(session, job).await?;
-    // A child may be created before its parent.
-    session
-        .execute(b"SET SESSION foreign_key_checks = 0")
-        .await?;
+    // Everything is looked at before anything is made.
     for (target, sources) in &by_target {
         if let Some(existing) = there.get(*target) {
             for table in sources {
@@ -60,11 +57,20 @@ pub(super) async fn prepare(
             if !shared.contains(*target) {
                 expect_empty(session, target).await?;
             }
-        } else if let Some(table) = sources.first() {
-            create_table(session, job, manifest, table, meter).await?;
-            for other in sources.iter().skip(1) {
-                expect_alike(&other.structure, &table.structure)?;
+        } else if let Some((first, others)) = sources.split_first() {
+            for other in others {
+                expect_alike(&other.structure, &first.structure)?;
             }
+        }
+    }
+    create_schemas(session, manifest, &pairs).await?;
+    // A child may be created before its parent.
+    session
+        .execute(b"SET SESSION foreign_key_checks = 0")
+        .await?;
+    for (target, sources) in &by_target {
+        if let (None, Some(table)) = (there.get(*target), sources.first()) {
+            create_table(session, job, manifest, table, meter).await?;
         }
     }
     session
@@ -126,22 +132,33 @@ async fn create_table(
     job: &LoadJob,
     manifest: &Manifest,
     table: &DumpTable,
-    _meter: &Meter,
+    meter: &Meter,
 ) -> Result<()> {
     let name = &table.structure.table;
+    let target = job.task.routes.target(name);
+    let at = |error: Error| {
+        error.at(|c| {
+            c.table = Some(name.clone());
+            c.statement = Some(table.create.clone());
+        })
+    };
+    let from = ServerVersion::parse(&manifest.header.server_version);
+    let adapted =
+        adapt_create_table(table.create.as_bytes(), &from, session.version()).map_err(at)?;
+    for note in adapted.notes {
+        meter.note(format!("{target}: {note}"));
+    }
     let ddl = Ddl::read(
-        table.create.as_bytes(),
+        &adapted.sql,
         &name.schema,
         SqlMode::default(),
         manifest.header.flavor,
     );
-    let text = ddl.rewrite_qualified(|table| Some(job.task.routes.target(table)))?;
+    let text = ddl
+        .rewrite_qualified(|table| Some(job.task.routes.target(table)))
+        .map_err(at)?;
     session.execute(&text).await.map(drop).map_err(|error| {
-        let target = job.task.routes.target(name);
-        let made = if error
-            .server()
-            .is_some_and(|_| error.kind() == ErrorKind::Target)
-        {
+        let made = if error.server().is_some() && error.kind() == ErrorKind::Target {
             Error::new(
                 ErrorKind::Structure,
                 format!("the target does not create {target} as {name} is on the source"),
@@ -154,10 +171,7 @@ async fn create_table(
         } else {
             error
         };
-        made.at(|c| {
-            c.table = Some(name.clone());
-            c.statement = Some(table.create.clone());
-        })
+        at(made)
     })
 }
 
