@@ -8,16 +8,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlDatabaseError, MySqlRow};
+use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlRow};
 use sqlx::{Column as _, ConnectOptions as _, Connection as _, MySqlConnection, Row as _};
 
-use crate::config::ServerConfig;
+use crate::config::{Address, ServerConfig};
 use crate::model::{Error, ErrorKind, Result, ServerError, ServerVersion};
 
-use super::{CONNECT_TIMEOUT, error, options};
+use super::{CONNECT_TIMEOUT, Session, Setup, error, options};
 
 /// No statement of this client works on rows in bulk; one that takes longer hangs.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The session that every statement may rely on, whatever the server's defaults are.
 const SESSION: &str = "SET SESSION sql_mode = '', NAMES utf8mb4";
@@ -45,10 +45,21 @@ impl Catalogue {
         let label = options::label(server);
         let doing = format!("connect to {label}");
         let options = options::catalogue(server)?;
-        let conn = match tokio::time::timeout(CONNECT_TIMEOUT, Box::pin(options.connect())).await {
-            Ok(Ok(conn)) => conn,
-            Ok(Err(failed)) => return Err(driver_error(failed, &doing)),
-            Err(_) => return Err(error::silent(&doing, CONNECT_TIMEOUT)),
+        let conn = match connect(&options, &doing).await {
+            // Over a Unix socket the driver cannot show the password to `caching_sha2_password`. Where
+            // another client has logged in just before, the server does not ask for it.
+            Err(failed)
+                if failed.kind() == ErrorKind::Connect
+                    && failed.server().is_none()
+                    && matches!(server.address, Address::Socket(_)) =>
+            {
+                Session::open(server, &Setup::default())
+                    .await?
+                    .close()
+                    .await;
+                connect(&options, &doing).await?
+            }
+            result => result?,
         };
         let mut catalogue = Self {
             conn,
@@ -125,6 +136,14 @@ impl Catalogue {
             }
             Err(_) => Err(error::silent(&self.doing(), ANSWER_TIMEOUT)),
         }
+    }
+}
+
+async fn connect(options: &MySqlConnectOptions, doing: &str) -> Result<MySqlConnection> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, Box::pin(options.connect())).await {
+        Ok(Ok(conn)) => Ok(conn),
+        Ok(Err(failed)) => Err(driver_error(failed, doing)),
+        Err(_) => Err(error::silent(doing, CONNECT_TIMEOUT)),
     }
 }
 
@@ -227,6 +246,15 @@ fn driver_error(failed: sqlx::Error, doing: &str) -> Error {
         }
         sqlx::Error::Io(io) => error::lost(io, doing),
         sqlx::Error::Tls(tls) => error::tls_failed(tls, doing),
+        other if other.to_string().contains("unknown authentication plugin") => Error::new(
+            ErrorKind::Auth,
+            format!("cannot {doing}"),
+        )
+        .with_source(other)
+        .with_fix(
+            "the checks log in with `caching_sha2_password` or `mysql_native_password`: give \
+                     the account one of these",
+        ),
         other => Error::new(ErrorKind::Connect, format!("cannot {doing}")).with_source(other),
     }
 }

@@ -64,14 +64,28 @@ fn driver_error(error: DriverError, doing: &str) -> Error {
     }
 }
 
+/// The library that the statement clients share looks at the host's name also for `verify-ca`.
+const TLS_NAME_FIX: &str = "the certificate does not name this host: give the server one that does (a \
+                            `subjectAltName`), or use `tls = \"required\"`, which does not check it";
+
+fn tls_fix(cause: &str) -> &'static str {
+    if cause.contains("not valid for") {
+        TLS_NAME_FIX
+    } else {
+        TLS_FIX
+    }
+}
+
 /// A handshake or a certificate that failed.
 pub(crate) fn tls_failed(
     cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     doing: &str,
 ) -> Error {
+    let cause = cause.into();
+    let fix = tls_fix(&cause.to_string());
     Error::new(ErrorKind::Tls, format!("cannot {doing}: TLS failed"))
         .with_source(cause)
-        .with_fix(TLS_FIX)
+        .with_fix(fix)
 }
 
 /// A connection that broke, or could not be made.
@@ -92,9 +106,9 @@ pub(crate) fn lost(error: std::io::Error, doing: &str) -> Error {
     // The TLS library hands its errors on as I/O errors.
     let is_tls = error
         .get_ref()
-        .is_some_and(|inner| inner.is::<rustls::Error>());
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
     let (kind, fix) = if is_tls {
-        (ErrorKind::Tls, Some(TLS_FIX))
+        (ErrorKind::Tls, Some(tls_fix(&error.to_string())))
     } else {
         (ErrorKind::Connect, fix)
     };

@@ -88,7 +88,6 @@ pub(super) fn catalogue(server: &ServerConfig) -> Result<MySqlConnectOptions> {
 
     let mut options = MySqlConnectOptions::new()
         .username(&server.user)
-        .password(password(server)?.expose())
         .pipes_as_concat(false)
         .no_engine_substitution(false)
         .timezone(None)
@@ -96,6 +95,10 @@ pub(super) fn catalogue(server: &ServerConfig) -> Result<MySqlConnectOptions> {
         .statement_cache_capacity(0)
         // Its log lines would carry whole statements.
         .disable_statement_logging();
+    let password = password(server)?;
+    if !password.is_empty() {
+        options = options.password(password.expose());
+    }
     options = match &server.address {
         Address::Tcp { host, port } => options.host(host).port(*port),
         Address::Socket(path) => options.socket(path),

@@ -158,7 +158,7 @@ impl ReplicationClient {
         let doing = format!("replicate from {}", self.label);
         self.command(COM_REGISTER_SLAVE, &registration(request.server_id), &doing)
             .await?;
-        self.receive(&doing).await?;
+        self.receive(&doing).await.map_err(not_a_replica)?;
 
         let offset = u32::try_from(request.position.offset).map_err(|_| {
             Error::new(
@@ -218,7 +218,10 @@ impl ReplicationClient {
                 is_first: true,
                 bytes: event,
             }),
-            [ERR, ..] => Err(stream_refused(parse_error(piece.bytes), &doing())),
+            [ERR, ..] => Err(not_a_replica(stream_refused(
+                parse_error(piece.bytes),
+                &doing(),
+            ))),
             [EOF, ..] if piece.bytes.len() < 9 => Err(Error::new(
                 ErrorKind::Connect,
                 format!("{label} ended the binlog stream"),
@@ -537,18 +540,31 @@ fn garbage(doing: &str) -> Error {
     .with_fix("check `host` and `port`: something else may be listening there")
 }
 
+/// Behind the log-in, "access denied" is about the right to replicate: both flavors answer a replica
+/// without it by 1045, as if the password were wrong.
+fn not_a_replica(error: Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::Auth | ErrorKind::Privilege) {
+        return error;
+    }
+    error
+        .with_kind(ErrorKind::Privilege)
+        .with_fix("grant the account REPLICATION SLAVE on *.*")
+}
+
 /// `ER_MASTER_FATAL_ERROR_READING_BINLOG`: the stream's own error, of which only the text says what
 /// it is.
 const FATAL_READING_BINLOG: u16 = 1236;
+/// MariaDB's own number for a replica that was dropped for another with the same `server_id`.
+const SAME_SERVER_ID: u16 = 4052;
 
 /// An error that ends the stream.
 fn stream_refused(server: ServerError, doing: &str) -> Error {
-    if server.number != FATAL_READING_BINLOG {
+    if !matches!(server.number, FATAL_READING_BINLOG | SAME_SERVER_ID) {
         return error::refused(server, doing);
     }
     let text = server.message.to_ascii_lowercase();
     let has = |part: &str| text.contains(part);
-    let (kind, fix) = if has("same server_uuid/server_id") || has("same server_uuid") {
+    let (kind, fix) = if server.number == SAME_SERVER_ID || has("same server_uuid") {
         (
             ErrorKind::ServerId,
             "give this source another `server_id`: a replica with the same one is connected",

@@ -119,11 +119,16 @@ fn after_statement(state: State, text: &[u8]) -> State {
             .is_some_and(|head| head.eq_ignore_ascii_case(words.as_bytes()))
     };
     match state {
-        State::Open if is("COMMIT") || is("ROLLBACK") => State::Between,
-        // MariaDB's second half of a prepared transaction is a group with this as its end.
-        State::Open if begins("XA COMMIT") || begins("XA ROLLBACK") => State::Between,
-        State::Open => State::Open,
-        State::OneStatement => State::Between,
+        // MariaDB's second half of a prepared transaction is a group with XA COMMIT as its end.
+        State::Open
+            if !(is("COMMIT")
+                || is("ROLLBACK")
+                || begins("XA COMMIT")
+                || begins("XA ROLLBACK")) =>
+        {
+            State::Open
+        }
+        State::Open | State::OneStatement => State::Between,
         State::Between | State::Announced if is("BEGIN") || begins("XA START") => State::Open,
         State::Between | State::Announced => State::Between,
     }

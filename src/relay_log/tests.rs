@@ -132,7 +132,7 @@ async fn a_torn_end_is_cut_back_to_the_last_whole_event() {
     binlog.gtid_list();
     binlog.transaction(1, &[b'x'; 100]);
     let first_end = binlog.bytes.len() as u64;
-    binlog.transaction(2, &[b'y'; 3 << 20]);
+    binlog.transaction(2, &vec![b'y'; 3 << 20]);
     let rows_end = binlog.bytes.len() - binlog.events.last().unwrap().len();
     let mut flipped = binlog.bytes.clone();
     flipped[rows_end - 1000] ^= 1;
@@ -241,7 +241,7 @@ async fn a_damaged_event_never_reaches_the_file() {
     let mut binlog = Binlog::new();
     binlog.transaction(1, b"one");
     let end = binlog.bytes.len();
-    binlog.transaction(2, &[b'z'; 5 << 20]);
+    binlog.transaction(2, &vec![b'z'; 5 << 20]);
     let mut writer = log.writer().unwrap();
     writer.begin_file(&at("bin.000001", 4)).await.unwrap();
     for event in &binlog.events[..5] {

@@ -287,7 +287,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = RelayLog::open(folder.path()).unwrap();
         let job = RelayJob {
-            source: crate::unit::relay::tests::source(),
+            source: source(),
             server_id: 4101,
             log,
             begin: Begin::Now,
@@ -323,7 +323,7 @@ mod tests {
             relay: RelayConfig {
                 is_enabled: true,
                 start: RelayStart::Auto,
-                purge_after: Duration::from_secs(3600),
+                purge_after: Duration::from_hours(1),
                 keep_free_bytes: 0,
                 heartbeat: Duration::from_secs(5),
             },

@@ -36,7 +36,7 @@ pub(super) async fn pull(
             position: position.clone(),
             heartbeat: job.source.relay.heartbeat,
         };
-        client.dump(&request).await.map_err(name_replication)?;
+        client.dump(&request).await?;
         Ok::<_, Error>(client)
     };
     let mut client = tokio::select! {
@@ -55,7 +55,7 @@ pub(super) async fn pull(
         writer.save().await
     };
     let kept = kept.await;
-    result.map_err(name_replication).and(kept)
+    result.and(kept)
 }
 
 async fn receive(
@@ -126,14 +126,6 @@ fn rotate_name(event: &[u8]) -> Result<&str> {
         body
     };
     Ok(RotateEvent::parse(body)?.file)
-}
-
-/// A refusal of the stream itself.
-fn name_replication(error: Error) -> Error {
-    if error.kind() != ErrorKind::Privilege {
-        return error;
-    }
-    error.with_fix("grant the account REPLICATION SLAVE on *.*")
 }
 
 enum Never {}
