@@ -205,16 +205,16 @@ impl RelayStart {
             return Self::Auto;
         };
         match Self::parse(&text.value) {
+            Ok(start @ (Self::GtidSet(_) | Self::Time(_))) => {
+                section.not_yet(key, "a start by GTID set or time");
+                start
+            }
             Ok(start) => start,
             Err(message) => {
                 section.fault_of(
                     &text,
                     message,
-                    Some(
-                        "write `auto`, `now`, a position (`bin.000123:4`), a GTID set, or a time \
-                         (`2026-11-23T10:00:00Z`)"
-                            .to_owned(),
-                    ),
+                    Some("write `auto`, `now`, or a position such as `bin.000123:4`".to_owned()),
                 );
                 Self::Auto
             }

@@ -115,7 +115,7 @@ fn every_value_arrives() {
         b.server.address,
         Address::Socket("/run/mysqld/mysqld.sock".into())
     );
-    assert!(matches!(b.relay.start, RelayStart::Time(_)));
+    assert_eq!(b.relay.start, RelayStart::Now);
     let merge = &config.tasks[0];
     assert_eq!(
         merge.routes.target(&TableName::new("shop_1", "orders_2")),

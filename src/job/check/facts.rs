@@ -1,5 +1,7 @@
 //! What was found on the servers, before it is judged.
 
+use std::collections::HashMap;
+
 use crate::config::{Config, ServerConfig, SourceConfig, TargetConfig, TaskConfig};
 use crate::connect::{Catalogue, Session, Setup};
 use crate::model::{Result, TableName};
@@ -26,10 +28,19 @@ pub(super) struct SourceFacts {
     pub(super) server: ServerFacts,
     /// Its tables, of every kind, as far as the account may see them.
     pub(super) tables: Vec<TableInfo>,
-    /// The structures of those that a task takes.
-    pub(super) structures: Result<Vec<Structure>>,
+    /// What matters here of the structures of those that a task takes.
+    pub(super) structures: Result<HashMap<TableName, Brief>>,
     /// Ids of the replicas connected, where the account may know.
     pub(super) replica_ids: Option<Vec<u32>>,
+}
+
+/// Of a table's structure, what is judged. The whole of it for 10,000 tables would take much memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Brief {
+    /// Whether a key tells its rows apart.
+    pub(super) has_row_key: bool,
+    /// Whether it is the child of another.
+    pub(super) has_foreign_keys: bool,
 }
 
 /// A target.
@@ -85,7 +96,9 @@ impl SourceFacts {
             .filter(|table| tasks.iter().any(|task| task.selection.takes(&table.name)))
             .map(|table| table.name.clone())
             .collect();
-        let structures = source::read_structures_of(&mut session, &taken).await;
+        let structures = source::read_structures_of(&mut session, &taken)
+            .await
+            .map(|structures| structures.into_iter().map(brief).collect());
         let replica_ids = replica_ids(&mut session).await;
         session.close().await;
         Ok(Self {
@@ -103,14 +116,18 @@ impl SourceFacts {
             .filter(|table| is_table(table) && task.selection.takes(&table.name))
     }
 
-    /// The structure of one of those, if it could be read.
-    pub(super) fn structure(&self, table: &TableName) -> Option<&Structure> {
-        self.structures
-            .as_ref()
-            .ok()?
-            .iter()
-            .find(|structure| structure.table == *table)
+    /// What is known of the structure of one of those.
+    pub(super) fn brief(&self, table: &TableName) -> Option<Brief> {
+        self.structures.as_ref().ok()?.get(table).copied()
     }
+}
+
+fn brief(structure: Structure) -> (TableName, Brief) {
+    let brief = Brief {
+        has_row_key: structure.row_key().is_some(),
+        has_foreign_keys: !structure.foreign_keys.is_empty(),
+    };
+    (structure.table, brief)
 }
 
 impl TargetFacts {

@@ -109,8 +109,8 @@ pub(super) fn of_target(
                     has_foreign_keys |= facts.is_some_and(|facts| {
                         facts.taken(task).any(|table| {
                             facts
-                                .structure(&table.name)
-                                .is_some_and(|structure| !structure.foreign_keys.is_empty())
+                                .brief(&table.name)
+                                .is_some_and(|brief| brief.has_foreign_keys)
                         })
                     });
                 }

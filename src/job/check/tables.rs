@@ -142,11 +142,7 @@ fn keys(rows: &mut Scope<'_>, task: &TaskConfig, name: &str, facts: &SourceFacts
     let without: Vec<&TableName> = facts
         .taken(task)
         .map(|table| &table.name)
-        .filter(|table| {
-            facts
-                .structure(table)
-                .is_some_and(|structure| structure.row_key().is_none())
-        })
+        .filter(|table| facts.brief(table).is_some_and(|brief| !brief.has_row_key))
         .collect();
     if without.is_empty() {
         rows.pass("keys", format!("every table of `{name}` has one"), why);
