@@ -30,7 +30,7 @@
 //! 2. `ui` never waits for the network or for a lock that the runtime holds; the runtime never waits
 //!    for `ui`.
 //! 3. Only `connect` opens connections. Files are written only by `relay_log`, `dump_files`,
-//!    `runtime` and `log`.
+//!    `runtime` and `log`; and by `ui`, what the operator copies.
 //! 4. Drawing takes the state and a snapshot by shared reference: it changes nothing.
 //! 5. Every task belongs to a `JoinSet` and watches a `CancellationToken`; `tokio::spawn` occurs in
 //!    `runtime::supervisor` only.

@@ -172,11 +172,9 @@ const fn entry(
     }
 }
 
-const fn changing(entry: Entry) -> Entry {
-    Entry {
-        changes: true,
-        ..entry
-    }
+const fn changing(mut entry: Entry) -> Entry {
+    entry.changes = true;
+    entry
 }
 
 /// Where `retry` and `pause` concern the selected stream or source.

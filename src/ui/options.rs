@@ -33,11 +33,15 @@ impl Options {
             Color::Ansi256 => ColorDepth::Ansi256,
             Color::Rgb => ColorDepth::Rgb,
         };
+        let auto = if color::is_utf8(environment) {
+            glyph::UNICODE
+        } else {
+            glyph::ASCII
+        };
         let glyphs = match config.glyphs {
-            Glyphs::Unicode => glyph::UNICODE,
             Glyphs::Ascii => glyph::ASCII,
-            Glyphs::Auto if color::is_utf8(environment) => glyph::UNICODE,
-            Glyphs::Auto => glyph::ASCII,
+            Glyphs::Unicode => glyph::UNICODE,
+            Glyphs::Auto => auto,
         };
         let keymap = keymap::build(&config.keys)
             .map_err(|problems| Error::new(ErrorKind::Config, problems.join("\n")));

@@ -400,7 +400,7 @@ fn open(state: &mut State) {
     go(state, screen);
 }
 
-/// One step back: zoom, then the filter, then a frozen display, then the overview.
+/// One step back: zoom, then the filter, then the overview.
 fn back(state: &mut State) {
     if state.is_zoomed {
         state.is_zoomed = false;

@@ -1,6 +1,7 @@
 //! The loop: input first, then snapshots, then the clock; one write a frame; never waiting for the
 //! terminal or the runtime.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -189,9 +190,7 @@ impl<'a> Console<'a> {
             };
             let ended = match step {
                 Step::Ended(ended) => Some(ended),
-                Step::Input(None) => Some(Ended::TerminalLost),
                 Step::Input(Some(event)) => self.on_input(event),
-                Step::Signal(Signal::Hangup) => Some(Ended::TerminalLost),
                 Step::Signal(Signal::End) => Some(Ended::Leave),
                 Step::Signal(Signal::Resize) => {
                     self.on_resize();
@@ -203,7 +202,9 @@ impl<'a> Console<'a> {
                     }
                     None
                 }
-                Step::Drained(Err(_)) => Some(Ended::TerminalLost),
+                Step::Input(None) | Step::Signal(Signal::Hangup) | Step::Drained(Err(_)) => {
+                    Some(Ended::TerminalLost)
+                }
                 Step::Draw => self.draw(),
                 Step::Reply(reply) => {
                     reducer::on_reply(&mut self.state, reply, now());
@@ -318,9 +319,11 @@ impl<'a> Console<'a> {
             ),
         };
         match file {
-            Ok(path) => text.push_str(&format!("; also in {}", path.display())),
+            Ok(path) => {
+                let _ = write!(text, "; also in {}", path.display());
+            }
             Err(error) => {
-                text.push_str(&format!("; no file: {error}"));
+                let _ = write!(text, "; no file: {error}");
                 is_refusal = true;
             }
         }

@@ -1,5 +1,7 @@
 //! The event at which the selected stream stands: the error, the rows, the statement, the choices.
 
+use std::fmt::Write as _;
+
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::Line;
 
@@ -144,10 +146,10 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
             position.file, position.offset, position.end_offset
         );
         if let Some(inner) = position.inner {
-            text.push_str(&format!("  event {inner} of the compressed transaction"));
+            let _ = write!(text, "  event {inner} of the compressed transaction");
         }
         if let Some(row) = position.row {
-            text.push_str(&format!("  row {}", row.saturating_add(1)));
+            let _ = write!(text, "  row {}", row.saturating_add(1));
         }
         lines.push(super::labelled(
             view,
@@ -170,7 +172,7 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
         ),
         None => String::new(),
     };
-    time.push_str(&format!("stopped {} ago", format::ago(now, stop.at)));
+    let _ = write!(time, "stopped {} ago", format::ago(now, stop.at));
     lines.push(super::labelled(
         view,
         "time",

@@ -13,6 +13,8 @@ pub mod sources;
 pub mod streams;
 pub mod sync;
 
+use std::fmt::Write as _;
+
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
@@ -95,7 +97,7 @@ fn error_lines(view: &View<'_>, error: &StopError, width: usize) -> Vec<Line<'st
     if error.number != 0 {
         head.push_str(&error.number.to_string());
         if !error.sqlstate.is_empty() {
-            head.push_str(&format!(" ({})", error.sqlstate));
+            let _ = write!(head, " ({})", error.sqlstate);
         }
         head.push(' ');
     }

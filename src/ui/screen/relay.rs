@@ -1,5 +1,7 @@
 //! The local copy of a source's binlog: how far it is, and its files.
 
+use std::fmt::Write as _;
+
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::Line;
 
@@ -61,10 +63,11 @@ pub fn marks(view: &View<'_>, area: Rect) -> Content {
             None => "  ? to apply".to_owned(),
         };
         // The task's name tells several streams of one source apart.
-        rest.push_str(&format!(
+        let _ = write!(
+            rest,
             "  {}",
             format::cut(&format::clean(&stream.task), 20, view.cut())
-        ));
+        );
         let position = super::streams::position(stream);
         lines.push(position_line(
             view,

@@ -42,19 +42,35 @@ fn top(max: f32) -> f32 {
         .unwrap_or_else(|| (max / 86_400.0).ceil() * 86_400.0)
 }
 
-/// The samples in `columns`: the newest on the right, the greatest of each bucket.
-fn buckets(samples: &[Option<f32>], columns: usize) -> Vec<Option<Option<f32>>> {
+/// A column of the chart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bucket {
+    /// Before the first sample.
+    Before,
+    /// Sampled, but not known.
+    Unknown,
+    /// The greatest of its samples.
+    Known(f32),
+}
+
+/// The samples in `columns`: the newest on the right.
+fn buckets(samples: &[Option<f32>], columns: usize) -> Vec<Bucket> {
+    let bucket = |samples: &[Option<f32>]| {
+        let known = samples.iter().flatten().copied();
+        known
+            .reduce(f32::max)
+            .map_or(Bucket::Unknown, Bucket::Known)
+    };
     if samples.len() <= columns {
-        let mut out = vec![None; columns - samples.len()];
-        out.extend(samples.iter().copied().map(Some));
+        let mut out = vec![Bucket::Before; columns - samples.len()];
+        out.extend(samples.chunks(1).map(bucket));
         return out;
     }
     (0..columns)
         .map(|at| {
             let from = at * samples.len() / columns;
             let to = (at + 1) * samples.len() / columns;
-            let bucket = samples.get(from..to).unwrap_or_default();
-            Some(bucket.iter().flatten().copied().reduce(f32::max))
+            bucket(samples.get(from..to).unwrap_or_default())
         })
         .collect()
 }
@@ -80,10 +96,9 @@ pub fn lines(samples: &[Option<f32>], columns: usize, rows: usize, glyphs: &Glyp
             let bars: String = buckets
                 .iter()
                 .map(|bucket| match bucket {
-                    None => ' ',
-                    Some(None) if row + 1 == rows => glyphs.unknown,
-                    Some(None) => ' ',
-                    Some(Some(value)) => {
+                    Bucket::Unknown if row + 1 == rows => glyphs.unknown,
+                    Bucket::Before | Bucket::Unknown => ' ',
+                    Bucket::Known(value) => {
                         let share = (value / top).clamp(0.0, 1.0);
                         let filled = (share * (rows * steps) as f32).ceil() as usize;
                         match filled.saturating_sub(below) {
@@ -126,6 +141,6 @@ mod tests {
     fn buckets_keep_the_greatest() {
         let samples: Vec<_> = (0..100).map(|n| Some(n as f32)).collect();
         let last = buckets(&samples, 10).pop().unwrap();
-        assert_eq!(last, Some(Some(99.0)));
+        assert_eq!(last, Bucket::Known(99.0));
     }
 }

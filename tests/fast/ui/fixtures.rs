@@ -431,6 +431,7 @@ pub(super) fn failing() -> Snapshot {
 }
 
 fn report(is_ok: bool) -> CheckReport {
+    use GrantState::{Have, Missing, NotNeeded, Unknown};
     let mut privileges = Vec::new();
     let mut add = |server: &str, unit: Unit, privilege: &str, object: &str, state: GrantState| {
         let is_missing = matches!(state, GrantState::Missing | GrantState::Inactive);
@@ -455,7 +456,6 @@ fn report(is_ok: bool) -> CheckReport {
             },
         });
     };
-    use GrantState::{Have, Missing, NotNeeded, Unknown};
     let lacking = if is_ok { Have } else { Missing };
     for unit in [Unit::Relay, Unit::Dump, Unit::Sync] {
         add("source:mysql-01", unit, "SELECT", "`shop`.*", Have);
@@ -590,27 +590,27 @@ pub(super) fn hostile() -> Snapshot {
     let evil = "表格_\u{1b}]52;c;ZXZpbA==\u{7}\u{1b}[2J名\u{202e}前👩\u{200d}👧\n".repeat(4);
     for source in &mut snapshot.sources {
         source.name = format!("{}{evil}", source.name);
-        source.address = evil.clone();
-        source.user = evil.clone();
+        source.address.clone_from(&evil);
+        source.user.clone_from(&evil);
         source.server_version = Some(evil.clone());
         source.tls = Some(evil.clone());
         source.binlog_format = Some(evil.clone());
         if let Some(relay) = &mut source.relay {
-            relay.file = evil.clone();
+            relay.file.clone_from(&evil);
             relay.offset = u64::MAX;
             relay.source_file = Some(evil.clone());
             relay.gtid_set = Some(evil.repeat(20));
             relay.error = Some(evil.clone());
             for file in &mut relay.files {
-                file.name = evil.clone();
+                file.name.clone_from(&evil);
                 file.size_bytes = u64::MAX;
             }
         }
     }
     for stream in &mut snapshot.streams {
-        stream.task = evil.clone();
+        stream.task.clone_from(&evil);
         stream.source = format!("{}{evil}", stream.source);
-        stream.target = evil.clone();
+        stream.target.clone_from(&evil);
         stream.rows_per_second = f64::INFINITY;
         stream.lag_seconds = Some(f64::MAX);
         stream.lag_resolution = f64::NAN;
@@ -623,21 +623,21 @@ pub(super) fn hostile() -> Snapshot {
             load.bytes_per_second = f64::NAN;
             for table in &mut load.tables {
                 table.table = TableName::new(evil.clone(), evil.clone());
-                table.phase = evil.clone();
+                table.phase.clone_from(&evil);
                 table.bytes_done = u64::MAX;
             }
         }
         if let Some(stop) = &mut stream.stop {
-            stop.error.message = evil.clone();
+            stop.error.message.clone_from(&evil);
             stop.error.number = 1062;
             stop.error.sqlstate = "23000".into();
-            stop.statement = Some(evil.repeat(50));
+            stop.statement = Some(evil.repeat(10));
             stop.hint = Some(evil.clone());
             stop.choices = vec![evil.clone(); 3];
             if let Some(event) = &mut stop.event {
                 event.rows = 4_000_000;
                 event.columns.truncate(2);
-                event.kind = evil.clone();
+                event.kind.clone_from(&evil);
                 for image in &mut event.images {
                     image.before = Some(vec![Some(evil.clone()), None]);
                     image.after = Some(vec![Some(evil.repeat(9)); 40]);
@@ -648,20 +648,20 @@ pub(super) fn hostile() -> Snapshot {
     }
     let mut bad = report(false);
     for figure in &mut bad.privileges {
-        figure.server = evil.clone();
-        figure.account = evil.clone();
-        figure.object = evil.clone();
-        figure.evidence = evil.clone();
-        figure.grant = evil.clone();
+        figure.server.clone_from(&evil);
+        figure.account.clone_from(&evil);
+        figure.object.clone_from(&evil);
+        figure.evidence.clone_from(&evil);
+        figure.grant.clone_from(&evil);
     }
     for check in &mut bad.checks {
-        check.mend = evil.clone();
-        check.found = evil.clone();
+        check.mend.clone_from(&evil);
+        check.found.clone_from(&evil);
     }
     snapshot.check = Some(Arc::new(bad));
     for problem in &mut snapshot.problems {
-        problem.scope = evil.clone();
-        problem.text = evil.clone();
+        problem.scope.clone_from(&evil);
+        problem.text.clone_from(&evil);
     }
     snapshot.log = Arc::new(
         (0..30)
