@@ -166,12 +166,12 @@ pub async fn run(session: &mut Session, packet: &Packet) -> Outcome {
                 return Outcome::Unknown { error };
             }
             let part = packet.parts.get(index).copied().unwrap_or(Part::Frame);
-            match session.execute(b"ROLLBACK").await {
-                Ok(_) => Outcome::Refused { part, error },
-                // The server answered with an error, so it runs nothing more of the packet; a
-                // connection that is gone now takes the open transaction with it.
-                Err(_) => Outcome::Refused { part, error },
+            // The server answered with an error, so it runs nothing more of the packet; a connection
+            // that cannot even roll back is gone, and takes the open transaction with it.
+            if let Err(lost) = session.execute(b"ROLLBACK").await {
+                tracing::debug!(%lost, "the connection was lost after a refusal");
             }
+            Outcome::Refused { part, error }
         }
     }
 }

@@ -170,8 +170,9 @@ fn servers(source: impl Into<ServerSpec>, target: Flavor) -> [Server; 2] {
 async fn mixed_traffic(source: Flavor, target: Flavor) {
     let [source, target] = servers(source, target);
     create_shop(&mut source.client(), "shop", 400, 1);
-    let traffic = Traffic::start(&source, "shop", 1, 7);
+    let traffic = Traffic::start_with_ddl(&source, "shop", 1, 7);
     traffic.await_more(300);
+    traffic.await_structures(5);
     traffic.stop();
     let folder = tempfile::tempdir().unwrap();
     let job = job(&source, &target, folder.path(), "shop.*").await;
@@ -256,4 +257,117 @@ async fn drift_stops_with_the_row_shown() {
     target.run("DELETE FROM d.t WHERE a = 5");
     run_until_idle(&second).await.0.unwrap();
     assert_equal(&source, &target, &[("d", "d")]);
+}
+
+/// A table without a key: what is applied twice, or not at all, shows.
+const LOG: &str = "CREATE DATABASE d; CREATE TABLE d.log (n INT, f FLOAT, t VARCHAR(400))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_connections_neither_lose_nor_double() {
+    let [source, target] = servers(Flavor::MariaDb1011, Flavor::MariaDb1011);
+    let mut client = source.client();
+    client.run(LOG);
+    for n in 0..600 {
+        client.run(&format!(
+            "INSERT INTO d.log VALUES ({n}, {n} / 7, NULL), ({}, 0.1, 'x ')",
+            n % 10
+        ));
+        if n % 5 == 4 {
+            client.run("UPDATE d.log SET t = CONCAT(IFNULL(t, 'a'), 'b') WHERE n = 3 LIMIT 1");
+            client.run("DELETE FROM d.log WHERE n = 7 LIMIT 1");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = job(&source, &target, folder.path(), "d.*").await;
+    let mut task = task("d.*");
+    task.sync.batch_rows = 4;
+    job.task = Arc::new(task);
+
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let killer = {
+        let is_over = Arc::clone(&is_over);
+        let mut client = target.client();
+        std::thread::spawn(move || {
+            let mut kills = 0;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(40 + kills % 7 * 20));
+                let ids = client
+                    .texts("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'tideway'");
+                for id in ids {
+                    // It may have ended by itself.
+                    if client.try_run(&format!("KILL {}", id[0])).is_ok() {
+                        kills += 1;
+                    }
+                }
+            }
+            kills
+        })
+    };
+    let begun = Instant::now();
+    let mut retries = 0;
+    loop {
+        let (result, meter) = run_until_idle(&job).await;
+        retries += meter.figure().retries;
+        match result {
+            Ok(()) => break,
+            Err(failure) => {
+                assert_eq!(
+                    failure.error.kind(),
+                    ErrorKind::Connect,
+                    "{}",
+                    failure.error.report()
+                );
+                assert!(begun.elapsed() < Duration::from_secs(90));
+            }
+        }
+    }
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    let kills = killer.join().unwrap();
+    println!("{kills} connections killed, {retries} times from the checkpoint");
+    assert!(retries > 2, "{kills} kills, {retries} retries");
+    assert_equal(&source, &target, &[("d", "d")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_transaction_stays_one() {
+    let [source, target] = servers(Flavor::MariaDb1011, Flavor::MySql97);
+    source.run(
+        "SET max_recursive_iterations = 100000; \
+         CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY, b VARCHAR(200)); \
+         CREATE TABLE d.small (a INT PRIMARY KEY); INSERT INTO d.small VALUES (1); \
+         INSERT INTO d.t WITH RECURSIVE n AS (SELECT 1 a UNION ALL SELECT a + 1 FROM n WHERE a < 12000) \
+         SELECT a, REPEAT('x', 150) FROM n; \
+         UPDATE d.t SET b = CONCAT(b, a); DELETE FROM d.t WHERE a % 3 = 0",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = job(&source, &target, folder.path(), "d.*").await;
+    job.memory_bytes = 1 << 20;
+    let (result, _) = run_until_idle(&job).await;
+    if let Err(failure) = result {
+        panic!("{}", failure.error.report());
+    }
+    assert_equal(&source, &target, &[("d", "d")]);
+
+    // One that fails near its end leaves nothing behind, and names its row.
+    target.run("DELETE FROM d.t WHERE a = 11999");
+    source.run("BEGIN; INSERT INTO d.small VALUES (2); UPDATE d.t SET b = CONCAT('y', b); COMMIT");
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = self::job(&source, &target, folder.path(), "d.*").await;
+    job.memory_bytes = 1 << 20;
+    let failure = run_until_idle(&job).await.0.unwrap_err();
+    assert!(
+        failure.error.message().contains("no row with a = 11999"),
+        "{}",
+        failure.error.report()
+    );
+    assert_eq!(
+        target.client().value("SELECT GROUP_CONCAT(a) FROM d.small"),
+        "1"
+    );
+    assert_eq!(
+        target
+            .client()
+            .number("SELECT COUNT(*) FROM d.t WHERE b LIKE 'y%'"),
+        0
+    );
 }

@@ -20,8 +20,12 @@ mod job;
 mod meter;
 mod plan;
 mod reader;
+#[cfg(test)]
+mod reader_tests;
 mod session;
 mod statement;
+#[cfg(test)]
+mod statement_tests;
 mod transaction;
 mod view;
 

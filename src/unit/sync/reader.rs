@@ -124,7 +124,7 @@ impl Collector {
             self.format = Some(Arc::new(format.clone()));
         }
         self.step(at, event, format)
-            .map_err(|error| self.fail(at, event, format, error))
+            .map_err(|error| Box::new(self.fail(at, event, format, error)))
     }
 
     fn fail(
@@ -133,13 +133,13 @@ impl Collector {
         event: &Event<'_>,
         format: &FormatDescription,
         error: Error,
-    ) -> Box<Failure> {
+    ) -> Failure {
         let place = at.event_place();
         let error = error.at(|c| c.place = Some(place.place.clone()));
         let gtid = self.open.as_ref().and_then(|open| open.gtid.clone());
         let mut shown = view::of_event(&place, at.end_offset, event, format);
         shown.gtid = gtid.map(|gtid| gtid.to_string());
-        Box::new(Failure {
+        Failure {
             event: Some(Box::new(FailedEvent {
                 stop_id: super::failure::stop_id(&place),
                 table: error
@@ -153,7 +153,7 @@ impl Collector {
                 place,
             })),
             error,
-        })
+        }
     }
 
     fn step(&mut self, at: At<'_>, event: &Event<'_>, format: &FormatDescription) -> Result<()> {

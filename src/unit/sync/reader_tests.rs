@@ -1,0 +1,265 @@
+//! Transactions out of events made by hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::decoder::Tables;
+use super::reader::{At, Collector};
+use super::statement_tests::{structure, task};
+use super::transaction::Item;
+use crate::binlog::{ChecksumAlgorithm, Event, EventHeader, EventKind, FormatDescription};
+use crate::model::{ErrorKind, Flavor, ServerVersion};
+use crate::schema::tracker::{ServerDefaults, StructureSet};
+
+/// Events one behind the other, each a hundred bytes long.
+struct Stream {
+    collector: Collector,
+    format: FormatDescription,
+    offset: u64,
+}
+
+impl Stream {
+    fn new(version: &str, part_bytes: usize) -> Self {
+        let version = ServerVersion::parse(version);
+        let defaults = ServerDefaults {
+            version: version.clone(),
+            folds_names: false,
+            charset: "utf8mb4".into(),
+            collation: "utf8mb4_general_ci".into(),
+            explicit_timestamps: true,
+            charset_collations: Vec::new(),
+        };
+        let tracker = StructureSet::new(defaults, [structure("d", "t")], BTreeMap::new());
+        let tables = Tables::new(Arc::new(task("d.*")), version.flavor, tracker);
+        Self {
+            collector: Collector::new(tables, part_bytes),
+            format: FormatDescription::before_first(version, ChecksumAlgorithm::Off),
+            offset: 100,
+        }
+    }
+
+    fn push(&mut self, kind: EventKind, body: &[u8]) -> Result<Vec<Item>, ErrorKind> {
+        let header = EventHeader {
+            timestamp: 1_700_000_000,
+            kind,
+            server_id: 7,
+            event_size: 19 + body.len() as u32,
+            log_pos: 0,
+            flags: 0,
+        };
+        let at = At {
+            folder: "7.000001",
+            file: "bin.000001",
+            offset: self.offset,
+            end_offset: self.offset + 100,
+            inner: None,
+        };
+        self.offset += 100;
+        let event = Event { header, body };
+        self.collector
+            .push(at, &event, &self.format)
+            .map_err(|failure| {
+                assert!(failure.event.is_some());
+                failure.error.kind()
+            })?;
+        Ok(self.collector.take_items())
+    }
+
+    fn good(&mut self, kind: EventKind, body: &[u8]) -> Vec<Item> {
+        self.push(kind, body).unwrap()
+    }
+
+    fn mariadb_gtid(&mut self, sequence: u64, flags: u8) -> Vec<Item> {
+        let mut body = sequence.to_le_bytes().to_vec();
+        body.extend_from_slice(&[0, 0, 0, 0, flags, 0, 0, 0, 0, 0, 0]);
+        self.good(EventKind::MARIADB_GTID, &body)
+    }
+
+    fn anonymous(&mut self) -> Vec<Item> {
+        self.good(EventKind::ANONYMOUS_GTID, &[0; 25])
+    }
+
+    fn query(&mut self, statement: &str) -> Result<Vec<Item>, ErrorKind> {
+        let mut body = vec![0; 13];
+        body[8] = 1;
+        body.extend_from_slice(b"d\0");
+        body.extend_from_slice(statement.as_bytes());
+        self.push(EventKind::QUERY, &body)
+    }
+
+    fn map(&mut self, schema: &str) -> Vec<Item> {
+        let mut body = vec![9, 0, 0, 0, 0, 0, 1, 0, schema.len() as u8];
+        body.extend_from_slice(schema.as_bytes());
+        body.extend_from_slice(&[0, 1, b't', 0, 2, 3, 3, 0, 0]);
+        self.good(EventKind::TABLE_MAP, &body)
+    }
+
+    fn insert(&mut self) -> Vec<Item> {
+        let mut body = vec![9, 0, 0, 0, 0, 0, 1, 0, 2, 3];
+        body.extend_from_slice(&[0xfc, 1, 0, 0, 0, 2, 0, 0, 0]);
+        self.good(EventKind::WRITE_ROWS_V1, &body)
+    }
+
+    fn xid(&mut self) -> Vec<Item> {
+        self.good(EventKind::XID, &[1, 0, 0, 0, 0, 0, 0, 0])
+    }
+}
+
+const MARIADB: &str = "10.11.6-MariaDB";
+const MYSQL: &str = "8.0.36";
+const STANDALONE: u8 = 1;
+
+#[test]
+fn mariadbs_gtid_begins_and_xid_ends() {
+    let mut stream = Stream::new(MARIADB, 1 << 20);
+    assert!(stream.mariadb_gtid(5, 0).is_empty());
+    assert!(stream.map("d").is_empty() && stream.insert().is_empty());
+    assert!(stream.insert().is_empty() && stream.collector.is_inside());
+    let items = stream.xid();
+    let [Item::Rows(transaction)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert_eq!(transaction.begin.position.offset, 100);
+    assert_eq!(transaction.end.position.offset, 600);
+    assert_eq!(transaction.events.len(), 2);
+    assert_eq!(transaction.gtid.as_ref().unwrap().to_string(), "0-7-5");
+    assert!(transaction.is_first && transaction.is_last && !stream.collector.is_inside());
+}
+
+#[test]
+fn mysqls_begin_and_commit() {
+    let mut stream = Stream::new(MYSQL, 1 << 20);
+    for end in ["COMMIT", "commit"] {
+        stream.anonymous();
+        assert!(stream.query("BEGIN").unwrap().is_empty());
+        stream.map("d");
+        stream.insert();
+        let items = stream.query(end).unwrap();
+        assert!(
+            matches!(items.as_slice(), [Item::Rows(rows)] if rows.gtid.is_none()),
+            "{items:?}"
+        );
+    }
+}
+
+#[test]
+fn tables_outside_the_task_leave_just_a_place() {
+    let mut stream = Stream::new(MARIADB, 1 << 20);
+    stream.mariadb_gtid(5, 0);
+    stream.map("other");
+    stream.insert();
+    let items = stream.xid();
+    let [Item::Passed(passed)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert_eq!((passed.end.position.offset, passed.events), (500, 1));
+    assert!(passed.gtid.is_some());
+}
+
+#[test]
+fn statements_of_their_own() {
+    let mut stream = Stream::new(MARIADB, 1 << 20);
+    stream.mariadb_gtid(5, STANDALONE);
+    let items = stream.query("ALTER TABLE t ADD c INT").unwrap();
+    let [Item::Statement(statement)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert!(statement.runs);
+    assert_eq!(statement.changes.len(), 1);
+    let columns = &statement.changes[0].structure.as_ref().unwrap().columns;
+    assert_eq!(columns.len(), 3);
+
+    stream.mariadb_gtid(6, STANDALONE);
+    let items = stream.query("CREATE USER x").unwrap();
+    assert!(matches!(items.as_slice(), [Item::Passed(p)] if p.events == 1));
+    stream.mariadb_gtid(7, STANDALONE);
+    let items = stream.query("DROP TABLE other.t").unwrap();
+    assert!(matches!(items.as_slice(), [Item::Passed(_)]), "{items:?}");
+}
+
+#[test]
+fn rows_after_a_ddl_are_read_by_the_new_structure() {
+    let mut stream = Stream::new(MARIADB, 1 << 20);
+    stream.mariadb_gtid(5, STANDALONE);
+    stream.query("ALTER TABLE t DROP COLUMN b").unwrap();
+    stream.mariadb_gtid(6, 0);
+    // Two columns in the map, one in the structure by now.
+    let mut body = vec![9, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0];
+    body.extend_from_slice(&[2, 3, 3, 0, 0]);
+    assert_eq!(
+        stream.push(EventKind::TABLE_MAP, &body).unwrap_err(),
+        ErrorKind::Structure
+    );
+}
+
+#[test]
+fn what_cannot_be_applied_stops() {
+    let mut stream = Stream::new(MYSQL, 1 << 20);
+    stream.anonymous();
+    stream.query("BEGIN").unwrap();
+    let kind = stream.query("INSERT INTO t VALUES (1, 2)").unwrap_err();
+    assert_eq!(kind, ErrorKind::Setting);
+
+    for (kind, body) in [
+        (EventKind::INCIDENT, &[1, 0, 0][..]),
+        (EventKind(200), &[]),
+        (EventKind::EXECUTE_LOAD_QUERY, &[]),
+    ] {
+        let mut stream = Stream::new(MYSQL, 1 << 20);
+        assert!(stream.push(kind, body).is_err(), "{kind}");
+    }
+
+    let mut stream = Stream::new(MARIADB, 1 << 20);
+    stream.mariadb_gtid(5, 0x40);
+    stream.map("d");
+    stream.insert();
+    let prepare = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'x'];
+    assert_eq!(
+        stream.push(EventKind::XA_PREPARE, &prepare).unwrap_err(),
+        ErrorKind::Unsupported
+    );
+}
+
+#[test]
+fn xa_outside_the_task_is_passed_and_remembered() {
+    let mut stream = Stream::new(MARIADB, 1 << 20);
+    stream.mariadb_gtid(5, 0x40);
+    stream.map("other");
+    stream.insert();
+    let prepare = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'x'];
+    let items = stream.good(EventKind::XA_PREPARE, &prepare);
+    assert!(matches!(items.as_slice(), [Item::Passed(_)]));
+    stream.mariadb_gtid(6, STANDALONE | 0x80);
+    assert!(stream.query("XA COMMIT X'78',X'',1").is_ok());
+    stream.mariadb_gtid(7, STANDALONE | 0x80);
+    let again = stream.query("XA COMMIT X'78',X'',1").unwrap_err();
+    assert_eq!(again, ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_long_transaction_comes_in_parts() {
+    let mut stream = Stream::new(MARIADB, 1);
+    stream.mariadb_gtid(5, 0);
+    stream.map("d");
+    let first = stream.insert();
+    let second = stream.insert();
+    let last = stream.xid();
+    let flags = |items: &[Item]| match items {
+        [Item::Rows(part)] => (part.is_first, part.is_last, part.events.len()),
+        _ => panic!("{items:?}"),
+    };
+    assert_eq!(flags(&first), (true, false, 1));
+    assert_eq!(flags(&second), (false, false, 1));
+    assert_eq!(flags(&last), (false, true, 0));
+}
+
+#[test]
+fn a_transaction_cut_off_by_a_crash_is_dropped() {
+    let mut stream = Stream::new(MARIADB, 1 << 20);
+    stream.mariadb_gtid(5, 0);
+    stream.map("d");
+    stream.insert();
+    let items = stream.good(EventKind::STOP, &[]);
+    assert!(matches!(items.as_slice(), [Item::Passed(p)] if p.gtid.is_none()));
+    assert_eq!(ServerVersion::parse(MARIADB).flavor, Flavor::MariaDB);
+}
