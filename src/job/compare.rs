@@ -123,7 +123,7 @@ pub async fn run(
     };
     match ended {
         Some(result) => {
-            result.map_err(|error| error.at(|c| c.task = Some(job.task.name.clone())))?
+            result.map_err(|error| error.at(|c| c.task = Some(job.task.name.clone())))?;
         }
         None => report.complete = false,
     }

@@ -1,8 +1,9 @@
 //! Two sides of a table, read in the same order and merged row by row.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
-use crate::connect::{RowStream, Session};
+use crate::connect::{RowStream, Session, TextRow};
 use crate::job::compare::{ColumnDifference, RowDifference};
 use crate::model::{Result, TableName, table::quote_name};
 use crate::schema::{Column, ColumnKind, Structure};
@@ -238,8 +239,14 @@ fn shown(bytes: &[u8]) -> String {
             format!("{text}{more}")
         }
         _ => {
-            let hex: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("x'{hex}'{more}")
+            let mut hex = String::with_capacity(part.len() * 2 + 4);
+            hex.push_str("x'");
+            for byte in part {
+                let _ = write!(hex, "{byte:02x}");
+            }
+            hex.push('\'');
+            hex.push_str(more);
+            hex
         }
     }
 }
@@ -341,7 +348,7 @@ impl<'a> Head<'a> {
 
     /// Gives the row, and takes the next one up.
     async fn advance(&mut self) -> Result<Option<Row>> {
-        let next = self.stream.next().await?.map(|row| row.into_values());
+        let next = self.stream.next().await?.map(TextRow::into_values);
         Ok(std::mem::replace(&mut self.row, next))
     }
 }

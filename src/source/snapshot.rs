@@ -22,7 +22,7 @@ const LOCK_TRIES: u32 = 6;
 const LONG_QUERY_SECONDS: u64 = 3;
 
 /// How long we wait for such queries to end before trying all the same.
-const LONG_QUERY_PATIENCE: Duration = Duration::from_secs(60);
+const LONG_QUERY_PATIENCE: Duration = Duration::from_mins(1);
 
 /// `ER_LOCK_WAIT_TIMEOUT`.
 const LOCK_WAIT_TIMEOUT: u16 = 1205;

@@ -305,12 +305,15 @@ async fn biggest_first(
     Ok(plans)
 }
 
+/// The chunks that no reader has taken yet.
+type Queue = VecDeque<(Arc<TablePlan>, Chunk)>;
+
 /// What the readers share.
 #[derive(Clone)]
 struct Work {
     folder: DumpFolder,
     catalogue: Arc<Mutex<Catalogue>>,
-    queue: Arc<std::sync::Mutex<VecDeque<(Arc<TablePlan>, Chunk)>>>,
+    queue: Arc<std::sync::Mutex<Queue>>,
     meter: Arc<Meter>,
 }
 

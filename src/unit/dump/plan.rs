@@ -1,5 +1,6 @@
 //! How a table is read: which columns, in which form, in which chunks.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
@@ -112,7 +113,7 @@ impl TablePlan {
         let mut text = format!("SELECT {} FROM {}", list.join(", "), self.table().quoted());
         if let (Chunk::Range { low, high }, Some(column)) = (chunk, self.range_column()) {
             let column = quote_name(column);
-            text.push_str(&format!(" WHERE {column} BETWEEN {low} AND {high}"));
+            let _ = write!(text, " WHERE {column} BETWEEN {low} AND {high}");
         }
         text
     }

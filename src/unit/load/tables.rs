@@ -17,6 +17,9 @@ use crate::target::text::literal;
 
 use super::{LoadJob, Meter};
 
+/// `ER_TABLE_EXISTS_ERROR`.
+const TABLE_EXISTS: u16 = 1050;
+
 /// Creates what is missing and looks at what is there; takes the tables for this stream.
 pub(super) async fn prepare(
     session: &mut Session,
@@ -157,22 +160,32 @@ async fn create_table(
     let text = ddl
         .rewrite_qualified(|table| Some(job.task.routes.target(table)))
         .map_err(at)?;
-    session.execute(&text).await.map(drop).map_err(|error| {
-        let made = if error.server().is_some() && error.kind() == ErrorKind::Target {
-            Error::new(
-                ErrorKind::Structure,
-                format!("the target does not create {target} as {name} is on the source"),
-            )
-            .with_source(std::io::Error::other(error.cause().unwrap_or_default()))
-            .with_fix(format!(
-                "create {} by hand in a form that the target takes, then resume",
-                target.quoted()
-            ))
-        } else {
-            error
-        };
-        at(made)
-    })
+    let Err(error) = session.execute(&text).await else {
+        return Ok(());
+    };
+    let number = error.server().map(|server| server.number);
+    if number == Some(TABLE_EXISTS) {
+        // Another stream of the task was first with a table that both go into.
+        let there = read_structures_of(session, std::slice::from_ref(&target)).await?;
+        if let Some(existing) = there.first() {
+            expect_alike(&table.structure, existing)?;
+            return expect_engine(existing);
+        }
+    }
+    let made = if number.is_some() && error.kind() == ErrorKind::Target {
+        Error::new(
+            ErrorKind::Structure,
+            format!("the target does not create {target} as {name} is on the source"),
+        )
+        .with_source(std::io::Error::other(error.cause().unwrap_or_default()))
+        .with_fix(format!(
+            "create {} by hand in a form that the target takes, then resume",
+            target.quoted()
+        ))
+    } else {
+        error
+    };
+    Err(at(made))
 }
 
 async fn refuse_views(
