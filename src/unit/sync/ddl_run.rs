@@ -14,6 +14,7 @@ use super::session::event_session;
 use super::transaction::Statement;
 use super::view;
 use crate::model::{Error, ErrorKind, Result, TableName};
+use crate::schema::dialect::{Adapted, adapt_ddl};
 use crate::schema::tracker::StructureSet;
 use crate::schema::{Ddl, DdlClass, DdlKind, Structure, TableRole};
 use crate::source::structure::{read_defaults, read_schema_defaults, read_structures_of};
@@ -86,7 +87,8 @@ impl Applier {
         statement: &Statement,
         intent: Option<Intent>,
     ) -> Result<()> {
-        let text = target_text(job, &statement.ddl)?;
+        let adapted = self.adapt(job, statement)?;
+        let text = adapted.sql;
         let tables = target_tables(job, &statement.ddl);
         if let Some(intent) = intent.filter(|intent| intent.place == statement.place.place)
             && self.resolve(&intent, &statement.ddl).await?
@@ -112,6 +114,9 @@ impl Applier {
         let outcome = session.execute(&text).await;
         match outcome {
             Ok(_) => {
+                for note in adapted.notes {
+                    self.meter.note(note);
+                }
                 session.close().await;
                 Ok(())
             }
@@ -131,6 +136,24 @@ impl Applier {
                 }))
             }
         }
+    }
+
+    /// The statement with the target's names, in its dialect. A new table gets the character set and
+    /// collation it has at the source, whatever the target's defaults are.
+    fn adapt(&self, job: &SyncJob, statement: &Statement) -> Result<Adapted> {
+        let text = target_text(job, &statement.ddl)?;
+        let made = statement
+            .changes
+            .iter()
+            .filter(|_| statement.ddl.kind == DdlKind::CreateTable)
+            .find_map(|change| change.structure.as_ref());
+        adapt_ddl(
+            &text,
+            statement.ddl.mode(),
+            &job.defaults.version,
+            self.session.version(),
+            made.map(|made| (made.charset.as_str(), made.collation.as_str())),
+        )
     }
 
     /// Whether the statement of an intent has run. Waits for it, if it still does.
