@@ -47,13 +47,13 @@ pub(super) fn read(ddl: &mut Ddl, mut c: Cursor<'_>) -> Option<DdlKind> {
         "rollback" => DdlKind::Rollback,
         "savepoint" | "release" => DdlKind::Savepoint,
         "xa" => DdlKind::Xa,
-        "insert" => return dml(ddl, c, DdlKind::Insert),
-        "update" => return dml(ddl, c, DdlKind::Update),
-        "delete" => return dml(ddl, c, DdlKind::Delete),
-        "replace" => return dml(ddl, c, DdlKind::Replace),
-        "load" if c.is_any(&["data", "xml"]) => return dml(ddl, c, DdlKind::LoadData),
+        "insert" => return Some(dml(ddl, c, DdlKind::Insert)),
+        "update" => return Some(dml(ddl, c, DdlKind::Update)),
+        "delete" => return Some(dml(ddl, c, DdlKind::Delete)),
+        "replace" => return Some(dml(ddl, c, DdlKind::Replace)),
+        "load" if c.is_any(&["data", "xml"]) => return Some(dml(ddl, c, DdlKind::LoadData)),
         "call" | "do" | "select" | "with" | "values" | "table" | "import" | "execute" => {
-            return dml(ddl, c, DdlKind::OtherDml);
+            return Some(dml(ddl, c, DdlKind::OtherDml));
         }
         "grant" | "revoke" => DdlKind::Account,
         "set" if c.is_any(&["password", "role"]) || (c.is("default") && c.is_at(1, "role")) => {
@@ -421,7 +421,7 @@ fn rename(ddl: &mut Ddl, mut c: Cursor<'_>) -> Option<DdlKind> {
     }
 }
 
-fn dml(ddl: &mut Ddl, mut c: Cursor<'_>, kind: DdlKind) -> Option<DdlKind> {
+fn dml(ddl: &mut Ddl, mut c: Cursor<'_>, kind: DdlKind) -> DdlKind {
     let direct = match kind {
         DdlKind::Insert | DdlKind::Replace | DdlKind::Update => {
             while c.eat_any(&["low_priority", "delayed", "high_priority", "ignore"]) {}
@@ -433,7 +433,7 @@ fn dml(ddl: &mut Ddl, mut c: Cursor<'_>, kind: DdlKind) -> Option<DdlKind> {
         table(ddl, &mut c, TableRole::Subject);
     }
     query(ddl, &mut c);
-    Some(kind)
+    kind
 }
 
 /// Collects what a query or a body plainly names as tables. Other ways of naming them (columns with

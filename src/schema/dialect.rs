@@ -65,7 +65,7 @@ pub fn adapt_ddl(
     if let Some(list) = &columns {
         adapter.elements(&ddl, list.clone())?;
     }
-    adapter.words(&ddl, columns.clone())?;
+    adapter.words(&ddl, columns.as_ref())?;
     if let (Some(list), Some(default)) = (&columns, table_default) {
         adapter.table_default(&ddl, list, default);
     }
@@ -149,7 +149,7 @@ impl Adapter<'_> {
         self.to.flavor == Flavor::MariaDB && self.from.flavor != Flavor::MariaDB
     }
 
-    fn from_mariadb(&self) -> bool {
+    fn is_from_mariadb(&self) -> bool {
         self.from.flavor == Flavor::MariaDB && self.to.flavor != Flavor::MariaDB
     }
 
@@ -373,9 +373,9 @@ impl Adapter<'_> {
         };
         let word = String::from_utf8_lossy(token.bytes(self.sql)).to_ascii_lowercase();
         let instead = match word.as_str() {
-            "uuid" if self.from_mariadb() => "char(36) CHARACTER SET ascii",
-            "inet6" if self.from_mariadb() => "varchar(39) CHARACTER SET ascii",
-            "inet4" if self.from_mariadb() => "varchar(15) CHARACTER SET ascii",
+            "uuid" if self.is_from_mariadb() => "char(36) CHARACTER SET ascii",
+            "inet6" if self.is_from_mariadb() => "varchar(39) CHARACTER SET ascii",
+            "inet4" if self.is_from_mariadb() => "varchar(15) CHARACTER SET ascii",
             "geomcollection" if self.to.flavor != Flavor::MySQL => "geometrycollection",
             "vector"
                 if self.to.flavor == Flavor::MariaDB && !self.to.at_least(11, 7, 0)
@@ -443,16 +443,14 @@ impl Adapter<'_> {
     }
 
     /// Words anywhere: collations, character sets, engines, options, attributes.
-    fn words(&mut self, ddl: &Ddl, columns: Option<Range<usize>>) -> Result<()> {
+    fn words(&mut self, ddl: &Ddl, columns: Option<&Range<usize>>) -> Result<()> {
         let mut c = ddl.cursor();
         c.go_to(ddl.body().at().min(c.len()));
-        let in_columns = |at: usize| columns.as_ref().is_some_and(|list| list.contains(&at));
+        let in_columns = |at: usize| columns.is_some_and(|list| list.contains(&at));
         let mut element_is_key = false;
         while let Some(token) = c.peek() {
             let at = c.at();
-            if c.is_punctuation(b',')
-                || at == columns.as_ref().map_or(usize::MAX, |list| list.start)
-            {
+            if c.is_punctuation(b',') || at == columns.map_or(usize::MAX, |list| list.start) {
                 let mut ahead = c.clone();
                 ahead.eat_punctuation(b',');
                 let _ = ahead.eat(&["add"]);
@@ -478,7 +476,7 @@ impl Adapter<'_> {
             } else if !in_columns(at)
                 && matches!(token.kind, TokenKind::Word | TokenKind::QuotedName)
                 && (has_value || option == "tablespace")
-                && ((self.from_mariadb() && MARIADB_OPTIONS.contains(&option.as_str()))
+                && ((self.is_from_mariadb() && MARIADB_OPTIONS.contains(&option.as_str()))
                     || (self.to_mariadb() && MYSQL_OPTIONS.contains(&option.as_str()))
                     || (self.from.flavor != self.to.flavor && option == "tablespace"))
             {
@@ -502,7 +500,7 @@ impl Adapter<'_> {
             } else if c.is("with")
                 && c.is_at(1, "system")
                 && c.is_at(2, "versioning")
-                && self.from_mariadb()
+                && self.is_from_mariadb()
             {
                 return Err(self.refuse(
                     "it makes a system-versioned table",
@@ -529,17 +527,17 @@ impl Adapter<'_> {
                 let span = span_of(&c, at, at + 1);
                 self.replace(span, "", "left out SRID, which MariaDB does not know");
                 c.go_to(at + 2);
-            } else if self.from_mariadb() && c.is("ignored") {
+            } else if self.is_from_mariadb() && c.is("ignored") {
                 self.replace(
                     token.span(),
                     "INVISIBLE",
                     "wrote INVISIBLE for an index that is IGNORED",
                 );
                 c.advance();
-            } else if self.from_mariadb() && c.is("persistent") && in_columns(at) {
+            } else if self.is_from_mariadb() && c.is("persistent") && in_columns(at) {
                 self.replace(token.span(), "STORED", "wrote STORED for PERSISTENT");
                 c.advance();
-            } else if self.from_mariadb() && c.is("compressed") && !previous_is_option(&c, at) {
+            } else if self.is_from_mariadb() && c.is("compressed") && !previous_is_option(&c, at) {
                 let last = if has_value { at + 2 } else { at };
                 let span = span_of(&c, at, last);
                 self.replace(
@@ -548,13 +546,13 @@ impl Adapter<'_> {
                     "left out COMPRESSED: the values stay what they are",
                 );
                 c.go_to(last + 1);
-            } else if self.from_mariadb() && c.is("without") && c.is_at(1, "overlaps") {
+            } else if self.is_from_mariadb() && c.is("without") && c.is_at(1, "overlaps") {
                 return Err(self.refuse(
                     "it has a key WITHOUT OVERLAPS",
                     "leave the table out of the task",
                 ));
             } else if self.to.flavor == Flavor::MySQL
-                && self.from_mariadb()
+                && self.is_from_mariadb()
                 && ddl.kind == DdlKind::AlterTable
                 && c.is("if")
             {

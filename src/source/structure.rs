@@ -449,21 +449,28 @@ fn condition<'a>(schema_column: &str, names: impl Iterator<Item = &'a TableName>
     let mut condition = format!(" AND {schema_column} IN ({})", list_of(schemas));
     if names.len() <= NAMES_AT_ONCE {
         let tables: HashSet<&str> = names.iter().map(|name| name.name.as_str()).collect();
-        condition.push_str(&format!(" AND TABLE_NAME IN ({})", list_of(tables)));
+        condition.push_str(" AND TABLE_NAME IN (");
+        condition.push_str(&list_of(tables));
+        condition.push(')');
     }
     condition
 }
 
 /// Strings as hexadecimal literals: right under any `sql_mode` and with any name.
 fn list_of<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
-    let literals: Vec<String> = values
-        .into_iter()
-        .map(|value| {
-            let digits: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
-            format!("_utf8mb4 x'{digits}'")
-        })
-        .collect();
-    literals.join(",")
+    use std::fmt::Write as _;
+    let mut list = String::new();
+    for value in values {
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str("_utf8mb4 x'");
+        for byte in value.bytes() {
+            let _ = write!(list, "{byte:02x}");
+        }
+        list.push('\'');
+    }
+    list
 }
 
 fn lossy(bytes: &[u8]) -> String {

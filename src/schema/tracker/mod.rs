@@ -197,7 +197,7 @@ impl StructureSet {
                         self.defaults.charset.clone(),
                         self.defaults.collation.clone(),
                     );
-                    let default = table::schema_default(self, ddl, default)?;
+                    let default = table::schema_default(self, ddl, default);
                     self.schemas.insert(key, default);
                 }
             }
@@ -210,7 +210,7 @@ impl StructureSet {
                             self.defaults.collation.clone(),
                         )
                     });
-                    let default = table::schema_default(self, ddl, default)?;
+                    let default = table::schema_default(self, ddl, default);
                     self.schemas.insert(key, default);
                 }
             }

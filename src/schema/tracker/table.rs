@@ -221,7 +221,7 @@ pub(super) fn read_element(
         let if_not_exists = c.eat(&["if", "not", "exists"]);
         let mut name = None;
         if !c.is_punctuation(b'(')
-            && !(c.is_any(&["using", "type"]) && !c.is_punctuation_at(1, b'('))
+            && (!c.is_any(&["using", "type"]) || c.is_punctuation_at(1, b'('))
         {
             name = c.name().map(|(name, _)| name);
         }
@@ -359,9 +359,9 @@ pub(super) fn schema_default(
     set: &StructureSet,
     ddl: &Ddl,
     old: (String, String),
-) -> Result<(String, String)> {
+) -> (String, String) {
     let options = read_options(&mut ddl.body());
-    Ok(table_default(set, &options).unwrap_or(old))
+    table_default(set, &options).unwrap_or(old)
 }
 
 /// An engine's name as the server spells it.
@@ -540,7 +540,7 @@ fn made_name(structure: &Structure, first: Option<&KeyPart>) -> String {
     if is_free(base) && !base.eq_ignore_ascii_case("primary") {
         return base.to_owned();
     }
-    (2u32..)
+    (2..=u32::MAX)
         .map(|number| format!("{base}_{number}"))
         .find(|name| is_free(name))
         .unwrap_or_default()
