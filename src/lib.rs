@@ -39,7 +39,9 @@
 //! 7. What the code cannot explain stops the stream; nothing is skipped on a guess.
 //! 8. Secrets are `model::Secret` from the configuration to the handshake and are never formatted.
 
+pub mod app;
 pub mod binlog;
+pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod control;
@@ -49,7 +51,9 @@ pub mod log;
 pub mod model;
 pub mod privilege;
 pub mod relay_log;
+pub mod remote;
 pub mod route;
+pub mod runtime;
 pub mod schema;
 pub mod source;
 pub mod target;

@@ -53,8 +53,6 @@ pub struct Snapshot {
 pub struct MemoryFigure {
     /// Resident, in bytes.
     pub resident_bytes: u64,
-    /// Held by the queues.
-    pub queued_bytes: u64,
     /// The queues' bound (`worker.memory`).
     pub limit_bytes: u64,
 }

@@ -177,7 +177,6 @@ pub(super) fn calm() -> Snapshot {
         config_path: "tideway.toml".into(),
         memory: MemoryFigure {
             resident_bytes: 88 * 1_048_576,
-            queued_bytes: 4_000_000,
             limit_bytes: 268_435_456,
         },
         sources: vec![

@@ -1,0 +1,256 @@
+//! The command line: arguments to actions, results to text and exit codes.
+
+mod check;
+mod compare;
+mod ctl;
+mod run;
+mod status;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::model::{Error, ErrorKind, Result};
+
+/// All fine.
+pub const FINE: u8 = 0;
+/// A problem was found.
+pub const PROBLEM: u8 = 1;
+/// The usage or the configuration is wrong.
+pub const USAGE: u8 = 2;
+/// A server was out of reach for longer than the retry limit.
+pub const LOST: u8 = 3;
+
+/// Migrates MySQL and MariaDB databases into TiDB, or any MySQL-protocol server, and keeps them in
+/// step until cut-over. Without a command: the console, with the worker inside.
+#[derive(Debug, Parser)]
+#[command(name = "tideway", version = version(), max_term_width = 100)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(
+        long,
+        global = true,
+        default_value = "tideway.toml",
+        value_name = "FILE"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+/// The version and the commit it was built from.
+fn version() -> &'static str {
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDEWAY_COMMIT"), ")")
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Runs the worker alone, without a console; the log goes to stderr.
+    Run {
+        /// End by itself: `caught-up` once everything the source had is applied.
+        #[arg(long, value_name = "WHEN", value_parser = ["caught-up"])]
+        until: Option<String>,
+        /// Print the last snapshot as JSON at the end.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tries connections, settings and privileges; exit code 1 when something fails.
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows a running worker's state.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Go on with each new state until the worker ends.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Steers a running worker.
+    Ctl {
+        #[command(subcommand)]
+        order: Order,
+    },
+    /// Compares source and target row by row, both ways, on data at rest; exit code 1 when they
+    /// differ.
+    Compare {
+        /// Only this task.
+        #[arg(long)]
+        task: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `tideway ctl` can ask.
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Finish the transaction in hand, write the checkpoint, stand still.
+    Pause(Selector),
+    /// Go on from the checkpoint.
+    Resume(Selector),
+    /// Try again at once what failed or waits.
+    Retry {
+        #[command(flatten)]
+        selector: Selector,
+        /// Only if it still stands at this stop.
+        #[arg(long)]
+        stop_id: Option<String>,
+    },
+    /// Drain, write the checkpoints, end the process.
+    Stop {
+        /// Print the reply as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which streams are meant.
+#[derive(Debug, Args)]
+struct Selector {
+    /// Only this task; all tasks without it.
+    #[arg(long)]
+    task: Option<String>,
+    /// Only this source; all sources without it.
+    #[arg(long)]
+    source: Option<String>,
+    /// The source's relay instead of its streams.
+    #[arg(long, requires = "source", conflicts_with = "task")]
+    relay: bool,
+    /// Print the reply as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the program; the value is the process's exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { FINE };
+            // A closed pipe is nobody's problem here.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match act(arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{}", error.report());
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn act(arguments: Arguments) -> Result<u8> {
+    let Arguments { config, action } = arguments;
+    match action {
+        None => crate::app::console(load(&config)?),
+        Some(Action::Run { until, json }) => run::run(load(&config)?, until.is_some(), json),
+        Some(Action::Check { json }) => check::check(load(&config)?, json),
+        Some(Action::Status { json, watch }) => status::status(&data_dir(&config)?, json, watch),
+        Some(Action::Ctl { order }) => ctl::ctl(&data_dir(&config)?, order),
+        Some(Action::Compare { task, json }) => {
+            compare::compare(load(&config)?, task.as_deref(), json)
+        }
+    }
+}
+
+/// The configuration, whole.
+fn load(path: &Path) -> Result<Config> {
+    Ok(Config::load(path)?)
+}
+
+/// Where the worker of this configuration keeps its socket.
+fn data_dir(path: &Path) -> Result<PathBuf> {
+    Ok(load(path)?.worker.data_dir)
+}
+
+/// The exit code that an error of this kind ends the program with.
+fn exit_code(error: &Error) -> u8 {
+    match error.kind() {
+        ErrorKind::Config => USAGE,
+        ErrorKind::Connect => LOST,
+        _ => PROBLEM,
+    }
+}
+
+/// Prints to stdout; a reader that went away ends the program quietly, as a pipe should.
+fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::new(ErrorKind::File, "cannot write to stdout").with_source(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|error| {
+        Error::new(
+            ErrorKind::Internal,
+            "the result could not be written as JSON",
+        )
+        .with_source(error)
+    })?;
+    print(&text)
+}
+
+/// A runtime for the commands that only ask something.
+fn small_runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::new(ErrorKind::Internal, "cannot start the runtime").with_source(error)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_of_the_reference_parse() {
+        for line in [
+            "tideway",
+            "tideway --config x.toml",
+            "tideway run --until caught-up --json",
+            "tideway check --json",
+            "tideway status --json --watch",
+            "tideway ctl pause --task t --source s",
+            "tideway ctl pause --source s --relay",
+            "tideway ctl resume",
+            "tideway ctl retry --task t --stop-id 5 --json",
+            "tideway ctl stop",
+            "tideway compare --task t --json",
+        ] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in [
+            "tideway run --until tuesday",
+            "tideway ctl",
+            "tideway ctl pause --relay",
+        ] {
+            assert!(
+                Arguments::try_parse_from(line.split(' ')).is_err(),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Answers the door: commands are written down, passed to the runners they are for, and replied to;
+//! snapshots go out at most ten times a second.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::control::{Answer, Command, Envelope, Query, Reply, Scope, Snapshot};
+use crate::job::check;
+use crate::model::{CheckReport, ErrorKind, Stage};
+
+use super::caught_up::CaughtUp;
+use super::data_folder::DataFolder;
+use super::journal::Journal;
+use super::publish::Publisher;
+use super::runner::{Ask, Request, State, done, refused};
+use super::supervisor::Supervisor;
+use super::{Options, Stream, Worker};
+
+/// Between two snapshots, at least.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a runner may take to answer a request.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The one that answers the door.
+pub(super) struct Director {
+    pub(super) config: Arc<Config>,
+    pub(super) options: Options,
+    pub(super) journal: Journal,
+    pub(super) workers: Vec<Worker>,
+    pub(super) streams: Vec<Stream>,
+    pub(super) envelopes: mpsc::Receiver<Envelope>,
+    pub(super) publisher: Publisher,
+    pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
+    pub(super) supervisor: Supervisor,
+    /// Cancelled when the process should end.
+    pub(super) ended: CancellationToken,
+    /// Cancelled when all runners have ended: the last snapshot is due.
+    pub(super) stop: CancellationToken,
+    /// Held for its lock.
+    pub(super) _folder: DataFolder,
+}
+
+impl Director {
+    /// Runs until everything else has ended.
+    pub(super) async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (reports, mut checked) = mpsc::channel(1);
+        self.check(&reports);
+        let mut caught_up = self.options.ends_when_caught_up.then(CaughtUp::default);
+        let mut refusals = BTreeSet::new();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                Some(envelope) = self.envelopes.recv() => match envelope {
+                    Envelope::Command { command, origin, reply } => {
+                        let answer = self.obey(&command, &origin, &reports).await;
+                        // Whoever asked may have gone.
+                        let _ = reply.send(answer);
+                    }
+                    Envelope::Query { query, answer } => {
+                        let _ = answer.send(self.answer(query));
+                    }
+                },
+                Some(report) = checked.recv() => self.publisher.set_check(report),
+                _ = tick.tick() => {
+                    self.publish();
+                    if self.has_new_refusal(&mut refusals) {
+                        // The Grants screen shows what is missing now, not what was at the start.
+                        self.check(&reports);
+                    }
+                    if let Some(caught_up) = &mut caught_up {
+                        caught_up.look(&self.workers, &self.streams, &self.supervisor);
+                        if caught_up.is_done() {
+                            self.ended.cancel();
+                        }
+                    } else if self.is_over() {
+                        self.ended.cancel();
+                    }
+                }
+            }
+        }
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        if let Some(snapshot) = self.publisher.build(&self.workers, &self.streams) {
+            self.snapshots.send_replace(snapshot);
+        }
+    }
+
+    /// Whether no stream can go on. One that stands at an event waits for the operator's hand; one
+    /// that lost a server for longer than the retry limit does not, where nobody sits before it.
+    fn is_over(&self) -> bool {
+        !self.options.has_console
+            && !self.streams.is_empty()
+            && self.streams.iter().all(|stream| {
+                let state = stream.state.read();
+                match state.stage {
+                    Stage::Finished => true,
+                    Stage::Failed => state.has_lost_contact,
+                    _ => false,
+                }
+            })
+    }
+
+    /// Whether a stream was refused something since the last look.
+    fn has_new_refusal(&self, seen: &mut BTreeSet<String>) -> bool {
+        let states = self.workers.iter().map(|worker| &worker.state);
+        let states = states.chain(self.streams.iter().map(|stream| &stream.state));
+        let mut is_new = false;
+        for stop in states.filter_map(|state| state.read().stop) {
+            if stop.error.kind == ErrorKind::Privilege && seen.insert(stop.stop_id) {
+                is_new = true;
+            }
+        }
+        is_new
+    }
+
+    /// Starts the checks; their report comes by the channel.
+    ///
+    /// They have a thread and a runtime of their own: reading the catalogue of 50,000 tables takes the
+    /// processor for longer than a stream should wait for it.
+    fn check(&self, reports: &mpsc::Sender<CheckReport>) {
+        let config = Arc::clone(&self.config);
+        let reports = reports.clone();
+        let stop = self.supervisor.stop().child_token();
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let report = runtime.block_on(check::run(&config, &stop));
+            // A director that has ended needs no report.
+            let _ = reports.blocking_send(report);
+            std::io::Result::Ok(())
+        };
+        let _reports_by_the_channel = self.supervisor.spawn("check", async move {
+            match tokio::task::spawn_blocking(run).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(unit = "check", "cannot start the checks: {error}")
+                }
+                Err(error) => {
+                    tracing::error!(unit = "check", "the checks ended by a defect: {error}")
+                }
+            }
+        });
+    }
+
+    /// Carries out a command, with its intent and outcome in the journal.
+    async fn obey(
+        &mut self,
+        command: &Command,
+        origin: &str,
+        reports: &mpsc::Sender<CheckReport>,
+    ) -> Reply {
+        let is_steering = !matches!(command, Command::Check);
+        if is_steering && self.config.console.is_read_only && origin == "console" {
+            return refused(
+                "this console is read-only",
+                "start it without `console.read_only`",
+            );
+        }
+        let id = match self.journal.intent(origin, command) {
+            Ok(id) => id,
+            Err(error) => {
+                return refused(error.report(), "make the journal writable, then ask again");
+            }
+        };
+        let reply = match command {
+            Command::Pause { scope } => self.ask(scope, || Request::Pause).await,
+            Command::Resume { scope } => self.ask(scope, || Request::Resume).await,
+            Command::Retry { scope, stop_id } => {
+                self.ask(scope, || Request::Retry {
+                    stop_id: stop_id.clone(),
+                })
+                .await
+            }
+            Command::Check => {
+                self.check(reports);
+                done("checking again")
+            }
+            Command::Stop => {
+                self.ended.cancel();
+                done("draining; the process ends then")
+            }
+        };
+        tracing::info!(unit = "runtime", "{origin}: {command:?}: {reply:?}");
+        if let Err(error) = self.journal.outcome(id, origin, &reply) {
+            tracing::error!(unit = "runtime", "{}", error.report());
+        }
+        reply
+    }
+
+    /// Passes a request to each runner in its scope and sums up the replies.
+    async fn ask(&self, scope: &Scope, request: impl Fn() -> Request) -> Reply {
+        let matching: Vec<(String, &mpsc::Sender<Ask>, &Arc<State>)> = if scope.relay {
+            self.workers
+                .iter()
+                .filter(|worker| scope.source.as_deref() == Some(worker.work.source_name()))
+                .map(|w| {
+                    (
+                        format!("relay of `{}`", w.work.source_name()),
+                        &w.requests,
+                        &w.state,
+                    )
+                })
+                .collect()
+        } else {
+            self.streams
+                .iter()
+                .filter(|stream| {
+                    let matches = |asked: &Option<String>, name: &str| {
+                        asked.as_deref().is_none_or(|asked| asked == name)
+                    };
+                    matches(&scope.task, stream.work.task_name())
+                        && matches(&scope.source, stream.work.source_name())
+                })
+                .map(|s| (s.work.label(), &s.requests, &s.state))
+                .collect()
+        };
+        if matching.is_empty() {
+            return refused(
+                "no stream is called so",
+                "see the names with `tideway status`",
+            );
+        }
+        let is_one = matching.len() == 1;
+        let mut messages = Vec::new();
+        let mut refusals = Vec::new();
+        for (name, requests, state) in matching {
+            // Asked of many, what needs nothing of it is passed over.
+            let stage = state.stage();
+            let is_of_use = match request() {
+                Request::Pause => matches!(stage, Stage::Running | Stage::Waiting),
+                Request::Resume => matches!(stage, Stage::Paused | Stage::Stopped),
+                Request::Retry { .. } => matches!(stage, Stage::Failed | Stage::Waiting),
+            };
+            if !is_of_use && !is_one {
+                continue;
+            }
+            let (reply, receive) = oneshot::channel();
+            let asked = async {
+                requests.send((request(), reply)).await.ok()?;
+                receive.await.ok()
+            };
+            match tokio::time::timeout(PATIENCE, asked).await {
+                Ok(Some(Reply::Done { message })) => messages.push(format!("{name}: {message}")),
+                Ok(Some(Reply::Refused { message, fix })) => {
+                    refusals.push((format!("{name}: {message}"), fix));
+                }
+                Ok(None) => refusals.push((format!("{name}: it has ended"), None)),
+                Err(_) => refusals.push((
+                    format!("{name}: no answer within {} s", PATIENCE.as_secs()),
+                    Some("ask again".to_owned()),
+                )),
+            }
+        }
+        match (messages.is_empty(), refusals.pop()) {
+            (false, _) => Reply::Done {
+                message: messages.join("; "),
+            },
+            (true, Some((message, fix))) => Reply::Refused { message, fix },
+            (true, None) => refused("no stream is in a stage for that", "see `tideway status`"),
+        }
+    }
+
+    /// Answers a query.
+    fn answer(&self, query: Query) -> Answer {
+        match query {
+            Query::Tables {
+                task,
+                source,
+                skip,
+                limit,
+            } => {
+                let stream = self.streams.iter().find(|stream| {
+                    stream.work.task_name() == task && stream.work.source_name() == source
+                });
+                let Some(stream) = stream else {
+                    return Answer::Failed {
+                        message: format!("no stream `{task}` on `{source}`"),
+                    };
+                };
+                let tables = stream.work.tables();
+                let total = tables.len();
+                let tables = tables
+                    .into_iter()
+                    .skip(skip)
+                    .take(limit.min(1000))
+                    .collect();
+                Answer::Tables { tables, total }
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Runs the units: a worker for each source, a stream for each task on a source; obeys commands and
+//! publishes snapshots.
+//!
+//! The director is one task that owns the journal and answers the door. Each relay and each stream
+//! is a [`runner::Runner`] of its own, so none waits for another.
+
+mod caught_up;
+mod clock;
+mod data_folder;
+mod director;
+mod journal;
+mod meter;
+mod publish;
+mod relay_work;
+mod retry;
+mod runner;
+mod stops;
+mod stream_work;
+mod supervisor;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Mode, SourceConfig, TaskConfig};
+use crate::control::{Handle, Snapshot};
+use crate::log::LogRing;
+use crate::model::Result;
+use crate::relay_log::RelayLog;
+
+pub use data_folder::DataFolder;
+use director::Director;
+use journal::Journal;
+use publish::Publisher;
+use relay_work::RelayWork;
+use runner::{Ask, Runner, State, Work};
+use stream_work::StreamWork;
+use supervisor::{Supervised, Supervisor};
+
+/// Requests that may wait for a runner; it answers each within a moment.
+const REQUESTS: usize = 8;
+/// Envelopes that may wait for the director.
+const ENVELOPES: usize = 32;
+
+/// How the runtime behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether an operator sits before it: then nothing but a command ends it.
+    pub has_console: bool,
+    /// Start every stream, also those with `autostart = false`, and end once each has applied what
+    /// its source had.
+    pub ends_when_caught_up: bool,
+}
+
+/// Everything at work. [`Runtime::stop`] ends it; dropping it without leaves its tasks to the end of
+/// the process.
+#[derive(Debug)]
+pub struct Runtime {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    envelopes: mpsc::Sender<crate::control::Envelope>,
+    supervisor: Supervisor,
+    ended: CancellationToken,
+    director: Supervised<()>,
+    director_stop: CancellationToken,
+}
+
+/// A source's worker, as the director holds it.
+#[derive(Debug)]
+struct Worker {
+    work: Arc<RelayWork>,
+    state: Arc<State>,
+    requests: mpsc::Sender<Ask>,
+}
+
+/// A stream, as the director holds it.
+#[derive(Debug)]
+struct Stream {
+    work: Arc<StreamWork>,
+    state: Arc<State>,
+    requests: mpsc::Sender<Ask>,
+}
+
+impl Runtime {
+    /// Opens the relay logs and the journal, and starts every worker and
+    /// stream. Servers that cannot be reached are no error here: each stream tells of its own.
+    pub async fn start(
+        config: Arc<Config>,
+        folder: DataFolder,
+        log: Arc<LogRing>,
+        options: Options,
+    ) -> Result<Self> {
+        let journal = Journal::open(folder.path())?;
+        let supervisor = Supervisor::default();
+
+        let mut workers = Vec::new();
+        let mut streams = Vec::new();
+        for source in &config.sources {
+            let tasks: Vec<&TaskConfig> = config
+                .tasks
+                .iter()
+                .filter(|task| task.sources.contains(&source.server.name))
+                .collect();
+            let worker = start_worker(&config, &folder, &supervisor, source, &tasks).await?;
+            for task in tasks {
+                // `Config` holds only tasks whose target is known.
+                let Some(target) = config.target(&task.target) else {
+                    continue;
+                };
+                let work = Arc::new(StreamWork::new(
+                    &config,
+                    task,
+                    target,
+                    Arc::clone(&worker.work),
+                    folder.dump(&task.name, &source.server.name),
+                ));
+                let is_autostart = task.is_autostart || options.ends_when_caught_up;
+                let (state, requests) =
+                    start_runner(&config, &supervisor, Arc::clone(&work), is_autostart);
+                streams.push(Stream {
+                    work,
+                    state,
+                    requests,
+                });
+            }
+            workers.push(worker);
+        }
+
+        let (envelopes, receive) = mpsc::channel(ENVELOPES);
+        let publisher = Publisher::new(&config, log);
+        let (sender, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let ended = CancellationToken::new();
+        let director_stop = CancellationToken::new();
+        let director = Director {
+            config,
+            options,
+            journal,
+            workers,
+            streams,
+            envelopes: receive,
+            publisher,
+            snapshots: sender,
+            supervisor: supervisor.clone(),
+            ended: ended.clone(),
+            stop: director_stop.clone(),
+            _folder: folder,
+        };
+        // Not one of the supervisor's own: it shows the others' end.
+        let director = Supervisor::default().spawn("director", director.run());
+        Ok(Self {
+            snapshots,
+            envelopes,
+            supervisor,
+            ended,
+            director,
+            director_stop,
+        })
+    }
+
+    /// A handle for whoever `origin` names in the journal.
+    pub fn handle(&self, origin: &str) -> Handle {
+        Handle::new(self.snapshots.clone(), self.envelopes.clone(), origin)
+    }
+
+    /// Waits until a command, or the end of all work, asks the process to end.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Drains every stream, writes the checkpoints, ends all tasks, and gives the last snapshot.
+    pub async fn stop(mut self) -> Arc<Snapshot> {
+        self.supervisor.shut_down().await;
+        self.director_stop.cancel();
+        // A panic of the director is in the log already.
+        let _ = self.director.join().await;
+        Arc::clone(&self.snapshots.borrow())
+    }
+}
+
+/// Opens a source's relay log and starts its worker.
+async fn start_worker(
+    config: &Config,
+    folder: &DataFolder,
+    supervisor: &Supervisor,
+    source: &SourceConfig,
+    tasks: &[&TaskConfig],
+) -> Result<Worker> {
+    let name = &source.server.name;
+    let path = folder.relay(name);
+    // Opening checks the newest file's tail, which can take a while on a slow disk.
+    let mut opening = supervisor.spawn(
+        "relay log",
+        tokio::task::spawn_blocking(move || RelayLog::open(&path)),
+    );
+    let log = match opening.join().await? {
+        Ok(opened) => opened?,
+        Err(error) => {
+            return Err(crate::model::Error::new(
+                crate::model::ErrorKind::Panicked,
+                format!("the relay log of `{name}` could not be opened"),
+            )
+            .with_source(error));
+        }
+    };
+    let needs_relay = tasks.iter().any(|task| task.mode != Mode::Full);
+    let server_id = folder.server_id(name, source.server_id)?;
+    let work = Arc::new(RelayWork::new(source.clone(), server_id, log, tasks.len()));
+    let is_autostart = source.relay.is_enabled && needs_relay;
+    let (state, requests) = start_runner(config, supervisor, Arc::clone(&work), is_autostart);
+    Ok(Worker {
+        work,
+        state,
+        requests,
+    })
+}
+
+/// Starts a runner for `work`.
+fn start_runner<W: Work>(
+    config: &Config,
+    supervisor: &Supervisor,
+    work: Arc<W>,
+    is_autostart: bool,
+) -> (Arc<State>, mpsc::Sender<Ask>) {
+    let state = Arc::new(State::new());
+    let (requests, receive) = mpsc::channel(REQUESTS);
+    let runner = Runner {
+        work: Arc::clone(&work),
+        state: Arc::clone(&state),
+        requests: receive,
+        supervisor: supervisor.clone(),
+        retry_limit: config.worker.retry_limit,
+        is_autostart,
+    };
+    let _runs_until_the_supervisor_ends = supervisor.spawn(work.name(), runner.drive());
+    (state, requests)
+}

@@ -1,0 +1,232 @@
+//! A source's worker: its relay, and what is known of the server.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{RelayStart, SourceConfig};
+use crate::connect::{Session, Setup};
+use crate::model::{Error, ErrorKind, Position, RelayFigure, Result, Unit};
+use crate::relay_log::RelayLog;
+use crate::schema::tracker::ServerDefaults;
+use crate::source::ServerInfo;
+use crate::source::structure::{read_defaults, read_schema_defaults};
+use crate::unit::relay::{self, Begin, RelayJob};
+
+use super::runner::{End, Failure, Work};
+use super::stops;
+
+/// How long an empty relay log waits for the streams to say where they need it to begin.
+const NEEDS_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What was found out about a source when it was last connected.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// The server.
+    pub(super) info: ServerInfo,
+    /// The encryption of the connection.
+    pub(super) tls: Option<String>,
+    /// What of its settings decides how its DDL is meant.
+    pub(super) defaults: ServerDefaults,
+    /// The default character set and collation of each of its databases.
+    pub(super) schemas: BTreeMap<String, (String, String)>,
+}
+
+/// Where a stream needs the relay log to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// At the checkpoint it found on its target.
+    From(Position),
+    /// Anywhere: it has no checkpoint yet.
+    Anywhere,
+}
+
+/// A source's worker.
+#[derive(Debug)]
+pub(super) struct RelayWork {
+    config: SourceConfig,
+    server_id: u32,
+    log: Arc<RelayLog>,
+    meter: Arc<relay::Meter>,
+    facts: Mutex<Option<Facts>>,
+    /// What the streams have said they need, one for each at the most.
+    needs: watch::Sender<Vec<Need>>,
+    stream_count: usize,
+}
+
+impl RelayWork {
+    /// The worker of `config` with its relay log; `stream_count` streams will read it.
+    pub(super) fn new(
+        config: SourceConfig,
+        server_id: u32,
+        log: Arc<RelayLog>,
+        stream_count: usize,
+    ) -> Self {
+        Self {
+            config,
+            server_id,
+            meter: relay::Meter::new(Arc::clone(&log)),
+            log,
+            facts: Mutex::new(None),
+            needs: watch::Sender::new(Vec::new()),
+            stream_count,
+        }
+    }
+
+    pub(super) fn config(&self) -> &SourceConfig {
+        &self.config
+    }
+
+    pub(super) fn source_name(&self) -> &str {
+        &self.config.server.name
+    }
+
+    pub(super) fn server_id(&self) -> u32 {
+        self.server_id
+    }
+
+    pub(super) fn log(&self) -> &Arc<RelayLog> {
+        &self.log
+    }
+
+    pub(super) fn meter(&self) -> &Arc<relay::Meter> {
+        &self.meter
+    }
+
+    /// The relay's figures; `None` where there is none.
+    pub(super) fn figure(&self) -> Option<RelayFigure> {
+        self.config.relay.is_enabled.then(|| self.meter.figure())
+    }
+
+    /// What is known of the server.
+    pub(super) fn facts(&self) -> Option<Facts> {
+        self.facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Tells the relay where a stream needs it to begin.
+    pub(super) fn need(&self, need: Need) {
+        self.needs.send_modify(|needs| needs.push(need));
+    }
+
+    /// A session with the source, for a short question.
+    pub(super) async fn session(&self) -> Result<Session> {
+        Session::open(&self.config.server, &Setup::default())
+            .await
+            .map_err(|e| self.locate(e))
+    }
+
+    /// Asks the server who it is.
+    pub(super) async fn read_facts(&self) -> Result<Facts> {
+        let mut session = self.session().await?;
+        let info = ServerInfo::read(&mut session)
+            .await
+            .map_err(|e| self.locate(e))?;
+        let defaults = read_defaults(&mut session)
+            .await
+            .map_err(|e| self.locate(e))?;
+        let schemas = read_schema_defaults(&mut session)
+            .await
+            .map_err(|e| self.locate(e))?;
+        let facts = Facts {
+            info,
+            tls: session.tls().map(str::to_owned),
+            defaults,
+            schemas,
+        };
+        session.close().await;
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts.clone());
+        Ok(facts)
+    }
+
+    /// What is known of the server; it is asked if nothing is yet.
+    pub(super) async fn known(&self) -> Result<Facts> {
+        match self.facts() {
+            Some(facts) => Ok(facts),
+            None => self.read_facts().await,
+        }
+    }
+
+    fn locate(&self, error: Error) -> Error {
+        error.at(|c| c.source = Some(self.config.server.name.clone()))
+    }
+
+    /// Where an empty relay log begins: at the oldest place that a stream's checkpoint names, else as
+    /// configured.
+    async fn begin(&self) -> Result<Begin> {
+        if self.log.newest_folder().is_some() {
+            // What is there decides; this is only for a folder that is still empty.
+            return Ok(Begin::Now);
+        }
+        let mut needs = self.needs.subscribe();
+        // A stream whose target is down cannot say; the relay must not wait for it for ever, as the
+        // source may purge meanwhile. Such a stream then finds its place missing, and says so.
+        let all_said = needs.wait_for(|needs| needs.len() >= self.stream_count);
+        let _ = tokio::time::timeout(NEEDS_PATIENCE, all_said).await;
+        let needs = self.needs.borrow().clone();
+        let oldest = needs.into_iter().filter_map(|need| match need {
+            Need::From(position) => Some(position),
+            Need::Anywhere => None,
+        });
+        if let Some(position) = oldest.min() {
+            return Ok(Begin::File(position.file));
+        }
+        match &self.config.relay.start {
+            RelayStart::Auto | RelayStart::Now => Ok(Begin::Now),
+            RelayStart::Position(position) => Ok(Begin::File(position.file.clone())),
+            RelayStart::GtidSet(_) | RelayStart::Time(_) => Err(Error::new(
+                ErrorKind::Config,
+                "a relay cannot begin at a GTID set or a time yet",
+            )
+            .with_fix("give `source.relay.start` a position such as `bin.000123:4`, or `auto`")),
+        }
+    }
+
+    async fn relay(&self, stop: CancellationToken) -> Result<()> {
+        self.read_facts().await?;
+        let begin = tokio::select! {
+            begin = self.begin() => begin?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let job = RelayJob {
+            source: self.config.clone(),
+            server_id: self.server_id,
+            log: Arc::clone(&self.log),
+            begin,
+        };
+        relay::run(job, Arc::clone(&self.meter), stop).await
+    }
+}
+
+impl Work for RelayWork {
+    fn run(
+        self: Arc<Self>,
+        stop: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = Result<End, Box<Failure>>> + Send>> {
+        Box::pin(async move {
+            match self.relay(stop).await {
+                Ok(()) => Ok(End::Stopped),
+                Err(error) => {
+                    let error = self.locate(error).at(|c| c.unit = Some(Unit::Relay));
+                    let stop = stops::plain(&error);
+                    Err(Box::new(Failure { error, stop }))
+                }
+            }
+        })
+    }
+
+    fn progress(&self) -> u64 {
+        self.meter.figure().bytes_total
+    }
+
+    fn name(&self) -> String {
+        format!("relay of `{}`", self.config.server.name)
+    }
+}

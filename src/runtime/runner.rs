@@ -1,0 +1,573 @@
+//! The state machine that a relay and a stream share: run, fail, wait, try again, pause, go on.
+//!
+//! ```text
+//!            resume                      done
+//!  paused ◀────────── pausing     ┌───────────────▶ finished
+//!    │  ▲ drained ▲──────┘ pause  │
+//!    └──┴───────▶ running ────────┤ passing error       next try, or retry
+//!      resume        ▲            ├───────────────▶ waiting ───┐
+//!                    ├────────────│────────────────────────────┘
+//!                    │    retry   └───────────────▶ failed
+//!                    └──────────────────────────────────┘  error for the operator
+//! ```
+//!
+//! What runs is asked to stop by its token and then drains: a pause is nothing but that, and going on
+//! is nothing but running again from the checkpoint.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::{Reply, Stop};
+use crate::model::{Error, ErrorKind, Stage, Timestamp};
+
+use super::clock;
+use super::retry::{Retry, backoff, policy};
+use super::supervisor::Supervisor;
+
+/// What the runner runs.
+pub(super) trait Work: Send + Sync + 'static {
+    /// Runs until all is done, until `stop` is cancelled and everything in hand is drained, or until
+    /// something fails.
+    fn run(
+        self: Arc<Self>,
+        stop: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = Result<End, Box<Failure>>> + Send>>;
+
+    /// Grows as work gets done: a failure after some of it starts the count of tries anew.
+    fn progress(&self) -> u64;
+
+    /// For log lines and error texts.
+    fn name(&self) -> String;
+}
+
+/// How work ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// There is no more to do.
+    Finished,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// How work failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What the policy goes by.
+    pub(super) error: Error,
+    /// What the screen shows, where the operator must look.
+    pub(super) stop: Stop,
+}
+
+/// What the operator asks of a runner.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Drain and stand still.
+    Pause,
+    /// Go on, from wherever it stands.
+    Resume,
+    /// Try again at once; only what waits or failed can.
+    Retry {
+        /// The stop that is meant.
+        stop_id: Option<String>,
+    },
+}
+
+/// A runner as others see it. Locked for moments, never over an await.
+#[derive(Debug)]
+pub(super) struct State {
+    inner: Mutex<Inner>,
+}
+
+/// The parts of [`State`].
+#[derive(Clone, Debug)]
+pub(super) struct Inner {
+    /// The stage.
+    pub(super) stage: Stage,
+    /// Why it stands, or why it waits.
+    pub(super) stop: Option<Stop>,
+    /// When the next try is.
+    pub(super) next_try_at: Option<Timestamp>,
+    /// Tries since the last success.
+    pub(super) tries: u32,
+    /// Whether the retry limit is what made it fail.
+    pub(super) has_lost_contact: bool,
+}
+
+impl State {
+    /// A runner that has not begun.
+    pub(super) fn new() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                stage: Stage::Waiting,
+                stop: None,
+                next_try_at: None,
+                tries: 0,
+                has_lost_contact: false,
+            }),
+        }
+    }
+
+    /// A copy of it.
+    pub(super) fn read(&self) -> Inner {
+        self.lock().clone()
+    }
+
+    /// The stage alone.
+    pub(super) fn stage(&self) -> Stage {
+        self.lock().stage
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Plain data: a panic while it was held left nothing half done.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Inner)) {
+        change(&mut self.lock());
+    }
+}
+
+/// A request with the way back for its reply.
+pub(super) type Ask = (Request, tokio::sync::oneshot::Sender<Reply>);
+
+/// Runs `work` as its runner until everything stops.
+pub(super) struct Runner<W> {
+    pub(super) work: Arc<W>,
+    pub(super) state: Arc<State>,
+    pub(super) requests: mpsc::Receiver<Ask>,
+    pub(super) supervisor: Supervisor,
+    pub(super) retry_limit: Duration,
+    /// Whether it begins by itself.
+    pub(super) is_autostart: bool,
+}
+
+/// A run that has lasted this long without a failure counts as a success.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// What the machine does next.
+enum Next {
+    Run,
+    /// Stand in this stage until a request comes.
+    Stand(Stage),
+    /// Try again then.
+    Wait(Instant),
+    End,
+}
+
+impl<W: Work> Runner<W> {
+    /// The machine. Ends when the supervisor's token is cancelled and the work has drained.
+    pub(super) async fn drive(mut self) {
+        let mut next = if self.is_autostart {
+            Next::Run
+        } else {
+            Next::Stand(Stage::Stopped)
+        };
+        let mut failing_since: Option<Instant> = None;
+        let mut progress_at_failure = 0;
+        loop {
+            next = match next {
+                Next::Run => match self.run_once().await {
+                    Outcome::Ended(End::Finished) => Next::Stand(Stage::Finished),
+                    Outcome::Ended(End::Stopped) => Next::End,
+                    Outcome::Paused => Next::Stand(Stage::Paused),
+                    Outcome::Failed(failure) => {
+                        let progress = self.work.progress();
+                        if failing_since.is_none() || progress != progress_at_failure {
+                            failing_since = Some(Instant::now());
+                            self.state.set(|s| s.tries = 0);
+                        }
+                        progress_at_failure = progress;
+                        self.failed(*failure, failing_since.unwrap_or_else(Instant::now))
+                    }
+                },
+                Next::Stand(stage) => {
+                    self.state.set(|s| {
+                        s.stage = stage;
+                        s.next_try_at = None;
+                    });
+                    if matches!(stage, Stage::Paused | Stage::Finished | Stage::Stopped) {
+                        self.state.set(|s| s.stop = None);
+                    }
+                    failing_since = None;
+                    self.stand().await
+                }
+                Next::Wait(until) => self.wait(until).await,
+                Next::End => break,
+            };
+        }
+        // A stream that had failed still says so at the end.
+        self.state.set(|s| {
+            if !matches!(s.stage, Stage::Failed | Stage::Finished) {
+                s.stage = Stage::Stopped;
+            }
+        });
+    }
+
+    /// Runs the work as a task of its own and answers requests meanwhile.
+    async fn run_once(&mut self) -> Outcome {
+        let stop = self.supervisor.stop().child_token();
+        self.state.set(|s| {
+            s.stage = Stage::Running;
+            s.next_try_at = None;
+        });
+        let before = self.work.progress();
+        let name = self.work.name();
+        let mut task = self
+            .supervisor
+            .spawn(name, Arc::clone(&self.work).run(stop.clone()));
+        let mut is_pausing = false;
+        // What stopped it last is shown until there is progress again, or it has run for a while.
+        let mut look = tokio::time::interval(Duration::from_millis(200));
+        let begun = Instant::now();
+        let joined = loop {
+            tokio::select! {
+                joined = task.join() => break joined,
+                Some((request, reply)) = self.requests.recv() => {
+                    let answer = match request {
+                        Request::Pause => {
+                            is_pausing = true;
+                            stop.cancel();
+                            self.state.set(|s| s.stage = Stage::Pausing);
+                            done("pausing at the end of the transaction in hand")
+                        }
+                        Request::Resume if is_pausing => {
+                            refused("it is still pausing", "ask again once it is paused")
+                        }
+                        Request::Resume | Request::Retry { .. } => done("it is running"),
+                    };
+                    let _ = reply.send(answer);
+                }
+                _ = look.tick() => {
+                    if self.work.progress() != before || begun.elapsed() > SETTLED {
+                        self.state.set(|s| {
+                            s.stop = None;
+                            s.tries = 0;
+                        });
+                    }
+                }
+            }
+        };
+        match joined {
+            Ok(Ok(End::Finished)) => Outcome::Ended(End::Finished),
+            Ok(Ok(End::Stopped)) if self.supervisor.stop().is_cancelled() => {
+                Outcome::Ended(End::Stopped)
+            }
+            Ok(Ok(End::Stopped)) => Outcome::Paused,
+            Ok(Err(failure)) => Outcome::Failed(failure),
+            Err(error) => {
+                let stop = super::stops::plain(&error);
+                Outcome::Failed(Box::new(Failure { error, stop }))
+            }
+        }
+    }
+
+    /// Decides by the error's policy.
+    fn failed(&mut self, failure: Failure, since: Instant) -> Next {
+        let Failure { error, stop } = failure;
+        let name = self.work.name();
+        let tries = self.state.read().tries.saturating_add(1);
+        let policy = policy(error.kind());
+        let limit = match policy.retry {
+            Retry::Timed => self.retry_limit,
+            Retry::Patient => Duration::MAX,
+            Retry::Operator => Duration::ZERO,
+        };
+        let may_retry = since.elapsed() < limit && !self.supervisor.stop().is_cancelled();
+        let pause = backoff(tries);
+        let cause = error
+            .cause()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        if may_retry {
+            tracing::warn!(
+                unit = %stop.unit,
+                "{name}: {}{cause}; try {tries} again in {} s", error.message(), pause.as_secs()
+            );
+        } else {
+            tracing::error!(unit = %stop.unit, "{name}: {}{cause}", error.message());
+        }
+        let lost = policy.retry == Retry::Timed && !may_retry && error.kind() == ErrorKind::Connect;
+        self.state.set(|s| {
+            s.tries = tries;
+            s.stop = Some(stop);
+            s.has_lost_contact = lost;
+        });
+        if !may_retry {
+            return Next::Stand(Stage::Failed);
+        }
+        self.state.set(|s| {
+            s.stage = Stage::Waiting;
+            s.next_try_at = Some(Timestamp(clock::now().0 + pause.as_micros() as u64));
+        });
+        Next::Wait(Instant::now() + pause)
+    }
+
+    /// Stands still until the operator says otherwise.
+    async fn stand(&mut self) -> Next {
+        loop {
+            let stage = self.state.stage();
+            let (request, reply) = tokio::select! {
+                () = self.supervisor.stop().cancelled() => return Next::End,
+                asked = self.requests.recv() => match asked {
+                    Some(asked) => asked,
+                    None => return Next::End,
+                },
+            };
+            let (answer, next) = match (request, stage) {
+                (_, Stage::Finished) => (
+                    refused("it is finished", "there is nothing left to do"),
+                    None,
+                ),
+                (Request::Pause, Stage::Failed) => {
+                    (refused("it has failed", "`retry` tries again"), None)
+                }
+                (Request::Pause, _) => (done("it stands already"), None),
+                (Request::Retry { stop_id }, Stage::Failed) => match self.wrong_stop(stop_id) {
+                    Some(answer) => (answer, None),
+                    None => (done("trying again"), Some(Next::Run)),
+                },
+                (Request::Retry { .. }, _) => {
+                    (refused("nothing has failed", "`resume` goes on"), None)
+                }
+                (Request::Resume, _) => (done("going on"), Some(Next::Run)),
+            };
+            let _ = reply.send(answer);
+            if let Some(next) = next {
+                self.state.set(|s| s.tries = 0);
+                return next;
+            }
+        }
+    }
+
+    /// Waits for the next try; the operator can shorten or end the wait.
+    async fn wait(&mut self, until: Instant) -> Next {
+        loop {
+            let (request, reply) = tokio::select! {
+                () = self.supervisor.stop().cancelled() => return Next::End,
+                () = tokio::time::sleep_until(until.into()) => return Next::Run,
+                asked = self.requests.recv() => match asked {
+                    Some(asked) => asked,
+                    None => return Next::End,
+                },
+            };
+            let (answer, next) = match request {
+                Request::Pause => (done("paused"), Some(Next::Stand(Stage::Paused))),
+                Request::Resume => (done("trying again"), Some(Next::Run)),
+                Request::Retry { stop_id } => match self.wrong_stop(stop_id) {
+                    Some(answer) => (answer, None),
+                    None => (done("trying again"), Some(Next::Run)),
+                },
+            };
+            let _ = reply.send(answer);
+            if let Some(next) = next {
+                return next;
+            }
+        }
+    }
+
+    /// Refuses an answer that was meant for another stop.
+    fn wrong_stop(&self, stop_id: Option<String>) -> Option<Reply> {
+        let asked = stop_id?;
+        let state = self.state.read();
+        let now = state.stop.as_ref().map_or("", |stop| stop.stop_id.as_str());
+        (asked != now).then(|| {
+            refused(
+                "it stands at another stop by now",
+                "look at it again, then decide",
+            )
+        })
+    }
+}
+
+/// How one run came out.
+enum Outcome {
+    Ended(End),
+    Paused,
+    Failed(Box<Failure>),
+}
+
+/// A reply that says it is done.
+pub(super) fn done(message: impl Into<String>) -> Reply {
+    Reply::Done {
+        message: message.into(),
+    }
+}
+
+/// A reply that says it is not.
+pub(super) fn refused(message: impl Into<String>, fix: impl Into<String>) -> Reply {
+    Reply::Refused {
+        message: message.into(),
+        fix: Some(fix.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::runtime::stops;
+
+    /// Fails as often as told, then runs until it is stopped.
+    struct Fake {
+        runs: AtomicU64,
+        failures: u64,
+        kind: ErrorKind,
+        panics: bool,
+    }
+
+    impl Work for Fake {
+        fn run(
+            self: Arc<Self>,
+            stop: CancellationToken,
+        ) -> Pin<Box<dyn Future<Output = Result<End, Box<Failure>>> + Send>> {
+            Box::pin(async move {
+                let run = self.runs.fetch_add(1, Ordering::SeqCst);
+                assert!(!self.panics, "a defect");
+                if run < self.failures {
+                    let error = Error::new(self.kind, "no luck");
+                    let stop = stops::plain(&error);
+                    return Err(Box::new(Failure { error, stop }));
+                }
+                stop.cancelled().await;
+                Ok(End::Stopped)
+            })
+        }
+
+        fn progress(&self) -> u64 {
+            0
+        }
+
+        fn name(&self) -> String {
+            "fake".into()
+        }
+    }
+
+    struct Rig {
+        state: Arc<State>,
+        ask: mpsc::Sender<Ask>,
+        supervisor: Supervisor,
+        work: Arc<Fake>,
+    }
+
+    impl Rig {
+        fn start(failures: u64, kind: ErrorKind, panics: bool, is_autostart: bool) -> Self {
+            let work = Arc::new(Fake {
+                runs: AtomicU64::new(0),
+                failures,
+                kind,
+                panics,
+            });
+            let state = Arc::new(State::new());
+            let (ask, requests) = mpsc::channel(4);
+            let supervisor = Supervisor::default();
+            let runner = Runner {
+                work: Arc::clone(&work),
+                state: Arc::clone(&state),
+                requests,
+                supervisor: supervisor.clone(),
+                retry_limit: Duration::from_secs(10),
+                is_autostart,
+            };
+            let _task = supervisor.spawn("runner", runner.drive());
+            Self {
+                state,
+                ask,
+                supervisor,
+                work,
+            }
+        }
+
+        async fn ask(&self, request: Request) -> Reply {
+            let (reply, receive) = oneshot::channel();
+            self.ask.send((request, reply)).await.unwrap();
+            receive.await.unwrap()
+        }
+
+        async fn until(&self, stage: Stage) {
+            while self.state.stage() != stage {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+
+        fn runs(&self) -> u64 {
+            self.work.runs.load(Ordering::SeqCst)
+        }
+    }
+
+    #[tokio::test]
+    async fn passing_errors_are_tried_again_and_shown_meanwhile() {
+        let rig = Rig::start(1, ErrorKind::Connect, false, true);
+        while rig.state.read().next_try_at.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let state = rig.state.read();
+        assert_eq!(state.stage, Stage::Waiting);
+        assert_eq!(state.stop.unwrap().error.message, "no luck");
+        while rig.runs() < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        rig.until(Stage::Running).await;
+        rig.supervisor.shut_down().await;
+        assert_eq!(rig.state.stage(), Stage::Stopped);
+    }
+
+    #[tokio::test]
+    async fn errors_in_the_data_wait_for_the_operator() {
+        let rig = Rig::start(1, ErrorKind::Target, false, true);
+        rig.until(Stage::Failed).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(rig.runs(), 1);
+        let stop_id = rig.state.read().stop.unwrap().stop_id;
+        let wrong = rig
+            .ask(Request::Retry {
+                stop_id: Some("another".into()),
+            })
+            .await;
+        assert!(matches!(wrong, Reply::Refused { .. }));
+        let right = rig
+            .ask(Request::Retry {
+                stop_id: Some(stop_id),
+            })
+            .await;
+        assert!(matches!(right, Reply::Done { .. }));
+        rig.until(Stage::Running).await;
+    }
+
+    #[tokio::test]
+    async fn pause_drains_and_resume_goes_on() {
+        let rig = Rig::start(0, ErrorKind::Connect, false, true);
+        rig.until(Stage::Running).await;
+        rig.ask(Request::Pause).await;
+        rig.until(Stage::Paused).await;
+        rig.ask(Request::Resume).await;
+        rig.until(Stage::Running).await;
+        assert_eq!(rig.runs(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_of_this_stream_alone() {
+        let rig = Rig::start(0, ErrorKind::Connect, true, true);
+        rig.until(Stage::Failed).await;
+        assert_eq!(
+            rig.state.read().stop.unwrap().error.kind,
+            ErrorKind::Panicked
+        );
+    }
+
+    #[tokio::test]
+    async fn without_autostart_it_stands_until_resumed() {
+        let rig = Rig::start(0, ErrorKind::Connect, false, false);
+        rig.until(Stage::Stopped).await;
+        assert_eq!(rig.runs(), 0);
+        rig.ask(Request::Resume).await;
+        rig.until(Stage::Running).await;
+    }
+}

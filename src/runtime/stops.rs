@@ -1,0 +1,70 @@
+//! Makes what a screen shows of a failure.
+
+use crate::control::{Stop, StopError, StopPosition};
+use crate::model::{Error, ErrorKind, Unit};
+
+use super::clock;
+use super::retry::policy;
+
+/// A stop of an error that concerns no single event.
+pub(super) fn plain(error: &Error) -> Stop {
+    let at = clock::now();
+    let context = error.context();
+    let mut shown = StopError::from(error);
+    if shown.fix.is_none() {
+        shown.fix = Some(policy(error.kind()).advice.to_owned());
+    }
+    Stop {
+        // Names this stop alone: the moment, in microseconds.
+        stop_id: format!("{:x}", at.0),
+        at,
+        unit: context.unit.unwrap_or(Unit::Sync),
+        position: context.place.as_ref().map(|place| StopPosition {
+            folder: place.folder.clone(),
+            file: place.position.file.clone(),
+            offset: place.position.offset,
+            end_offset: place.position.offset,
+            inner: None,
+            row: None,
+        }),
+        gtid: None,
+        event: None,
+        table: context.table.clone(),
+        later_applied: 0,
+        hint: hint(error),
+        statement: context.statement.clone(),
+        error: shown,
+        choices: vec!["retry".to_owned()],
+    }
+}
+
+/// A guess at the reason of the commonest errors; the screen marks it as one.
+pub(super) fn hint(error: &Error) -> Option<String> {
+    let text = match (
+        error.kind(),
+        error.server().map_or(0, |server| server.number),
+    ) {
+        (_, 1062) => {
+            "the row, or its unique value, is on the target already: somebody else writes to the \
+             table, or the target has a unique key that the source lacks"
+        }
+        (_, 1054 | 1136) => "the target's columns are not the source's: see both structures",
+        (_, 1146) => "the table is not on the target: it was dropped there, or never loaded",
+        (_, 1264 | 1366 | 1406) => {
+            "the target's column is narrower than the source's, or of another character set"
+        }
+        (_, 1451 | 1452) => {
+            "a foreign key of the target is in the way: a parent or child row differs there"
+        }
+        (_, 8200 | 1105) => "TiDB does not take this statement",
+        (_, 9007) => "another client writes to the same rows of the target",
+        (_, 1290 | 1836) => "the target is read-only",
+        (_, 1114 | 1021) => "the target's disk is full",
+        (ErrorKind::Drift, _) => {
+            "the row on the target is not what the source had before this change: somebody else \
+             writes to the table, or a change was skipped"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}

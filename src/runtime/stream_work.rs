@@ -1,0 +1,492 @@
+//! A stream: dump, load, then sync, each begun where the target's checkpoint says.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Mode, RelayStart, TargetConfig, TaskConfig};
+use crate::connect::Session;
+use crate::control::Stop;
+use crate::dump_files::Manifest;
+use crate::model::{
+    Error, ErrorKind, Place, Position, Result, ServerVersion, TableLoad, TransferFigure, Unit,
+};
+use crate::route::is_system_schema;
+use crate::schema::Structure;
+use crate::source::{self, read_structures};
+use crate::target::checkpoint::{self, Claim, Mark, State, StreamKey};
+use crate::target::execute;
+use crate::unit::dump::{self, DumpJob, DumpOutcome};
+use crate::unit::load::{self, LoadJob, LoadOutcome};
+use crate::unit::sync::{self, SyncJob};
+
+use super::relay_work::{Facts, Need, RelayWork};
+use super::runner::{End, Failure, Work};
+use super::stops;
+
+/// What was found out about a target when it was last connected.
+#[derive(Clone, Debug)]
+pub(super) struct TargetFacts {
+    /// The version.
+    pub(super) version: ServerVersion,
+    /// The encryption of the connection.
+    pub(super) tls: Option<String>,
+}
+
+/// A task on one source.
+#[derive(Debug)]
+pub(super) struct StreamWork {
+    task: TaskConfig,
+    target: TargetConfig,
+    meta_schema: String,
+    memory_bytes: u64,
+    source: Arc<RelayWork>,
+    dump_folder: PathBuf,
+    dump: Arc<dump::Meter>,
+    load: Arc<load::Meter>,
+    sync: Arc<sync::Meter>,
+    shown: Mutex<Shown>,
+}
+
+/// What others may see of a stream besides its meters.
+#[derive(Debug)]
+struct Shown {
+    unit: Unit,
+    target: Option<TargetFacts>,
+    notes: Vec<String>,
+    has_said_need: bool,
+}
+
+/// How a unit failed: with the event it stands at, or without.
+enum Broken {
+    Plain(Error),
+    AtEvent(Box<sync::Failure>),
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self::Plain(error)
+    }
+}
+
+impl StreamWork {
+    /// The stream of `task` on the source of `source`.
+    pub(super) fn new(
+        config: &Config,
+        task: &TaskConfig,
+        target: &TargetConfig,
+        source: Arc<RelayWork>,
+        dump_folder: PathBuf,
+    ) -> Self {
+        let unit = if task.mode == Mode::Incremental {
+            Unit::Sync
+        } else {
+            Unit::Dump
+        };
+        Self {
+            task: task.clone(),
+            target: target.clone(),
+            meta_schema: config.worker.meta_schema.clone(),
+            // Each stream's share of the bound on all queues.
+            memory_bytes: config.worker.memory_bytes / stream_count(config),
+            source,
+            dump_folder,
+            dump: Arc::new(dump::meter()),
+            load: Arc::new(load::meter()),
+            sync: Arc::default(),
+            shown: Mutex::new(Shown {
+                unit,
+                target: None,
+                notes: Vec::new(),
+                has_said_need: false,
+            }),
+        }
+    }
+
+    pub(super) fn task_name(&self) -> &str {
+        &self.task.name
+    }
+
+    pub(super) fn source_name(&self) -> &str {
+        self.source.source_name()
+    }
+
+    pub(super) fn target_name(&self) -> &str {
+        &self.task.target
+    }
+
+    /// The name for messages.
+    pub(super) fn label(&self) -> String {
+        format!("`{}` on `{}`", self.task.name, self.source_name())
+    }
+
+    /// The unit at work, or the one that would be.
+    pub(super) fn unit(&self) -> Unit {
+        self.shown().unit
+    }
+
+    pub(super) fn target_facts(&self) -> Option<TargetFacts> {
+        self.shown().target.clone()
+    }
+
+    /// Sentences for the operator, of the units in their order.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = self.shown().notes.clone();
+        notes.extend(self.dump.notes());
+        notes.extend(self.load.notes());
+        notes.extend(self.sync.figure().notes);
+        notes
+    }
+
+    /// The dump's figures, once it has begun.
+    pub(super) fn dump_figure(&self) -> Option<TransferFigure> {
+        Some(self.dump.figure()).filter(|figure| figure.started_at.is_some())
+    }
+
+    /// The load's figures, once it has begun.
+    pub(super) fn load_figure(&self) -> Option<TransferFigure> {
+        Some(self.load.figure()).filter(|figure| figure.started_at.is_some())
+    }
+
+    pub(super) fn sync_figure(&self) -> sync::Figure {
+        self.sync.figure()
+    }
+
+    /// Bytes of relay log behind a place; `None` where the log does not have it.
+    pub(super) fn bytes_behind(&self, place: &Place) -> Option<u64> {
+        self.source.log().bytes_after(place)
+    }
+
+    /// The low-water mark.
+    pub(super) fn position(&self) -> Option<Place> {
+        self.sync.figure().mark.map(|mark| mark.place)
+    }
+
+    /// Whether sync runs and has nothing left to apply.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sync.figure().idle
+    }
+
+    /// All tables of the dump, or of the load once that has begun; the biggest first.
+    pub(super) fn tables(&self) -> Vec<TableLoad> {
+        let loaded = self.load.tables();
+        if loaded.is_empty() {
+            self.dump.tables()
+        } else {
+            loaded
+        }
+    }
+
+    /// Where the source's binlog ends now.
+    pub(super) async fn source_end(&self) -> Result<Position> {
+        let mut session = self.source.session().await?;
+        let (end, _) = source::binlog_end(&mut session).await?;
+        session.close().await;
+        Ok(end)
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        // Plain data: a panic while it was held left nothing half done.
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, unit: Unit) {
+        self.shown().unit = unit;
+        tracing::info!(source = self.source_name(), task = %self.task.name, %unit, "begins");
+    }
+
+    fn note(&self, text: impl Into<String>) {
+        let text = text.into();
+        tracing::info!(source = self.source_name(), task = %self.task.name, unit = "stream", "{text}");
+        self.shown().notes.push(text);
+    }
+
+    /// Runs to the end, from wherever the checkpoint says.
+    async fn advance(&self, stop: &CancellationToken) -> Result<End, Broken> {
+        self.shown().notes.clear();
+        let facts = self.source.known().await?;
+        let key = StreamKey {
+            task: self.task.name.clone(),
+            source: self.source_name().to_owned(),
+            server: facts.info.identity.clone(),
+            flavor: facts.info.version.flavor,
+        };
+        let mut state = self.look_up(&key).await?;
+        self.say_need(state.as_ref());
+        loop {
+            if stop.is_cancelled() {
+                return Ok(End::Stopped);
+            }
+            state = match state {
+                None if self.task.mode == Mode::Incremental => {
+                    self.enter(Unit::Sync);
+                    let Some(begin) = self.beginning(stop).await? else {
+                        return Ok(End::Stopped);
+                    };
+                    return self.sync(&key, facts, Some(begin), stop).await;
+                }
+                None => {
+                    self.enter(Unit::Dump);
+                    if !self.dump(stop).await? {
+                        return Ok(End::Stopped);
+                    }
+                    self.enter(Unit::Load);
+                    if !self.load(stop).await? {
+                        return Ok(End::Stopped);
+                    }
+                    self.look_up(&key).await?
+                }
+                Some(State::Load(_)) => {
+                    self.enter(Unit::Load);
+                    if !self.load(stop).await? {
+                        return Ok(End::Stopped);
+                    }
+                    self.look_up(&key).await?
+                }
+                Some(State::Sync(_)) if self.task.mode == Mode::Full => return Ok(End::Finished),
+                Some(State::Sync(_)) => {
+                    self.enter(Unit::Sync);
+                    return self.sync(&key, facts, None, stop).await;
+                }
+            };
+        }
+    }
+
+    /// Reads how far the target says the stream is.
+    async fn look_up(&self, key: &StreamKey) -> Result<Option<State>> {
+        let mut session = self.target_session().await?;
+        checkpoint::prepare(&mut session, &self.meta_schema).await?;
+        let configuration = checkpoint::configuration_text(&self.task);
+        let writers = u32::try_from(self.task.load.threads).unwrap_or(u32::MAX);
+        let (_claim, state) = Claim::take(
+            &mut session,
+            &self.meta_schema,
+            key.clone(),
+            &configuration,
+            writers,
+        )
+        .await?;
+        session.close().await;
+        Ok(state)
+    }
+
+    async fn target_session(&self) -> Result<Session> {
+        let session = execute::open(&self.target.server).await?;
+        self.shown().target = Some(TargetFacts {
+            version: session.version().clone(),
+            tls: session.tls().map(str::to_owned),
+        });
+        Ok(session)
+    }
+
+    /// Tells the relay, once, where this stream needs it to begin.
+    fn say_need(&self, state: Option<&State>) {
+        if std::mem::replace(&mut self.shown().has_said_need, true) {
+            return;
+        }
+        self.source.need(match state {
+            Some(State::Sync(sync)) => Need::From(sync.mark.place.position.clone()),
+            Some(State::Load(_)) => {
+                // A manifest that cannot be read is the load's to complain of.
+                let manifest = Manifest::find(&self.dump_folder).ok().flatten();
+                manifest
+                    .and_then(|m| m.header.position)
+                    .map_or(Need::Anywhere, Need::From)
+            }
+            None => Need::Anywhere,
+        });
+    }
+
+    /// Waits until the relay log has begun; nothing else says from where on it has everything.
+    async fn wait_for_relay(&self, stop: &CancellationToken) -> Option<Place> {
+        let mut published = self.source.log().published();
+        if published.borrow().place.is_none() {
+            self.note("waits for the relay to begin, so that nothing after the dump is missed");
+        }
+        tokio::select! {
+            () = stop.cancelled() => None,
+            tip = published.wait_for(|tip| tip.place.is_some()) => tip.ok()?.place.clone(),
+        }
+    }
+
+    /// Dumps; `false` if it was asked to stop.
+    async fn dump(&self, stop: &CancellationToken) -> Result<bool> {
+        let mut relay_from = None;
+        if self.task.mode == Mode::All {
+            if self.wait_for_relay(stop).await.is_none() {
+                return Ok(false);
+            }
+            relay_from = self.source.log().oldest().map(|place| place.position);
+        }
+        let job = DumpJob {
+            source: self.source.config().clone(),
+            task: self.task.clone(),
+            folder: self.dump_folder.clone(),
+            relay_from,
+        };
+        let outcome = dump::run(job, Arc::clone(&self.dump), stop.clone()).await?;
+        Ok(matches!(outcome, DumpOutcome::Complete(_)))
+    }
+
+    /// Loads; `false` if it was asked to stop.
+    async fn load(&self, stop: &CancellationToken) -> Result<bool> {
+        let job = LoadJob {
+            folder: self.dump_folder.clone(),
+            task: self.task.clone(),
+            target: self.target.clone(),
+            meta_schema: self.meta_schema.clone(),
+            source_name: self.source_name().to_owned(),
+            relay_folder: (self.task.mode == Mode::All).then(|| self.relay_folder()),
+        };
+        let outcome = load::run(job, Arc::clone(&self.load), stop.clone()).await?;
+        Ok(matches!(outcome, LoadOutcome::Complete(_)))
+    }
+
+    fn relay_folder(&self) -> String {
+        let tip = self.source.log().published();
+        tip.borrow()
+            .place
+            .as_ref()
+            .map(|place| place.folder.clone())
+            .unwrap_or_default()
+    }
+
+    /// Where a stream begins that has no dump and no checkpoint, with the source's structures; `None`
+    /// if it was asked to stop.
+    async fn beginning(&self, stop: &CancellationToken) -> Result<Option<(Mark, Vec<Structure>)>> {
+        if self.wait_for_relay(stop).await.is_none() {
+            return Ok(None);
+        }
+        let mut session = self.source.session().await?;
+        // All tables are tracked, selected or not: a RENAME may bring one in.
+        let structures =
+            read_structures(&mut session, |table| !is_system_schema(&table.schema)).await?;
+        let (end, gtid_set) = source::binlog_end(&mut session).await?;
+        session.close().await;
+        let (position, gtid_set) = match &self.task.start {
+            RelayStart::Now => (end, gtid_set),
+            RelayStart::Position(position) => (position.clone(), None),
+            RelayStart::Auto | RelayStart::GtidSet(_) | RelayStart::Time(_) => {
+                return Err(Error::new(
+                    ErrorKind::Checkpoint,
+                    "`mode = \"incremental\"` finds no checkpoint on the target",
+                )
+                .with_fix("say where to begin: `start = \"now\"` or `start = \"bin.000123:4\"`"));
+            }
+        };
+        let mark = Mark {
+            place: Place::new(self.relay_folder(), position),
+            gtid_set,
+        };
+        Ok(Some((mark, structures)))
+    }
+
+    /// Applies the relay log until it is asked to stop.
+    async fn sync(
+        &self,
+        key: &StreamKey,
+        facts: Facts,
+        begin: Option<(Mark, Vec<Structure>)>,
+        stop: &CancellationToken,
+    ) -> Result<End, Broken> {
+        let relay = Arc::clone(self.source.meter());
+        let job = SyncJob {
+            task: Arc::new(self.task.clone()),
+            source_name: key.source.clone(),
+            source_identity: key.server.clone(),
+            flavor: key.flavor,
+            defaults: facts.defaults,
+            schemas: facts.schemas,
+            target: self.target.clone(),
+            meta_schema: self.meta_schema.clone(),
+            log: Arc::clone(self.source.log()),
+            memory_bytes: self.memory_bytes,
+            clock_offset_micros: facts.info.clock_offset_micros,
+            relay_is_current: Arc::new(move || relay.has_reached_end() == Some(true)),
+            begin,
+        };
+        sync::run(job, Arc::clone(&self.sync), stop.clone())
+            .await
+            .map_err(|failure| Broken::AtEvent(Box::new(failure)))?;
+        Ok(End::Stopped)
+    }
+
+    /// The failure as the runner and the screen want it.
+    fn failure(&self, broken: Broken) -> Box<Failure> {
+        let locate = |error: Error| {
+            error.at(|c| {
+                c.task = Some(self.task.name.clone());
+                c.source = Some(self.source_name().to_owned());
+                c.unit = Some(self.unit());
+            })
+        };
+        match broken {
+            Broken::Plain(error) => {
+                let error = locate(error);
+                let stop = stops::plain(&error);
+                Box::new(Failure { error, stop })
+            }
+            Broken::AtEvent(failed) => {
+                let sync::Failure { error, event } = *failed;
+                let error = locate(error);
+                let mut stop = stops::plain(&error);
+                if let Some(event) = event {
+                    fill(&mut stop, *event);
+                }
+                Box::new(Failure { error, stop })
+            }
+        }
+    }
+}
+
+/// Adds the event at which sync stands.
+fn fill(stop: &mut Stop, event: sync::FailedEvent) {
+    let view = event.view;
+    stop.stop_id = event.stop_id;
+    stop.position = Some(crate::control::StopPosition {
+        folder: view.place.folder.clone(),
+        file: view.place.position.file.clone(),
+        offset: view.place.position.offset,
+        end_offset: view.end_offset,
+        inner: view.inner,
+        row: event.place.row,
+    });
+    stop.gtid.clone_from(&view.gtid);
+    stop.table = event.table.or(view.table.clone()).or(stop.table.take());
+    stop.statement = event.statement.or(stop.statement.take());
+    stop.later_applied = event.later_applied;
+    stop.event = Some(Box::new(view));
+}
+
+/// How many streams share the memory; at least one.
+fn stream_count(config: &Config) -> u64 {
+    let count: usize = config.tasks.iter().map(|task| task.sources.len()).sum();
+    count.max(1) as u64
+}
+
+impl Work for StreamWork {
+    fn run(
+        self: Arc<Self>,
+        stop: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = Result<End, Box<Failure>>> + Send>> {
+        Box::pin(async move {
+            self.advance(&stop)
+                .await
+                .map_err(|broken| self.failure(broken))
+        })
+    }
+
+    fn progress(&self) -> u64 {
+        let sync = self.sync.figure();
+        let dump = self.dump.figure();
+        let load = self.load.figure();
+        sync.transactions + sync.passed_over + dump.bytes_done + load.bytes_done
+    }
+
+    fn name(&self) -> String {
+        format!("task {}", self.label())
+    }
+}
