@@ -105,9 +105,10 @@ impl Applier {
         self.meter.passed_over(passed.events);
     }
 
-    /// Writes the mark, if the checkpoint lacks it.
+    /// Writes the mark, if the checkpoint lacks it; never within a long transaction, whose open part a
+    /// BEGIN would commit.
     pub(super) async fn flush(&mut self) -> Result<(), End> {
-        if !self.is_unwritten {
+        if !self.is_unwritten || self.is_split {
             return Ok(());
         }
         self.claim.write_mark(&mut self.session, &self.mark).await?;
