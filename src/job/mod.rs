@@ -2,4 +2,3 @@
 
 pub mod check;
 pub mod compare;
-mod compare_rows;

@@ -10,6 +10,8 @@
 //! SET by their numbers. Where the two sides have different character sets, text is compared in
 //! UTF-8; where one has JSON as a document and the other as text, by what the document says.
 
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -17,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{ServerConfig, SourceConfig, TargetConfig, TaskConfig};
 use crate::connect::Session;
-use crate::job::compare_rows::{Layout, Merged, merge};
+use crate::job::compare::rows::{Layout, Merged, merge};
 use crate::model::{Error, Result, TableName};
 use crate::schema::Structure;
 use crate::source::snapshot::{catalogue_setup, reader_setup};
