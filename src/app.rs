@@ -30,6 +30,7 @@ pub fn console(config: Config) -> Result<u8> {
                 .with_fix("use `tideway run` for the worker alone"),
         );
     }
+    terminal::install_panic_hook();
     // What is wrong with keys or theme is said before anything is drawn.
     let options = ui::Options::new(&config.console, config.worker.data_dir.clone())?;
     let config = with_passwords(config)?;

@@ -20,7 +20,7 @@ pub const VERSION: u32 = 1;
 pub struct Snapshot {
     /// The version of this form, [`VERSION`].
     pub version: u32,
-    /// Grows with each snapshot that differs from the one before.
+    /// Grows with each snapshot that is published.
     pub revision: u64,
     /// When it was taken.
     pub taken_at: Timestamp,

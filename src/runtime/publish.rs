@@ -113,21 +113,14 @@ impl Publisher {
             limit_bytes: self.limit_bytes,
         };
 
-        let is_due = self
-            .last_at
-            .is_none_or(|at| now.duration_since(at) >= AT_LEAST);
-        let is_same = {
-            let taken_at = std::mem::replace(&mut next.taken_at, self.last.taken_at);
-            let is_same = next == self.last;
-            next.taken_at = taken_at;
-            is_same
-        };
+        let is_due = self.last_at.is_none_or(|at| now.duration_since(at) >= AT_LEAST);
+        let taken_at = std::mem::replace(&mut next.taken_at, self.last.taken_at);
+        let is_same = next == self.last;
+        next.taken_at = taken_at;
         if is_same && !is_due {
             return None;
         }
-        if !is_same {
-            next.revision += 1;
-        }
+        next.revision += 1;
         self.last_at = Some(now);
         self.last = next.clone();
         Some(Arc::new(next))
