@@ -81,11 +81,16 @@ pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     Some(uuid)
 }
 
+/// A server's uuid.
+type Uuid = [u8; 16];
+/// A GTID's tag; the empty text for none.
+type Tag = String;
+
 /// A set of transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GtidSet {
     /// MySQL's: per server and tag, half-open intervals in order, not touching.
-    MySQL(BTreeMap<([u8; 16], String), Vec<(u64, u64)>>),
+    MySQL(BTreeMap<(Uuid, Tag), Vec<(u64, u64)>>),
     /// MariaDB's: per domain, the server and number of its last transaction.
     MariaDB(BTreeMap<u32, (u32, u64)>),
 }

@@ -128,9 +128,8 @@ fn after_statement(state: State, text: &[u8]) -> State {
         {
             State::Open
         }
-        State::Open | State::OneStatement => State::Between,
         State::Between | State::Announced if is("BEGIN") || begins("XA START") => State::Open,
-        State::Between | State::Announced => State::Between,
+        State::Open | State::OneStatement | State::Between | State::Announced => State::Between,
     }
 }
 

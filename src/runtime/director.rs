@@ -143,10 +143,10 @@ impl Director {
             match tokio::task::spawn_blocking(run).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::error!(unit = "check", "cannot start the checks: {error}")
+                    tracing::error!(unit = "check", "cannot start the checks: {error}");
                 }
                 Err(error) => {
-                    tracing::error!(unit = "check", "the checks ended by a defect: {error}")
+                    tracing::error!(unit = "check", "the checks ended by a defect: {error}");
                 }
             }
         });

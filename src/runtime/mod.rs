@@ -116,7 +116,7 @@ impl Runtime {
                 ));
                 let is_autostart = task.is_autostart || options.ends_when_caught_up;
                 let (state, requests) =
-                    start_runner(&config, &supervisor, Arc::clone(&work), is_autostart);
+                    start_runner(&config, &supervisor, &work, is_autostart);
                 streams.push(Stream {
                     work,
                     state,
@@ -206,7 +206,7 @@ async fn start_worker(
     let server_id = folder.server_id(name, source.server_id)?;
     let work = Arc::new(RelayWork::new(source.clone(), server_id, log, tasks.len()));
     let is_autostart = source.relay.is_enabled && needs_relay;
-    let (state, requests) = start_runner(config, supervisor, Arc::clone(&work), is_autostart);
+    let (state, requests) = start_runner(config, supervisor, &work, is_autostart);
     Ok(Worker {
         work,
         state,
@@ -218,13 +218,13 @@ async fn start_worker(
 fn start_runner<W: Work>(
     config: &Config,
     supervisor: &Supervisor,
-    work: Arc<W>,
+    work: &Arc<W>,
     is_autostart: bool,
 ) -> (Arc<State>, mpsc::Sender<Ask>) {
     let state = Arc::new(State::new());
     let (requests, receive) = mpsc::channel(REQUESTS);
     let runner = Runner {
-        work: Arc::clone(&work),
+        work: Arc::clone(work),
         state: Arc::clone(&state),
         requests: receive,
         supervisor: supervisor.clone(),
