@@ -14,10 +14,9 @@ pub(crate) struct Case {
 fn case(name: &'static str, columns: &[(&str, &str)], rows: &[&str]) -> Case {
     Case {
         name,
-        columns: columns
-            .iter()
-            .map(|(name, kind)| format!(", {name} {kind}"))
-            .collect(),
+        columns: columns.iter().fold(String::new(), |list, (name, kind)| {
+            list + ", " + name + " " + kind
+        }),
         inserted: columns
             .iter()
             .filter(|(_, kind)| !kind.contains(" AS ("))

@@ -39,7 +39,7 @@ fn source(server: &Server) -> SourceConfig {
         relay: RelayConfig {
             is_enabled: false,
             start: RelayStart::Auto,
-            purge_after: std::time::Duration::from_secs(3600),
+            purge_after: std::time::Duration::from_hours(1),
             keep_free_bytes: 0,
             heartbeat: std::time::Duration::from_secs(5),
         },

@@ -492,7 +492,7 @@ fn check_metadata(map: &TableMap, structure: &Structure) {
             ColumnKind::Enum { .. } | ColumnKind::Set { .. }
         );
         // MINIMAL has the character set of text columns, but not of ENUM and SET.
-        if !metadata.collations.is_empty() && !(listed && metadata.names.is_empty()) {
+        if !(metadata.collations.is_empty() || listed && metadata.names.is_empty()) {
             let collation = metadata.collations[index];
             assert_eq!(
                 collation.is_some_and(|number| number != 63),

@@ -141,7 +141,7 @@ async fn run_until_idle(job: &SyncJob) -> (Result<(), Failure>, Arc<Meter>) {
             let begun = Instant::now();
             while !meter.figure().idle {
                 assert!(
-                    begun.elapsed() < Duration::from_secs(120),
+                    begun.elapsed() < Duration::from_mins(2),
                     "not idle: {:?}",
                     meter.figure()
                 );

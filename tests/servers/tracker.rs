@@ -1,6 +1,8 @@
 //! The tracker beside the real thing: each statement runs on a server, and the structures carried
 //! through it are compared with the ones that the server shows.
 
+use std::fmt::Write as _;
+
 use tideway::config::{Address, ServerConfig, TlsConfig};
 use tideway::connect::{Session, Setup};
 use tideway::model::{Secret, TableName};
@@ -89,10 +91,10 @@ fn difference(real: &[Structure], carried: &[Structure]) -> String {
     let (real, carried) = (lines(real), lines(carried));
     let mut text = String::new();
     for line in real.iter().filter(|line| !carried.contains(line)) {
-        text.push_str(&format!("  server:  {line}\n"));
+        let _ = writeln!(text, "  server:  {line}");
     }
     for line in carried.iter().filter(|line| !real.contains(line)) {
-        text.push_str(&format!("  tracker: {line}\n"));
+        let _ = writeln!(text, "  tracker: {line}");
     }
     if text.is_empty() {
         text.push_str("  the order differs\n");
