@@ -144,7 +144,8 @@ pub(crate) fn create_shop(client: &mut Client, schema: &str, customers: u32, fir
         };
         let customers = list(&|n| {
             format!(
-                "({n}, 'c{n}@example.org', 'Customer {n}', DATE '1970-01-01' + INTERVAL {n} DAY, {}, NULL)",
+                "({n}, 'c{n}@example.org', 'Customer {n}', DATE '1970-01-01' + INTERVAL {} DAY, {}, NULL)",
+                n % 20_000,
                 n % 2
             )
         });

@@ -153,7 +153,10 @@ impl Tideway {
     /// The program with `arguments` and the configuration as it is now.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let path = self.folder.path().join("tideway.toml");
-        fs::write(&path, &self.config).expect("cannot write the configuration");
+        // A program just started may be reading it: it is never written while it is right.
+        if fs::read_to_string(&path).ok().as_ref() != Some(&self.config) {
+            fs::write(&path, &self.config).expect("cannot write the configuration");
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_tideway"));
         command
             .arg("--config")
