@@ -115,8 +115,7 @@ impl Runtime {
                     folder.dump(&task.name, &source.server.name),
                 ));
                 let is_autostart = task.is_autostart || options.ends_when_caught_up;
-                let (state, requests) =
-                    start_runner(&config, &supervisor, &work, is_autostart);
+                let (state, requests) = start_runner(&config, &supervisor, &work, is_autostart);
                 streams.push(Stream {
                     work,
                     state,

@@ -113,7 +113,9 @@ impl Publisher {
             limit_bytes: self.limit_bytes,
         };
 
-        let is_due = self.last_at.is_none_or(|at| now.duration_since(at) >= AT_LEAST);
+        let is_due = self
+            .last_at
+            .is_none_or(|at| now.duration_since(at) >= AT_LEAST);
         let taken_at = std::mem::replace(&mut next.taken_at, self.last.taken_at);
         let is_same = next == self.last;
         next.taken_at = taken_at;

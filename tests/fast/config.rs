@@ -166,8 +166,10 @@ fn the_demos_file_is_taken() {
     let path = Path::new("demo/tideway.toml");
     // Its passwords come from the environment that `demo/run` sets.
     let text = std::fs::read_to_string(path).unwrap();
-    let lines: Vec<&str> =
-        text.lines().filter(|line| !line.starts_with("password_env")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("password_env"))
+        .collect();
     let text = lines.join("\n");
     Config::parse(&text, path).unwrap_or_else(|errors| panic!("{errors}"));
 }

@@ -239,8 +239,14 @@ async fn structures_owners_and_differences() {
         .unwrap();
 
     let pair = (TableName::new("d", "t"), TableName::new("x", "t"));
-    claim.own(&mut session, std::slice::from_ref(&pair)).await.unwrap();
-    claim.own(&mut session, std::slice::from_ref(&pair)).await.unwrap();
+    claim
+        .own(&mut session, std::slice::from_ref(&pair))
+        .await
+        .unwrap();
+    claim
+        .own(&mut session, std::slice::from_ref(&pair))
+        .await
+        .unwrap();
     let (other, _) = take(&mut session, "another").await;
     let error = other.own(&mut session, &[pair]).await.unwrap_err();
     assert!(
