@@ -67,6 +67,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
+            // The ring of newest lines, which a snapshot shows.
+            "log",
             "model",
             "config",
             "connect",
