@@ -60,7 +60,7 @@ impl CaughtUp {
                 (Stage::Finished, _) => Some(Progress::Reached),
                 (Stage::Failed | Stage::Stopped | Stage::Paused, _) => Some(Progress::Stands),
                 // Without its relay a stream gets nothing new; what it has it still applies.
-                (_, Progress::Behind | Progress::Goal(_))
+                (_, Progress::Behind | Progress::Goal(_) | Progress::Stands)
                     if relay_stands && stream.work.is_idle() =>
                 {
                     Some(Progress::Stands)

@@ -165,9 +165,14 @@ impl StreamWork {
         self.sync.figure().mark.map(|mark| mark.place)
     }
 
-    /// Whether sync runs and has nothing left to apply.
+    /// Whether sync runs and has nothing left to apply, or nothing can begin yet.
     pub(super) fn is_idle(&self) -> bool {
-        self.sync.figure().idle
+        self.sync.figure().idle || self.waits_for_relay()
+    }
+
+    /// Whether nothing can begin before the relay does.
+    fn waits_for_relay(&self) -> bool {
+        self.task.mode != Mode::Full && self.source.log().published().borrow().place.is_none()
     }
 
     /// All tables of the dump, or of the load once that has begun; the biggest first.
