@@ -170,7 +170,7 @@ fn load(path: &Path) -> Result<Config> {
 
 /// Where the worker of this configuration keeps its socket.
 fn data_dir(path: &Path) -> Result<PathBuf> {
-    Ok(load(path)?.worker.data_dir)
+    Ok(Config::load_without_secrets(path)?.worker.data_dir)
 }
 
 /// The exit code that an error of this kind ends the program with.

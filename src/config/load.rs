@@ -21,13 +21,24 @@ impl Config {
         Self::parse(&text, path)
     }
 
+    /// Reads and checks the file at `path` for those who log in nowhere: passwords are not read, so
+    /// that nobody needs them to ask a running worker how it does.
+    pub fn load_without_secrets(path: &Path) -> Result<Self, ConfigErrors> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigErrors::unreadable(path, &error))?;
+        Self::parse_with(&text, path, Problems::new(path, &text).without_secrets())
+    }
+
     /// Reads `text`, which stands in the file at `path`: messages name it, and relative paths start
     /// from its folder.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigErrors> {
+        Self::parse_with(text, path, Problems::new(path, text))
+    }
+
+    fn parse_with(text: &str, path: &Path, problems: Problems<'_>) -> Result<Self, ConfigErrors> {
         let absolute =
             std::path::absolute(path).map_err(|error| ConfigErrors::unreadable(path, &error))?;
         let folder = absolute.parent().unwrap_or(&absolute);
-        let problems = Problems::new(path, text);
         let (document, faults) = DeTable::parse_recoverable(text);
         for fault in &faults {
             let at = fault.span().unwrap_or(0..0);

@@ -20,6 +20,7 @@ pub(super) struct Problems<'a> {
     file: &'a Path,
     text: &'a str,
     list: RefCell<Vec<Problem>>,
+    reads_secrets: bool,
 }
 
 impl<'a> Problems<'a> {
@@ -28,6 +29,15 @@ impl<'a> Problems<'a> {
             file,
             text,
             list: RefCell::new(Vec::new()),
+            reads_secrets: true,
+        }
+    }
+
+    /// The same, with passwords left where they are.
+    pub(super) fn without_secrets(self) -> Self {
+        Self {
+            reads_secrets: false,
+            ..self
         }
     }
 
@@ -88,6 +98,11 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The whole document.
+    /// Whether passwords are to be read from their files and variables.
+    pub(super) fn reads_secrets(&self) -> bool {
+        self.problems.reads_secrets
+    }
+
     pub(super) fn root(document: &'a Spanned<DeTable<'a>>, problems: &'a Problems<'a>) -> Self {
         Self::new(document.get_ref(), document.span(), String::new(), problems)
     }

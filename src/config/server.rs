@@ -363,6 +363,9 @@ fn read_password(section: &Section<'_>, folder: &Path) -> Option<Secret> {
         );
         return None;
     }
+    if !section.reads_secrets() {
+        return None;
+    }
     match *given.first()? {
         "password" => section.text("password").map(|text| Secret::new(text.value)),
         "password_file" => {
