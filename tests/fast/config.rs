@@ -220,6 +220,11 @@ fn steering_a_worker_needs_no_password() {
     let path = Path::new("demo/tideway.toml");
     assert!(std::env::var_os("TIDEWAY_SOURCE_PASSWORD").is_none());
     let config = Config::load_without_secrets(path).unwrap_or_else(|errors| panic!("{errors}"));
-    assert!(config.sources.iter().all(|source| source.server.password.is_none()));
+    assert!(
+        config
+            .sources
+            .iter()
+            .all(|source| source.server.password.is_none())
+    );
     assert!(Config::load(path).is_err());
 }
