@@ -213,11 +213,19 @@ impl<'e> Rows<'e> {
             },
             RowAction::Update => {
                 let before = self.row(self.before)?;
-                let after = if self.event.partial {
+                let mut after = if self.event.partial {
                     self.partial_row()?
                 } else {
                     self.row(self.after)?
                 };
+                if self.before.is_full && !self.after.is_full {
+                    // MariaDB's `binlog_row_image = FULL_NODUP`: what is left out did not change.
+                    for (value, old) in after.iter_mut().zip(&before) {
+                        if value.is_none() {
+                            value.clone_from(old);
+                        }
+                    }
+                }
                 RowChange::Update { before, after }
             }
         };

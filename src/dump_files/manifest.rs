@@ -44,6 +44,12 @@ pub struct DumpHeader {
     pub source: String,
     /// The source's own identity: MySQL's server uuid, MariaDB's server id.
     pub source_identity: String,
+    /// Which tables were asked for, as the task's patterns; empty in older manifests.
+    #[serde(default)]
+    pub selection: String,
+    /// The relay log that keeps what the source wrote since; `None` where there was none.
+    #[serde(default)]
+    pub relay: Option<String>,
     /// The source's family.
     pub flavor: Flavor,
     /// The source's version, as it says it.
@@ -280,6 +286,8 @@ mod tests {
                 task: "t".into(),
                 source: "s".into(),
                 source_identity: "1".into(),
+                selection: "take shop.*".into(),
+                relay: None,
                 flavor: Flavor::MariaDB,
                 server_version: "10.11".into(),
                 position: Some(Position::new("bin.000001", 4)),

@@ -15,6 +15,7 @@ mod follow;
 mod group;
 mod progress;
 mod scan;
+mod survey;
 mod writer;
 
 use std::fmt;
@@ -241,6 +242,19 @@ impl RelayLog {
         Some(Place::new(
             folder.about.name.clone(),
             Position::new(file.name.clone(), FIRST_OFFSET),
+        ))
+    }
+
+    /// What tells the newest sub-folder from every other, also from one of the same name that was here
+    /// before: its name and when it was made. `None` where the file system does not say.
+    pub fn token(&self) -> Option<String> {
+        let name = self.newest_folder()?.name;
+        let made = std::fs::metadata(self.folder.join(&name)).ok()?.created();
+        let since = made.ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(format!(
+            "{name} of {}.{:09}",
+            since.as_secs(),
+            since.subsec_nanos()
         ))
     }
 

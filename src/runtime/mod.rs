@@ -4,6 +4,7 @@
 //! The director is one task that owns the journal and answers the door. Each relay and each stream
 //! is a [`runner::Runner`] of its own, so none waits for another.
 
+mod beginning;
 mod caught_up;
 mod clock;
 mod data_folder;

@@ -146,8 +146,12 @@ pub(super) struct Runner<W> {
     pub(super) is_autostart: bool,
 }
 
-/// A run that has lasted this long without a failure counts as a success.
+/// A run that has lasted this long without a failure no longer shows what stopped the one before.
 const SETTLED: Duration = Duration::from_secs(5);
+
+/// A run that has lasted this long was a success, even if there was nothing to do: the retry limit is
+/// counted anew. Longer than any wait for a connection or a lock.
+const HEALTHY: Duration = Duration::from_mins(10);
 
 /// What the machine does next.
 enum Next {
@@ -171,20 +175,26 @@ impl<W: Work> Runner<W> {
         let mut progress_at_failure = 0;
         loop {
             next = match next {
-                Next::Run => match self.run_once().await {
-                    Outcome::Ended(End::Finished) => Next::Stand(Stage::Finished),
-                    Outcome::Ended(End::Stopped) => Next::End,
-                    Outcome::Paused => Next::Stand(Stage::Paused),
-                    Outcome::Failed(failure) => {
-                        let progress = self.work.progress();
-                        if failing_since.is_none() || progress != progress_at_failure {
-                            failing_since = Some(Instant::now());
-                            self.state.set(|s| s.tries = 0);
+                Next::Run => {
+                    let begun = Instant::now();
+                    match self.run_once().await {
+                        Outcome::Ended(End::Finished) => Next::Stand(Stage::Finished),
+                        Outcome::Ended(End::Stopped) => Next::End,
+                        Outcome::Paused => Next::Stand(Stage::Paused),
+                        Outcome::Failed(failure) => {
+                            let progress = self.work.progress();
+                            if failing_since.is_none()
+                                || progress != progress_at_failure
+                                || begun.elapsed() >= HEALTHY
+                            {
+                                failing_since = Some(Instant::now());
+                                self.state.set(|s| s.tries = 0);
+                            }
+                            progress_at_failure = progress;
+                            self.failed(*failure, failing_since.unwrap_or_else(Instant::now))
                         }
-                        progress_at_failure = progress;
-                        self.failed(*failure, failing_since.unwrap_or_else(Instant::now))
                     }
-                },
+                }
                 Next::Stand(stage) => {
                     self.state.set(|s| {
                         s.stage = stage;
@@ -258,6 +268,15 @@ impl<W: Work> Runner<W> {
                 Outcome::Ended(End::Stopped)
             }
             Ok(Ok(End::Stopped)) => Outcome::Paused,
+            // What would be tried again stands all the same if that was asked for: the work goes on
+            // from its checkpoint.
+            Ok(Err(failure))
+                if is_pausing && policy(failure.error.kind()).retry != Retry::Operator =>
+            {
+                let name = self.work.name();
+                tracing::warn!("{name}: {} while it was pausing", failure.error.message());
+                Outcome::Paused
+            }
             Ok(Err(failure)) => Outcome::Failed(failure),
             Err(error) => {
                 let stop = super::stops::plain(&error);

@@ -14,15 +14,15 @@ use crate::dump_files::Manifest;
 use crate::model::{
     Error, ErrorKind, Place, Position, Result, ServerVersion, TableLoad, TransferFigure, Unit,
 };
-use crate::route::is_system_schema;
 use crate::schema::Structure;
-use crate::source::{self, read_structures};
+use crate::source;
 use crate::target::checkpoint::{self, Claim, Mark, State, StreamKey};
 use crate::target::execute;
 use crate::unit::dump::{self, DumpJob, DumpOutcome};
 use crate::unit::load::{self, LoadJob, LoadOutcome};
 use crate::unit::sync::{self, SyncJob};
 
+use super::beginning;
 use super::relay_work::{Facts, Need, RelayWork};
 use super::runner::{End, Failure, Work};
 use super::stops;
@@ -58,6 +58,8 @@ struct Shown {
     target: Option<TargetFacts>,
     notes: Vec<String>,
     has_said_need: bool,
+    /// The dump that this process has made, or found good.
+    made_here: Option<String>,
 }
 
 /// How a unit failed: with the event it stands at, or without.
@@ -102,6 +104,7 @@ impl StreamWork {
                 target: None,
                 notes: Vec::new(),
                 has_said_need: false,
+                made_here: None,
             }),
         }
     }
@@ -242,14 +245,14 @@ impl StreamWork {
                     if !self.load(stop).await? {
                         return Ok(End::Stopped);
                     }
-                    self.look_up(&key).await?
+                    Some(self.loaded(&key).await?)
                 }
                 Some(State::Load(_)) => {
                     self.enter(Unit::Load);
                     if !self.load(stop).await? {
                         return Ok(End::Stopped);
                     }
-                    self.look_up(&key).await?
+                    Some(self.loaded(&key).await?)
                 }
                 Some(State::Sync(_)) if self.task.mode == Mode::Full => return Ok(End::Finished),
                 Some(State::Sync(_)) => {
@@ -278,6 +281,23 @@ impl StreamWork {
         Ok(state)
     }
 
+    /// The checkpoint behind a load. The dump may be of another server than was asked first: then this
+    /// stream has none, and a further dump would not change that.
+    async fn loaded(&self, key: &StreamKey) -> Result<State> {
+        match self.look_up(key).await? {
+            Some(state @ State::Sync(_)) => Ok(state),
+            Some(State::Load(_)) | None => Err(Error::new(
+                ErrorKind::History,
+                format!(
+                    "the dump was loaded, but not as one of the server `{}`: the source was replaced \
+                     by another server meanwhile",
+                    key.server
+                ),
+            )
+            .with_fix("see which server the source's address leads to, then start again")),
+        }
+    }
+
     async fn target_session(&self) -> Result<Session> {
         let session = execute::open(&self.target.server).await?;
         self.shown().target = Some(TargetFacts {
@@ -301,7 +321,10 @@ impl StreamWork {
                     .and_then(|m| m.header.position)
                     .map_or(Need::Anywhere, Need::From)
             }
-            None => Need::Anywhere,
+            None => match (self.task.mode, &self.task.start) {
+                (Mode::Incremental, RelayStart::Position(start)) => Need::From(start.clone()),
+                _ => Need::Anywhere,
+            },
         });
     }
 
@@ -331,9 +354,15 @@ impl StreamWork {
             task: self.task.clone(),
             folder: self.dump_folder.clone(),
             relay_from,
+            relay: self.source.log().token(),
+            made_here: self.shown().made_here.clone(),
         };
         let outcome = dump::run(job, Arc::clone(&self.dump), stop.clone()).await?;
-        Ok(matches!(outcome, DumpOutcome::Complete(_)))
+        let DumpOutcome::Complete(manifest) = outcome else {
+            return Ok(false);
+        };
+        self.shown().made_here = Some(manifest.header.dump_id);
+        Ok(true)
     }
 
     /// Loads; `false` if it was asked to stop.
@@ -365,28 +394,7 @@ impl StreamWork {
         if self.wait_for_relay(stop).await.is_none() {
             return Ok(None);
         }
-        let mut session = self.source.session().await?;
-        // All tables are tracked, selected or not: a RENAME may bring one in.
-        let structures =
-            read_structures(&mut session, |table| !is_system_schema(&table.schema)).await?;
-        let (end, gtid_set) = source::binlog_end(&mut session).await?;
-        session.close().await;
-        let (position, gtid_set) = match &self.task.start {
-            RelayStart::Now => (end, gtid_set),
-            RelayStart::Position(position) => (position.clone(), None),
-            RelayStart::Auto | RelayStart::GtidSet(_) | RelayStart::Time(_) => {
-                return Err(Error::new(
-                    ErrorKind::Checkpoint,
-                    "`mode = \"incremental\"` finds no checkpoint on the target",
-                )
-                .with_fix("say where to begin: `start = \"now\"` or `start = \"bin.000123:4\"`"));
-            }
-        };
-        let mark = Mark {
-            place: Place::new(self.relay_folder(), position),
-            gtid_set,
-        };
-        Ok(Some((mark, structures)))
+        beginning::find(&self.source, &self.task, stop).await
     }
 
     /// Applies the relay log until it is asked to stop.

@@ -43,13 +43,16 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value<'_>, column: &Column) -> Res
         }
         Value::JsonDiff(_) => {
             return Err(Error::new(
-                ErrorKind::Unsupported,
+                ErrorKind::Setting,
                 format!(
                     "column `{}` was updated by changes to its document, without the document",
                     column.name
                 ),
             )
-            .with_fix("set `binlog_row_value_options = ''` on the source"));
+            .with_fix(
+                "`SET GLOBAL binlog_row_value_options = ''` at the source, and reconnect its \
+                 clients; then this table must be dumped again",
+            ));
         }
     }
     Ok(())

@@ -79,6 +79,8 @@ async fn dump(
         task: task.clone(),
         folder: folder.to_owned(),
         relay_from: None,
+        relay: None,
+        made_here: None,
     };
     match dump::run(job, Arc::new(dump::meter()), CancellationToken::new()).await? {
         DumpOutcome::Complete(manifest) => Ok(*manifest),

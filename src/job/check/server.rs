@@ -200,6 +200,15 @@ fn binlog(rows: &mut Scope<'_>, info: &ServerInfo, is_needed: bool) {
             "SET GLOBAL binlog_row_image = 'FULL'; -- and in the configuration file; sessions that are open keep theirs",
         );
     }
+    if !info.row_value_options.is_empty() {
+        rows.fail_if(
+            is_needed,
+            "binlog-row-value-options",
+            format!("`binlog_row_value_options` is {}", info.row_value_options),
+            "with PARTIAL_JSON the binlog has only what changed within a JSON document",
+            "SET GLOBAL binlog_row_value_options = ''; -- and in the configuration file; sessions that are open keep theirs",
+        );
+    }
     let engine = info
         .settings
         .get("binlog_storage_engine")

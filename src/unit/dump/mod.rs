@@ -57,6 +57,10 @@ pub struct DumpJob {
     pub folder: PathBuf,
     /// Where the relay log begins: the dump's position must not be before it.
     pub relay_from: Option<Position>,
+    /// What tells this relay log from every other of the source.
+    pub relay: Option<String>,
+    /// The dump that this process has made for the task and source.
+    pub made_here: Option<String>,
 }
 
 /// How a dump ended, unless it failed.
@@ -68,8 +72,9 @@ pub enum DumpOutcome {
     Stopped,
 }
 
-/// Dumps. A whole dump of the same task and source that is there already is taken as it is; what is
-/// left of one that was not finished is removed first.
+/// Dumps. A whole dump that is there already is taken as it is if all that happened since is sure to
+/// follow it (see [`why_not`]); every other one, and what is left of one that was not finished, is
+/// removed first.
 pub async fn run(job: DumpJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<DumpOutcome> {
     let at = |error: Error| {
         error.at(|c| {
@@ -92,8 +97,26 @@ pub async fn run(job: DumpJob, meter: Arc<Meter>, stop: CancellationToken) -> Re
             )
             .with_fix("move that folder away, or remove it")));
         }
-        show_complete(&manifest, &meter);
-        return Ok(DumpOutcome::Complete(Box::new(manifest)));
+        let asking = async {
+            let mut session = Session::open(&job.source.server, &catalogue_setup()).await?;
+            let info = ServerInfo::read(&mut session).await?;
+            session.close().await;
+            Ok::<_, Error>(info.identity)
+        };
+        let identity = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(DumpOutcome::Stopped),
+            identity = asking => identity.map_err(at)?,
+        };
+        let Some(why) = why_not(&job, header, &identity) else {
+            show_complete(&manifest, &meter);
+            return Ok(DumpOutcome::Complete(Box::new(manifest)));
+        };
+        meter.note(format!(
+            "the dump of {} in the folder was removed: {why}",
+            header.consistent_at
+        ));
+        write::remove(&job.folder).await.map_err(at)?;
     }
     let outcome = tokio::select! {
         biased;
@@ -106,6 +129,40 @@ pub async fn run(job: DumpJob, meter: Arc<Meter>, stop: CancellationToken) -> Re
         let _ = write::remove(&job.folder).await;
     }
     outcome.map_err(at)
+}
+
+/// The patterns of the tables that a task takes.
+fn selection_text(task: &TaskConfig) -> String {
+    task.selection.lines().collect::<Vec<_>>().join("\n")
+}
+
+/// Why a whole dump that was found cannot be loaded; `None` if it can.
+///
+/// One of an earlier process is good only if the relay log has followed the source without a break
+/// since before the dump's moment: then sync brings the rest. Without a relay nothing does.
+fn why_not(job: &DumpJob, header: &DumpHeader, identity: &str) -> Option<&'static str> {
+    if header.source_identity != identity {
+        return Some("it is of another server");
+    }
+    if header.selection != selection_text(&job.task) {
+        return Some("it was made for other tables");
+    }
+    if let Some(from) = &job.relay_from
+        && header
+            .position
+            .as_ref()
+            .is_none_or(|position| position < from)
+    {
+        return Some("the relay log does not go back to it");
+    }
+    if job.made_here.as_ref() == Some(&header.dump_id) {
+        return None;
+    }
+    if job.relay_from.is_none() {
+        return Some("nothing has followed the source since");
+    }
+    (job.relay.is_none() || header.relay != job.relay)
+        .then_some("the relay log is not the one that was kept with it")
 }
 
 /// The figures and notes of a dump made earlier.
@@ -186,6 +243,8 @@ async fn dump(job: &DumpJob, meter: &Arc<Meter>) -> Result<Manifest> {
         task: job.task.name.clone(),
         source: job.source.server.name.clone(),
         source_identity: info.identity.clone(),
+        selection: selection_text(&job.task),
+        relay: job.relay.clone(),
         flavor: info.flavor(),
         server_version: info.version.text.clone(),
         position: snapshot.position.clone(),

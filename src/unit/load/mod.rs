@@ -95,10 +95,14 @@ struct Work {
 async fn load(job: &LoadJob, meter: &Arc<Meter>) -> Result<Mark> {
     let manifest = Manifest::find(&job.folder)?.ok_or_else(|| {
         Error::new(
-            ErrorKind::Changed,
+            ErrorKind::Checkpoint,
             format!("there is no whole dump in `{}`", job.folder.display()),
         )
-        .with_fix("let the dump run again")
+        .with_fix(format!(
+            "put the dump's files back; or start over: empty the task's tables on the target, and \
+             `DELETE FROM {}.checkpoint WHERE task = '{}' AND source = '{}'`",
+            job.meta_schema, job.task.name, job.source_name
+        ))
     })?;
     let header = &manifest.header;
     let mut session = execute::open(&job.target.server).await?;

@@ -242,6 +242,14 @@ impl Applier {
         }
     }
 
+    /// Takes back the parts of a long transaction that the source never committed.
+    pub(super) async fn abandon(&mut self, begin: &Place) -> Result<(), End> {
+        if self.careful.as_ref() == Some(begin) {
+            self.careful = None;
+        }
+        self.reset().await
+    }
+
     /// The statements of a batch behind BEGIN and fence. Where a transaction cannot be decoded, those
     /// before it, and the failure.
     async fn build(

@@ -253,7 +253,7 @@ impl Queue {
     fn units_of(&self, item: &Item) -> u32 {
         let bytes = match item {
             Item::Rows(transaction) => transaction.bytes,
-            Item::Statement(_) | Item::Passed(_) | Item::Failed(_) => 0,
+            Item::Statement(_) | Item::Passed(_) | Item::Abandoned(_) | Item::Failed(_) => 0,
         };
         // What is bigger than the whole budget takes all of it.
         (bytes / BUDGET_UNIT).min(self.units) as u32
@@ -397,6 +397,7 @@ async fn apply(
                     .apply_statement(job, &statement, intent.take())
                     .await?;
             }
+            Item::Abandoned(begin) => applier.abandon(&begin).await?,
             Item::Failed(failure) => {
                 applier.flush().await?;
                 return Err(match failure.error.kind() {

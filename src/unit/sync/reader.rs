@@ -184,7 +184,7 @@ impl Collector {
             | EventKind::STOP
             | EventKind::PREVIOUS_GTIDS
             | EventKind::GTID_LIST => {
-                self.between(at)?;
+                self.between(at);
                 self.pass(at, None, 0);
                 Ok(())
             }
@@ -232,7 +232,19 @@ impl Collector {
     }
 
     fn begin(&mut self, at: At<'_>, gtid: &GtidEvent<'_>) -> Result<()> {
-        self.between(at)?;
+        if let Some(open) = &self.open
+            && (open.is_split || !open.events.is_empty())
+        {
+            // A crash of the source begins a new file; within one, nothing is guessed to be undone.
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!(
+                    "a transaction begins here before the one at {} has ended",
+                    open.begin
+                ),
+            ));
+        }
+        self.between(at);
         let mut has_begun = false;
         if let GtidEvent::MariaDb(event) = gtid {
             if event.alter.is_some() {
@@ -259,19 +271,15 @@ impl Collector {
 
     /// No transaction can be open here; one that is was cut off by a crash of the source before its
     /// commit.
-    fn between(&mut self, at: At<'_>) -> Result<()> {
+    fn between(&mut self, at: At<'_>) {
         self.maps.clear();
         self.annotation = None;
         if let Some(open) = self.open.take() {
             if open.is_split {
-                return Err(Error::new(
-                    ErrorKind::Damaged,
-                    format!("the transaction at {} has no end", open.begin),
-                ));
+                self.items.push(Item::Abandoned(open.begin.clone()));
             }
             tracing::warn!(begin = %open.begin, at = %at.place(at.offset), "a transaction without its end was not committed at the source");
         }
-        Ok(())
     }
 
     fn query(&mut self, at: At<'_>, event: &Event<'_>, query: &QueryEvent<'_>) -> Result<()> {

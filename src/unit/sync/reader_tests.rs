@@ -261,5 +261,25 @@ fn a_transaction_cut_off_by_a_crash_is_dropped() {
     stream.insert();
     let items = stream.good(EventKind::STOP, &[]);
     assert!(matches!(items.as_slice(), [Item::Passed(p)] if p.gtid.is_none()));
+
+    // Parts that were handed on are taken back.
+    let mut stream = Stream::new(MARIADB, 10);
+    stream.mariadb_gtid(5, 0);
+    stream.map("d");
+    assert!(matches!(stream.insert().as_slice(), [Item::Rows(part)] if !part.is_last));
+    let items = stream.good(EventKind::FORMAT_DESCRIPTION, &[]);
+    let [Item::Abandoned(begin), Item::Passed(_)] = items.as_slice() else {
+        panic!("{items:?}");
+    };
+    assert_eq!(begin.position.offset, 100);
+
+    // Nothing but a new file says that: a transaction within one is never taken for undone.
+    let mut stream = Stream::new(MARIADB, 1 << 20);
+    stream.mariadb_gtid(5, 0);
+    stream.map("d");
+    stream.insert();
+    let gtid = [6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let refused = stream.push(EventKind::MARIADB_GTID, &gtid);
+    assert_eq!(refused.map(|items| items.len()), Err(ErrorKind::Damaged));
     assert_eq!(ServerVersion::parse(MARIADB).flavor, Flavor::MariaDB);
 }

@@ -32,6 +32,9 @@ pub(super) enum Item {
     Statement(Box<Statement>),
     /// Nothing of the task up to here.
     Passed(Passed),
+    /// The long transaction that began there, of which parts were handed on, was cut off by a crash of
+    /// the source and never committed.
+    Abandoned(Place),
     /// The reader cannot go on.
     Failed(Box<Failure>),
 }
