@@ -10,6 +10,7 @@
 mod support;
 
 mod bad_input;
+mod beginning;
 mod check;
 mod checkpoint;
 mod column_types;
