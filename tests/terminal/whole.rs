@@ -14,7 +14,7 @@ const GIVEN_BACK: [&str; 2] = ["\x1b[?1049l", "\x1b[?25h"];
 /// A shop on its way to a target: the servers, the configuration, and its path.
 fn shop() -> (Server, Server, Tideway, PathBuf) {
     let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);
-    create_shop(&mut source.client(), "shop", 300, 1000);
+    create_shop(&mut source.client(), "shop", 500, 1000);
     source.source_account(&["shop"]);
     target.target_account(&["shop"]);
     let tideway = Tideway::new()
@@ -92,7 +92,7 @@ fn a_lost_terminal_ends_it_within_two_seconds_with_nothing_lost() {
     let (source, target, mut tideway, config) = shop();
     let traffic = Traffic::start(&source, "shop", 1000, 62);
     let mut terminal = Terminal::start(&config, 120, 40);
-    terminal.await_text(&["Overview", "sync"]);
+    terminal.await_text(&["Overview", "sync  RUN"]);
     traffic.await_more(50);
     let id = terminal.id();
     terminal.hang_up();
@@ -111,9 +111,10 @@ fn a_lost_terminal_ends_it_within_two_seconds_with_nothing_lost() {
 fn a_paused_stream_is_resumed_by_a_key() {
     let (source, target, mut tideway, config) = shop();
     let mut terminal = Terminal::start(&config, 100, 30);
-    terminal.await_text(&["Overview", "sync"]);
+    // Only a stream in sync is idle.
+    terminal.await_text(&["Overview", "RUN", "idle"]);
     tideway.ctl(&["pause", "--task", "shop", "--source", "a"]);
-    terminal.await_text(&["paused"]);
+    terminal.await_text(&["PAUSED"]);
     source.run("INSERT INTO shop.visit VALUES (NOW(), '/late', 1)");
     terminal.press("p");
     let there = || {
