@@ -97,12 +97,12 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The whole document.
     /// Whether passwords are to be read from their files and variables.
     pub(super) fn reads_secrets(&self) -> bool {
         self.problems.reads_secrets
     }
 
+    /// The whole document.
     pub(super) fn root(document: &'a Spanned<DeTable<'a>>, problems: &'a Problems<'a>) -> Self {
         Self::new(document.get_ref(), document.span(), String::new(), problems)
     }

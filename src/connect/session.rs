@@ -276,7 +276,8 @@ async fn connect(server: &ServerConfig, found_rows: bool) -> Result<(Conn, bool)
         Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer))
             if server.tls.mode == TlsMode::Preferred =>
         {
-            tracing::warn!(server = %server.name, "no TLS: the server does not offer it");
+            // Each connection falls back anew; the runtime warns of it once.
+            tracing::debug!(server = %server.name, "no TLS: the server does not offer it");
             let opts = options::bulk(server, found_rows, false).map_err(Failed::Ours)?;
             let conn = Conn::new(opts).await.map_err(Failed::Driver)?;
             Ok((conn, false))

@@ -190,7 +190,8 @@ impl Director {
                 done("draining; the process ends then")
             }
         };
-        tracing::info!(unit = "runtime", "{origin}: {command:?}: {reply:?}");
+        let (asked, outcome) = (one_line(command), one_line(&reply));
+        tracing::info!(unit = "runtime", "{origin} asked {asked}: {outcome}");
         if let Err(error) = self.journal.outcome(id, origin, &reply) {
             tracing::error!(unit = "runtime", "{}", error.report());
         }
@@ -298,4 +299,10 @@ impl Director {
             }
         }
     }
+}
+
+/// A command or a reply as the socket would have it, for the log.
+fn one_line(value: &impl serde::Serialize) -> String {
+    // These types have nothing that JSON cannot hold.
+    serde_json::to_string(value).unwrap_or_default()
 }

@@ -142,7 +142,12 @@ impl RelayWork {
             schemas,
         };
         session.close().await;
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts.clone());
+        let is_plain = facts.tls.is_none();
+        let before =
+            self.facts.lock().unwrap_or_else(PoisonError::into_inner).replace(facts.clone());
+        if is_plain && before.is_none_or(|before| before.tls.is_some()) {
+            stops::warn_of_plain(&self.config.server);
+        }
         Ok(facts)
     }
 

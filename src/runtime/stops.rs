@@ -1,5 +1,6 @@
 //! Makes what a screen shows of a failure.
 
+use crate::config::{Address, ServerConfig, TlsMode};
 use crate::control::{Stop, StopError, StopPosition};
 use crate::model::{Error, ErrorKind, Unit};
 
@@ -35,6 +36,18 @@ pub(super) fn plain(error: &Error) -> Stop {
         statement: context.statement.clone(),
         error: shown,
         choices: vec!["retry".to_owned()],
+    }
+}
+
+/// Tells, once, that a connection is not encrypted although it could have been.
+pub(super) fn warn_of_plain(server: &ServerConfig) {
+    if server.tls.mode != TlsMode::Disabled && matches!(server.address, Address::Tcp { .. }) {
+        tracing::warn!(
+            unit = "connect",
+            "`{}` at {} offers no TLS: data and statements travel in the clear",
+            server.name,
+            server.address
+        );
     }
 }
 

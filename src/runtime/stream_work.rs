@@ -138,9 +138,14 @@ impl StreamWork {
     /// Sentences for the operator, of the units in their order.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = self.shown().notes.clone();
-        notes.extend(self.dump.notes());
-        notes.extend(self.load.notes());
-        notes.extend(self.sync.figure().notes);
+        // The load repeats what the dump it loads had noted.
+        for note in
+            [self.dump.notes(), self.load.notes(), self.sync.figure().notes].into_iter().flatten()
+        {
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
         notes
     }
 
@@ -300,10 +305,15 @@ impl StreamWork {
 
     async fn target_session(&self) -> Result<Session> {
         let session = execute::open(&self.target.server).await?;
-        self.shown().target = Some(TargetFacts {
+        let facts = TargetFacts {
             version: session.version().clone(),
             tls: session.tls().map(str::to_owned),
-        });
+        };
+        let is_plain = facts.tls.is_none();
+        let before = self.shown().target.replace(facts);
+        if is_plain && before.is_none_or(|before| before.tls.is_some()) {
+            stops::warn_of_plain(&self.target.server);
+        }
         Ok(session)
     }
 
