@@ -270,11 +270,11 @@ fn problems(next: &Snapshot, workers: &[Worker]) -> Vec<Problem> {
             .iter()
             .filter(|cell| matches!(cell.state, GrantState::Missing | GrantState::Inactive))
             .count();
-        let failed: Vec<&str> = check
+        let failed: Vec<String> = check
             .checks
             .iter()
             .filter(|check| check.state == CheckState::Fail)
-            .map(|check| check.id.as_str())
+            .map(|check| format!("{} ({})", check.id, check.scope))
             .collect();
         let mut problem = |text: String| {
             problems.push(Problem {

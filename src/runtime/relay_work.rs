@@ -143,8 +143,11 @@ impl RelayWork {
         };
         session.close().await;
         let is_plain = facts.tls.is_none();
-        let before =
-            self.facts.lock().unwrap_or_else(PoisonError::into_inner).replace(facts.clone());
+        let before = self
+            .facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(facts.clone());
         if is_plain && before.is_none_or(|before| before.tls.is_some()) {
             stops::warn_of_plain(&self.config.server);
         }

@@ -139,8 +139,13 @@ impl StreamWork {
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = self.shown().notes.clone();
         // The load repeats what the dump it loads had noted.
-        for note in
-            [self.dump.notes(), self.load.notes(), self.sync.figure().notes].into_iter().flatten()
+        for note in [
+            self.dump.notes(),
+            self.load.notes(),
+            self.sync.figure().notes,
+        ]
+        .into_iter()
+        .flatten()
         {
             if !notes.contains(&note) {
                 notes.push(note);
