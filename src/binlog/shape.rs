@@ -7,6 +7,7 @@
 use super::decode::Decoder;
 use super::table_map::{ColumnType, MappedColumn, TableMap};
 use crate::model::{Error, ErrorKind, Flavor, Result};
+use crate::schema::charset::charset_of_number;
 use crate::schema::{Column, ColumnKind, Structure};
 
 /// How the rows of one table map are read.
@@ -157,6 +158,19 @@ fn check_metadata(map: &TableMap, index: usize, column: &Column) -> Result<(), S
                 column.name,
                 column.type_text,
                 if binary { "binary" } else { "text" }
+            ));
+        }
+        let ours = match column.charset.as_deref() {
+            Some("utf8") => Some("utf8mb3"),
+            ours => ours,
+        };
+        if is_text
+            && let (Some(ours), Some(theirs)) = (ours, charset_of_number(*collation))
+            && ours != theirs
+        {
+            return Err(format!(
+                "column `{}` is in {ours} in the structure, but in {theirs} in the rows",
+                column.name
             ));
         }
     }

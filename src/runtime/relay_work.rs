@@ -14,8 +14,8 @@ use crate::connect::{Session, Setup};
 use crate::model::{Error, ErrorKind, Position, RelayFigure, Result, Unit};
 use crate::relay_log::RelayLog;
 use crate::schema::tracker::ServerDefaults;
-use crate::source::ServerInfo;
 use crate::source::structure::{read_defaults, read_schema_defaults};
+use crate::source::{self, ServerInfo};
 use crate::unit::relay::{self, Begin, RelayJob};
 
 use super::runner::{End, Failure, Work};
@@ -33,6 +33,8 @@ pub(super) struct Facts {
     pub(super) tls: Option<String>,
     /// What of its settings decides how its DDL is meant.
     pub(super) defaults: ServerDefaults,
+    /// What its system time zone is, as an offset.
+    pub(super) system_zone: String,
     /// The default character set and collation of each of its databases.
     pub(super) schemas: BTreeMap<String, (String, String)>,
 }
@@ -135,8 +137,12 @@ impl RelayWork {
         let schemas = read_schema_defaults(&mut session)
             .await
             .map_err(|e| self.locate(e))?;
+        let system_zone = source::server_info::system_zone(&mut session)
+            .await
+            .map_err(|e| self.locate(e))?;
         let facts = Facts {
             info,
+            system_zone,
             tls: session.tls().map(str::to_owned),
             defaults,
             schemas,

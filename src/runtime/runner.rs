@@ -440,6 +440,7 @@ mod tests {
         failures: u64,
         kind: ErrorKind,
         panics: bool,
+        fails_at_stop: bool,
     }
 
     impl Work for Fake {
@@ -456,6 +457,11 @@ mod tests {
                     return Err(Box::new(Failure { error, stop }));
                 }
                 stop.cancelled().await;
+                if self.fails_at_stop {
+                    let error = Error::new(self.kind, "lost while draining");
+                    let stop = stops::plain(&error);
+                    return Err(Box::new(Failure { error, stop }));
+                }
                 Ok(End::Stopped)
             })
         }
@@ -478,12 +484,18 @@ mod tests {
 
     impl Rig {
         fn start(failures: u64, kind: ErrorKind, panics: bool, is_autostart: bool) -> Self {
-            let work = Arc::new(Fake {
+            let work = Fake {
                 runs: AtomicU64::new(0),
                 failures,
                 kind,
                 panics,
-            });
+                fails_at_stop: false,
+            };
+            Self::start_work(work, is_autostart)
+        }
+
+        fn start_work(work: Fake, is_autostart: bool) -> Self {
+            let work = Arc::new(work);
             let state = Arc::new(State::new());
             let (ask, requests) = mpsc::channel(4);
             let supervisor = Supervisor::default();
@@ -569,6 +581,23 @@ mod tests {
         rig.ask(Request::Resume).await;
         rig.until(Stage::Running).await;
         assert_eq!(rig.runs(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_pause_holds_even_if_a_server_is_lost_on_the_way() {
+        let work = Fake {
+            runs: AtomicU64::new(0),
+            failures: 0,
+            kind: ErrorKind::Connect,
+            panics: false,
+            fails_at_stop: true,
+        };
+        let rig = Rig::start_work(work, true);
+        rig.until(Stage::Running).await;
+        rig.ask(Request::Pause).await;
+        rig.until(Stage::Paused).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!((rig.state.stage(), rig.runs()), (Stage::Paused, 1));
     }
 
     #[tokio::test]

@@ -428,6 +428,7 @@ impl StreamWork {
             flavor: key.flavor,
             defaults: facts.defaults,
             schemas: facts.schemas,
+            system_zone: facts.system_zone,
             target: self.target.clone(),
             meta_schema: self.meta_schema.clone(),
             log: Arc::clone(self.source.log()),

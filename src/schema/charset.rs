@@ -47,6 +47,30 @@ pub fn charset_of(collation: &str, version: &ServerVersion) -> Option<String> {
     Some(charset_name(charset, version))
 }
 
+/// The character set of a collation's number, for the common ones; `utf8mb3` is called so.
+/// Source: `information_schema.COLLATIONS`; MySQL and MariaDB number alike what both have.
+pub fn charset_of_number(collation: u16) -> Option<&'static str> {
+    Some(match collation {
+        5 | 8 | 15 | 31 | 47..=49 | 94 => "latin1",
+        2 | 9 | 21 | 27 | 77 => "latin2",
+        11 | 65 => "ascii",
+        14 | 23 | 50..=52 => "cp1251",
+        26 | 34 | 44 | 66 | 99 => "cp1250",
+        28 | 87 => "gbk",
+        33 | 76 | 83 | 192..=215 | 223 => "utf8mb3",
+        35 | 90 | 128..=151 => "ucs2",
+        45 | 46 | 224..=247 | 255..=323 => "utf8mb4",
+        54 | 55 | 101..=124 => "utf16",
+        60 | 61 | 160..=183 => "utf32",
+        63 => "binary",
+        95 | 96 => "cp932",
+        13 | 88 => "sjis",
+        1 | 84 => "big5",
+        248..=250 => "gb18030",
+        _ => return None,
+    })
+}
+
 /// The collation that a character set has where none is named, as long as nobody changed it.
 pub fn default_collation(charset: &str, version: &ServerVersion) -> String {
     let uca_default = version.flavor == Flavor::MariaDB && version.at_least(11, 5, 0);

@@ -154,6 +154,32 @@ async fn clock_offset(session: &mut Session) -> Result<i64> {
     }))
 }
 
+/// What the server's `SYSTEM` time zone is just now, as an offset: `+02:00`.
+pub async fn system_zone(session: &mut Session) -> Result<String> {
+    let rows = session
+        .rows(
+            "SELECT TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), \
+             CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', 'SYSTEM'))",
+        )
+        .await?;
+    let minutes: i64 = first(rows)
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "the server does not say what its system time zone is",
+            )
+            .with_fix("set `default_time_zone` to an offset such as `+00:00` on the source")
+        })?;
+    Ok(offset_text(minutes))
+}
+
+fn offset_text(minutes: i64) -> String {
+    let sign = if minutes < 0 { '-' } else { '+' };
+    let minutes = minutes.unsigned_abs();
+    format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
 fn micros_now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -258,4 +284,16 @@ fn first(rows: Vec<Vec<Option<Vec<u8>>>>) -> Option<String> {
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_of_time_zones() {
+        assert_eq!(offset_text(0), "+00:00");
+        assert_eq!(offset_text(330), "+05:30");
+        assert_eq!(offset_text(-210), "-03:30");
+    }
 }

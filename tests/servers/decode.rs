@@ -15,6 +15,7 @@ use tideway::config::{Address, ServerConfig, TlsConfig};
 use tideway::connect::Session;
 use tideway::model::value::{Row, RowChange, Value};
 use tideway::model::{GtidSet, Secret, TableName};
+use tideway::schema::charset::charset_of_number;
 use tideway::schema::literal::write_value;
 use tideway::schema::{Column, ColumnKind, Generated, Structure};
 use tideway::source::read_structures;
@@ -513,5 +514,24 @@ fn check_metadata(map: &TableMap, structure: &Structure) {
     if !metadata.names.is_empty() {
         assert_eq!(metadata.primary_key, [(0, 0)]);
         assert!(!metadata.unsigned.is_empty());
+    }
+}
+
+#[test]
+fn collations_have_the_numbers_that_the_servers_give_them() {
+    for flavor in [Flavor::MariaDb1011, Flavor::MySql97] {
+        let server = Server::start(flavor);
+        let rows = server.client().texts(
+            "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS \
+             WHERE ID IS NOT NULL AND CHARACTER_SET_NAME IS NOT NULL",
+        );
+        assert!(rows.len() > 200);
+        for row in rows {
+            let number = row[0].parse().unwrap();
+            let charset = if row[1] == "utf8" { "utf8mb3" } else { &row[1] };
+            if let Some(known) = charset_of_number(number) {
+                assert_eq!(known, charset, "{flavor:?}: collation {number}");
+            }
+        }
     }
 }

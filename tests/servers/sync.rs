@@ -117,6 +117,7 @@ async fn job(source: &Server, target: &Server, folder: &Path, tables: &str) -> S
         source_name: "s".into(),
         source_identity: info.identity.clone(),
         flavor: info.flavor(),
+        system_zone: "+00:00".into(),
         defaults: read_defaults(&mut session).await.unwrap(),
         schemas: read_schema_defaults(&mut session).await.unwrap(),
         target: TargetConfig {
@@ -167,7 +168,7 @@ fn servers(source: impl Into<ServerSpec>, target: Flavor) -> [Server; 2] {
     servers
 }
 
-async fn mixed_traffic(source: Flavor, target: Flavor) {
+async fn mixed_traffic(source: Flavor, target: Flavor, batch_rows: usize) {
     let [source, target] = servers(source, target);
     create_shop(&mut source.client(), "shop", 400, 1);
     let traffic = Traffic::start_with_ddl(&source, "shop", 1, 7);
@@ -175,7 +176,8 @@ async fn mixed_traffic(source: Flavor, target: Flavor) {
     traffic.await_structures(5);
     traffic.stop();
     let folder = tempfile::tempdir().unwrap();
-    let job = job(&source, &target, folder.path(), "shop.*").await;
+    let mut job = job(&source, &target, folder.path(), "shop.*").await;
+    Arc::make_mut(&mut job.task).sync.batch_rows = batch_rows;
     let begun = Instant::now();
     let (result, meter) = run_until_idle(&job).await;
     if let Err(failure) = result {
@@ -191,17 +193,17 @@ async fn mixed_traffic(source: Flavor, target: Flavor) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_mariadb_to_mariadb() {
-    mixed_traffic(Flavor::MariaDb1011, Flavor::MariaDb1011).await;
+    mixed_traffic(Flavor::MariaDb1011, Flavor::MariaDb1011, 5000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_mysql_to_mariadb() {
-    mixed_traffic(Flavor::MySql97, Flavor::MariaDb1011).await;
+    mixed_traffic(Flavor::MySql97, Flavor::MariaDb1011, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_mariadb_to_mysql() {
-    mixed_traffic(Flavor::MariaDb1011, Flavor::MySql97).await;
+    mixed_traffic(Flavor::MariaDb1011, Flavor::MySql97, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,8 @@ pub(super) struct Applier {
     pub(super) clock_offset_micros: i64,
     pub(super) verifies_all: bool,
     pub(super) packet_bytes: usize,
+    /// No further transaction is put into a target transaction of this many rows.
+    pub(super) batch_rows: u64,
     /// A long transaction that begins here is applied a row a statement.
     pub(super) careful: Option<Place>,
     /// Whether a long transaction is open on the target.
@@ -85,6 +87,7 @@ impl Applier {
             clock_offset_micros: settings.clock_offset_micros,
             verifies_all: settings.verifies_all,
             packet_bytes: settings.packet_bytes,
+            batch_rows: settings.batch_rows,
             careful: settings.careful,
             is_split: false,
             targets: HashMap::new(),
@@ -117,15 +120,31 @@ impl Applier {
         Ok(())
     }
 
-    /// Applies whole transactions as one target transaction; if that fails, one after the other.
+    /// Applies whole transactions in as few target transactions as `batch_rows` allows.
     pub(super) async fn apply(&mut self, batch: &[Transaction]) -> Result<(), End> {
-        let (packed, refused) = self.build(batch, Style::Merged).await?;
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let taken = self.apply_some(rest).await?;
+            rest = rest.get(taken.max(1)..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Applies the first transactions of a batch as one target transaction; if that fails, one after
+    /// the other. Gives how many they were.
+    async fn apply_some(&mut self, batch: &[Transaction]) -> Result<usize, End> {
+        let Built {
+            packed,
+            taken,
+            refused,
+        } = self.build(batch, Style::Merged).await?;
+        let batch = batch.get(..taken).unwrap_or(batch);
         let outcome = self.send(&packed.packets).await;
         if let Outcome::Committed = outcome
             && refused.is_none()
         {
             self.committed(batch, packed.rows);
-            return Ok(());
+            return Ok(taken);
         }
         if let Outcome::Refused { part, error } = &outcome {
             self.reset().await?;
@@ -140,19 +159,21 @@ impl Applier {
             self.committed(batch.get(..done).unwrap_or(batch), packed.rows);
             return match refused {
                 Some((_, failure)) => Err(End::Failed(failure)),
-                None => Ok(()),
+                None => Ok(taken),
             };
         }
         for transaction in batch {
             self.apply_alone(transaction).await?;
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// Applies one transaction, a row a statement: what fails now is the stream's stop.
     async fn apply_alone(&mut self, transaction: &Transaction) -> Result<(), End> {
         let alone = std::slice::from_ref(transaction);
-        let (packed, refused) = self.build(alone, Style::Careful).await?;
+        let Built {
+            packed, refused, ..
+        } = self.build(alone, Style::Careful).await?;
         if let Some((_, failure)) = refused {
             return Err(End::Failed(failure));
         }
@@ -251,12 +272,8 @@ impl Applier {
     }
 
     /// The statements of a batch behind BEGIN and fence. Where a transaction cannot be decoded, those
-    /// before it, and the failure.
-    async fn build(
-        &mut self,
-        batch: &[Transaction],
-        style: Style,
-    ) -> Result<(Finished, Option<(usize, Box<Failure>)>), End> {
+    /// before it, and the failure. Once there are enough rows, no further transaction is taken.
+    async fn build(&mut self, batch: &[Transaction], style: Style) -> Result<Built, End> {
         let mut good = batch.len();
         let mut refused = None;
         loop {
@@ -279,7 +296,23 @@ impl Applier {
                     .write_transaction(&mut writer, transaction, number)
                     .await
                 {
-                    Ok(()) => {}
+                    Ok(()) if writer.rows() < self.batch_rows || number + 1 == taken.len() => {}
+                    Ok(()) => {
+                        // The fence in front has written the mark behind all of them.
+                        let mut mark = self.mark.clone();
+                        let taken = taken.get(..=number).unwrap_or(taken);
+                        for transaction in taken {
+                            let end = transaction.end.clone();
+                            advance(&mut mark, end, transaction.gtid.as_ref());
+                        }
+                        let claim = &self.claim;
+                        writer.with_packet(|packet| claim.sync_fence(packet, &mark));
+                        return Ok(Built {
+                            packed: writer.finish(),
+                            taken: taken.len(),
+                            refused: None,
+                        });
+                    }
                     Err(End::Failed(failure)) => {
                         failed = Some((number, failure));
                         break;
@@ -288,7 +321,13 @@ impl Applier {
                 }
             }
             match failed {
-                None => return Ok((writer.finish(), refused)),
+                None => {
+                    return Ok(Built {
+                        packed: writer.finish(),
+                        taken: batch.len(),
+                        refused,
+                    });
+                }
                 Some((number, failure)) => {
                     good = number;
                     refused = Some((number, failure));
@@ -533,12 +572,22 @@ impl Applier {
     }
 }
 
+/// A target transaction, ready to be sent.
+struct Built {
+    packed: Finished,
+    /// How many transactions of the batch it is for; of these, those that can be decoded are in it.
+    taken: usize,
+    /// The first that cannot be, by its number, and why.
+    refused: Option<(usize, Box<Failure>)>,
+}
+
 /// What an applier is told.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) clock_offset_micros: i64,
     pub(super) verifies_all: bool,
     pub(super) packet_bytes: usize,
+    pub(super) batch_rows: u64,
     pub(super) careful: Option<Place>,
 }
 

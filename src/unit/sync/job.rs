@@ -40,6 +40,8 @@ pub struct SyncJob {
     pub defaults: ServerDefaults,
     /// The default character set and collation of each database of the source.
     pub schemas: BTreeMap<String, (String, String)>,
+    /// The source's `SYSTEM` time zone as an offset, for statements that were run in it.
+    pub system_zone: String,
     /// The target.
     pub target: TargetConfig,
     /// The schema of our own tables there.
@@ -168,6 +170,7 @@ async fn attempt(
         clock_offset_micros: job.clock_offset_micros,
         verifies_all: job.task.sync.is_before_image_verified,
         packet_bytes,
+        batch_rows: job.task.sync.batch_rows as u64,
         careful,
     };
     let mut applier = Applier::new(session, claim, Arc::clone(meter), mark.clone(), settings);

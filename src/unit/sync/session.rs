@@ -5,6 +5,10 @@ use super::job::SyncJob;
 use super::transaction::{SourceSession, Statement};
 use crate::connect::{Session, Setup};
 use crate::model::{Error, ErrorKind, Flavor, Result, ServerVersion};
+use crate::target::text::literal;
+
+/// `ER_UNKNOWN_TIME_ZONE`.
+const UNKNOWN_ZONE: u16 = 1298;
 
 /// `sql_mode` by bits, for what has a bearing on DDL.
 /// Source: `sql/sql_const.h` and `sql/sql_class.h` of the servers; both number these alike.
@@ -40,16 +44,30 @@ pub(super) async fn event_session(
     )
     .await?;
     set_charset(&mut session, statement).await?;
-    let zone = statement.session.time_zone.as_deref().unwrap_or("SYSTEM");
-    // What a zone is called is the source's own affair; an offset means the same everywhere.
-    let zone = if zone.starts_with(['+', '-']) {
-        zone
-    } else {
-        "+00:00"
+    let zone = match statement.session.time_zone.as_deref() {
+        // It did not matter to the statement.
+        None | Some("" | "UTC") => "+00:00",
+        // What the zone is there, not here.
+        Some("SYSTEM") => &job.system_zone,
+        Some(zone) => zone,
     };
-    let set = format!("SET SESSION time_zone = '{}'", zone.replace('\'', ""));
-    session.execute(set.as_bytes()).await?;
-    Ok(session)
+    let set = format!("SET SESSION time_zone = {}", literal(zone));
+    match session.execute(set.as_bytes()).await {
+        Ok(_) => Ok(session),
+        Err(error)
+            if error
+                .server()
+                .is_some_and(|server| server.number == UNKNOWN_ZONE) =>
+        {
+            Err(Error::new(
+                ErrorKind::Setting,
+                format!("the statement was run in the time zone `{zone}`, which the target does not know"),
+            )
+            .with_source(error)
+            .with_fix("load the time zone tables on the target (`mysql_tzinfo_to_sql`), then retry"))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn setup(source: &SourceSession, version: &ServerVersion) -> Setup {

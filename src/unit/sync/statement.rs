@@ -147,6 +147,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Rows taken so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Closes what is open and sets the checks back; the transaction stays open.
     pub(super) fn pause(mut self) -> Finished {
         self.close();
