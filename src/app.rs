@@ -1,7 +1,9 @@
 //! Puts the parts together, starts them in order, and ends them in the other order.
 
+use std::future::Future;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -36,7 +38,7 @@ pub fn console(config: Config) -> Result<u8> {
     let config = with_passwords(config)?;
     let folder = DataFolder::open(&config.worker.data_dir)?;
     let log = start_log(&config.worker, false)?;
-    threads()?.block_on(async {
+    with_threads(async {
         let end = CancellationToken::new();
         let mut worker = Worker::start(
             config,
@@ -93,7 +95,7 @@ pub fn headless(config: Config, until: Until) -> Result<Arc<Snapshot>> {
         has_console: false,
         ends_when_caught_up: until == Until::CaughtUp,
     };
-    threads()?.block_on(async {
+    with_threads(async {
         let mut worker = Worker::start(config, folder, &log, options).await?;
         tokio::select! {
             () = worker.signals.any() => tracing::info!(unit = "app", "asked to stop: draining"),
@@ -134,9 +136,10 @@ impl Worker {
         })
     }
 
-    /// Drains and ends everything; the last snapshot says how it stands.
+    /// Drains and ends everything; the last snapshot says how it stands. Asked again meanwhile, it no
+    /// longer waits for what is still draining.
     async fn stop(mut self) -> Arc<Snapshot> {
-        let last = self.runtime.stop().await;
+        let last = self.runtime.stop(asked_again()).await;
         self.socket_stop.cancel();
         while self.socket.join_next().await.is_some() {}
         last
@@ -174,6 +177,21 @@ impl Signals {
     }
 }
 
+/// Waits for SIGTERM or SIGINT from now on: streams made earlier may still hold the first one. A
+/// hang-up does not count, as a closing terminal may send several.
+async fn asked_again() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
 /// Starts the log: into the data folder, the ring of the log pane, and stderr where no console is.
 fn start_log(worker: &WorkerConfig, is_on_stderr: bool) -> Result<LogGuard> {
     log::init(&LogOptions {
@@ -184,14 +202,18 @@ fn start_log(worker: &WorkerConfig, is_on_stderr: bool) -> Result<LogGuard> {
     })
 }
 
-/// The runtime's threads: as many as there are cores.
-fn threads() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Runs on as many threads as there are cores. At the end a thread that is stuck in the system (a
+/// disk that does not answer) is not waited for.
+fn with_threads<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let threads = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| {
             Error::new(ErrorKind::Internal, "cannot start the runtime").with_source(error)
-        })
+        })?;
+    let result = threads.block_on(work);
+    threads.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 /// Fills in the passwords that are not configured, by asking at the terminal; an error without one.

@@ -24,7 +24,7 @@ impl Client {
         let (path, _folder) = super::socket_path(data_dir)?;
         let stream = UnixStream::connect(&path).await.map_err(|error| {
             Error::new(
-                ErrorKind::Connect,
+                ErrorKind::Refused,
                 format!("no worker answers in `{}`", data_dir.display()),
             )
             .with_source(error)

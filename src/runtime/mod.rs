@@ -19,7 +19,9 @@ mod stops;
 mod stream_work;
 mod supervisor;
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +43,8 @@ use supervisor::{Supervised, Supervisor};
 
 /// Requests that may wait for a runner; it answers each within a moment.
 const REQUESTS: usize = 8;
+/// How long a stop waits for everything to drain.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Envelopes that may wait for the director.
 const ENVELOPES: usize = 32;
 
@@ -168,8 +172,21 @@ impl Runtime {
     }
 
     /// Drains every stream, writes the checkpoints, ends all tasks, and gives the last snapshot.
-    pub async fn stop(mut self) -> Arc<Snapshot> {
-        self.supervisor.shut_down().await;
+    ///
+    /// What has not drained after [`DRAIN`], or when `hurry` is done, is left: its target transaction
+    /// is undone by the server, and the next start goes on from the checkpoint before it.
+    pub async fn stop(mut self, hurry: impl Future<Output = ()>) -> Arc<Snapshot> {
+        let is_drained = tokio::select! {
+            () = self.supervisor.shut_down() => true,
+            () = hurry => false,
+            () = tokio::time::sleep(DRAIN) => false,
+        };
+        if !is_drained {
+            tracing::warn!(
+                unit = "runtime",
+                "not everything had drained; what was under way is undone, nothing is lost"
+            );
+        }
         self.director_stop.cancel();
         // A panic of the director is in the log already.
         let _ = self.director.join().await;
