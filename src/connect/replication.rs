@@ -448,7 +448,7 @@ impl Greeting {
         let nonce_len = usize::from(*fields.take(1)?.first()?);
         fields.take(10)?;
         // The rest of the nonce with a zero behind it.
-        let rest = fields.take(nonce_len.saturating_sub(8).max(13).min(fields.0.len()))?;
+        let rest = fields.take(nonce_len.saturating_sub(8).max(13))?;
         nonce.extend(rest.strip_suffix(&[0]).unwrap_or(rest));
         let plugin = fields.until_zero().unwrap_or(fields.0);
         let plugin = if plugin.is_empty() {

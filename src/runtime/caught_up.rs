@@ -61,7 +61,7 @@ impl CaughtUp {
                 (Stage::Failed | Stage::Stopped | Stage::Paused, _) => Some(Progress::Stands),
                 // Without its relay a stream gets nothing new; what it has it still applies.
                 (_, Progress::Behind | Progress::Goal(_) | Progress::Stands)
-                    if relay_stands && stream.work.is_idle() =>
+                    if relay_stands && stream.work.has_all_that_came() =>
                 {
                     Some(Progress::Stands)
                 }

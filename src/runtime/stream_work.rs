@@ -188,6 +188,21 @@ impl StreamWork {
         self.task.mode != Mode::Full && self.source.log().published().borrow().place.is_none()
     }
 
+    /// Whether it waits for the relay: nothing of the relay log is left to apply, or there is none.
+    pub(super) fn has_all_that_came(&self) -> bool {
+        if self.task.mode == Mode::Full {
+            return false;
+        }
+        let published = self.source.log().published();
+        let Some(tip) = published.borrow().place.clone() else {
+            return true;
+        };
+        self.unit() == Unit::Sync
+            && self
+                .position()
+                .is_some_and(|at| at.folder == tip.folder && at.position >= tip.position)
+    }
+
     /// All tables of the dump, or of the load once that has begun; the biggest first.
     pub(super) fn tables(&self) -> Vec<TableLoad> {
         let loaded = self.load.tables();

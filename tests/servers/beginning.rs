@@ -2,6 +2,7 @@
 //! whose binlog ends in events that are no transaction.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::support::{Flavor, Server, Task, Tideway, assert_equal};
 
@@ -123,4 +124,21 @@ fn a_dump_without_the_relay_log_that_followed_it_is_made_anew() {
     target.run("DELETE FROM shop.t");
     tideway.catch_up();
     assert_equal(&source, &target, &[("shop", "shop")]);
+}
+
+#[test]
+fn a_relay_that_cannot_go_on_ends_the_wait() {
+    let [source, target] = pair(Flavor::MariaDb1011);
+    source.run("INSERT INTO shop.t VALUES (1, 'x')");
+    let mut tideway = tideway(&source, &target, "");
+    tideway.catch_up();
+    source.run("SET GLOBAL binlog_format = 'MIXED'");
+    tideway.start_with(&["run", "--until", "caught-up"]);
+    let ended = tideway.wait(Duration::from_mins(1));
+    assert!(!ended.success(), "{ended}");
+    assert!(
+        tideway.log().contains("binlog_format"),
+        "{}",
+        tideway.story()
+    );
 }

@@ -189,6 +189,16 @@ async fn dump(job: &DumpJob, meter: &Arc<Meter>) -> Result<Manifest> {
     let info = ServerInfo::read(&mut session).await?;
     let mut catalogue = Catalogue::new(session, job.task.selection.clone());
     let (mut found, mut snapshot) = take_snapshot(job, &mut catalogue).await?;
+    if job.relay_from.is_some() && snapshot.position.is_none() {
+        return Err(Error::new(
+            ErrorKind::Privilege,
+            "the account may not ask where the source's binlog stands, so no changes could follow \
+             the dump",
+        )
+        .with_fix(
+            "grant the account REPLICATION CLIENT on *.* (MariaDB 10.5 and later: BINLOG MONITOR)",
+        ));
+    }
     if let (Some(position), Some(relay_from)) = (&snapshot.position, &job.relay_from)
         && position < relay_from
     {

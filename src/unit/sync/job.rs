@@ -90,13 +90,24 @@ const PACKET_MARGIN: usize = 64 << 10;
 /// At the stop, the transaction in hand is finished and the mark is written. What the target refuses
 /// for a passing reason is tried again a few times, from the checkpoint; then the error is given back.
 pub async fn run(job: SyncJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<(), Failure> {
+    let ended = run_on(&job, &meter, &stop).await;
+    // What stands may be behind by any time.
+    meter.set_lag(Lag::Unknown);
+    ended
+}
+
+async fn run_on(
+    job: &SyncJob,
+    meter: &Arc<Meter>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
     let mut tries = 0;
     let mut careful = None;
     let mut last_mark: Option<Mark> = None;
     loop {
-        let error = match attempt(&job, &meter, &stop, careful.take()).await {
+        let error = match attempt(job, meter, stop, careful.take()).await {
             Ok(()) => return Ok(()),
-            Err(End::Failed(failure)) => return Err(locate(*failure, &job)),
+            Err(End::Failed(failure)) => return Err(locate(*failure, job)),
             Err(End::Careful(place)) => {
                 careful = Some(place);
                 continue;
@@ -108,9 +119,9 @@ pub async fn run(job: SyncJob, meter: Arc<Meter>, stop: CancellationToken) -> Re
             tries = 0;
             last_mark = mark;
         }
+        meter.set_lag(Lag::Unknown);
         if tries == QUICK_TRIES || stop.is_cancelled() {
-            meter.set_lag(Lag::Unknown);
-            return Err(locate(error.into(), &job));
+            return Err(locate(error.into(), job));
         }
         tracing::warn!(task = %job.task.name, source = %job.source_name, %error, cause = error.cause(), tries, "applying again from the checkpoint");
         meter.retried(&error.to_string());
