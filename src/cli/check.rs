@@ -44,7 +44,7 @@ fn text(report: &CheckReport) -> String {
             }
         }
     }
-    let mut grants: Vec<&str> = Vec::new();
+    let mut grants: Vec<(&str, &str)> = Vec::new();
     for cell in &report.privileges {
         let word = match cell.state {
             GrantState::Have => "have",
@@ -60,14 +60,19 @@ fn text(report: &CheckReport) -> String {
         );
         if matches!(cell.state, GrantState::Missing | GrantState::Inactive)
             && !cell.grant.is_empty()
-            && !grants.contains(&cell.grant.as_str())
+            && !grants.contains(&(cell.server.as_str(), cell.grant.as_str()))
         {
-            grants.push(&cell.grant);
+            grants.push((&cell.server, &cell.grant));
         }
     }
     if !grants.is_empty() {
         out.push_str("\nrun as an administrator:\n");
-        for grant in grants {
+        let mut server = "";
+        for (on, grant) in grants {
+            if on != server {
+                server = on;
+                let _ = writeln!(out, "-- on {on}");
+            }
             let _ = writeln!(out, "{grant}");
         }
     }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -16,6 +17,9 @@ use super::wire::{Ask, REQUEST_LIMIT, Request, Response, VERSION, read_line};
 
 /// Connections at a time; more wait in the system's queue.
 const CONNECTIONS: usize = 32;
+
+/// How long replies under way may take at the end.
+const LAST_REPLIES: Duration = Duration::from_millis(500);
 
 /// A bound socket. Its file goes when this is dropped.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl Server {
                         Ok((stream, _)) => {
                             let uid = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
                             let handle = handle.for_origin(format!("socket uid {uid}"));
-                            connections.spawn(answer(stream, handle));
+                            connections.spawn(answer(stream, handle, stop.clone()));
                         }
                         Err(error) => {
                             tracing::warn!(unit = "remote", "control socket: {error}");
@@ -67,6 +71,9 @@ impl Server {
                 }
             }
         }
+        // Replies under way, such as that to the command that ended all this, still go out.
+        let all = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_REPLIES, all).await;
         connections.shutdown().await;
     }
 }
@@ -78,11 +85,18 @@ impl Drop for Server {
     }
 }
 
-/// Serves one connection; a peer that goes away ends it.
-async fn answer(stream: UnixStream, handle: Handle) {
+/// Serves one connection; a peer that goes away ends it, and so does `stop` between two requests.
+async fn answer(stream: UnixStream, handle: Handle, stop: CancellationToken) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
-    while let Ok(Some(line)) = read_line(&mut read, REQUEST_LIMIT).await {
+    loop {
+        let line = tokio::select! {
+            // A request that is there already is answered first.
+            biased;
+            line = read_line(&mut read, REQUEST_LIMIT) => line,
+            () = stop.cancelled() => return,
+        };
+        let Ok(Some(line)) = line else { return };
         let response = match serde_json::from_str::<Request>(&line) {
             Ok(request) if request.version != VERSION => Response::Error(format!(
                 "the worker speaks version {VERSION} of the control protocol, not {}",
@@ -96,10 +110,12 @@ async fn answer(stream: UnixStream, handle: Handle) {
                 loop {
                     let snapshot = Arc::clone(&snapshots.borrow_and_update());
                     let response = Response::Snapshot(Box::new((*snapshot).clone()));
-                    if send(&mut write, &response).await.is_err()
-                        || snapshots.changed().await.is_err()
-                    {
+                    if send(&mut write, &response).await.is_err() {
                         return;
+                    }
+                    tokio::select! {
+                        changed = snapshots.changed() => if changed.is_err() { return },
+                        () = stop.cancelled() => return,
                     }
                 }
             }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{RelayStart, SourceConfig};
 use crate::connect::{Session, Setup};
+use crate::model::position::file_number;
 use crate::model::{Error, ErrorKind, Position, RelayFigure, Result, Unit};
 use crate::relay_log::RelayLog;
 use crate::schema::tracker::ServerDefaults;
@@ -237,7 +238,13 @@ impl Work for RelayWork {
     }
 
     fn progress(&self) -> u64 {
-        self.meter.figure().bytes_total
+        // What is kept, not what was received: on a full disk the same bytes come again and again.
+        let tip = self.log.published();
+        let tip = tip.borrow();
+        tip.place.as_ref().map_or(0, |place| {
+            let number = file_number(&place.position.file).map_or(0, |(_, number)| number);
+            (number << 40).wrapping_add(place.position.offset)
+        })
     }
 
     fn name(&self) -> String {

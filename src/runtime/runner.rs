@@ -298,17 +298,14 @@ impl<W: Work> Runner<W> {
         };
         let may_retry = since.elapsed() < limit && !self.supervisor.stop().is_cancelled();
         let pause = backoff(tries);
-        let cause = error
-            .cause()
-            .map(|cause| format!(": {cause}"))
-            .unwrap_or_default();
+        let what = super::stops::for_log(&error, &stop);
         if may_retry {
             tracing::warn!(
                 unit = %stop.unit,
-                "{name}: {}{cause}; try {tries} again in {} s", error.message(), pause.as_secs()
+                "{name}: {what}; try {tries} again in {} s", pause.as_secs()
             );
         } else {
-            tracing::error!(unit = %stop.unit, "{name}: {}{cause}", error.message());
+            tracing::error!(unit = %stop.unit, "{name}: {what}");
         }
         let lost = policy.retry == Retry::Timed && !may_retry && error.kind() == ErrorKind::Connect;
         self.state.set(|s| {

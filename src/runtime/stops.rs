@@ -1,5 +1,7 @@
 //! Makes what a screen shows of a failure.
 
+use std::fmt::Write as _;
+
 use crate::config::{Address, ServerConfig, TlsMode};
 use crate::control::{Stop, StopError, StopPosition};
 use crate::model::{Error, ErrorKind, Unit};
@@ -37,6 +39,41 @@ pub(super) fn plain(error: &Error) -> Stop {
         error: shown,
         choices: vec!["retry".to_owned()],
     }
+}
+
+/// A failure in one line of the log: with its table, place and stop, and without row values. The
+/// texts of what the data ran into quote keys and rows, so of these the log has the kind and the
+/// server's number alone; the screen and `tideway status` have the rest.
+pub(super) fn for_log(error: &Error, stop: &Stop) -> String {
+    let mut text = match error.kind() {
+        ErrorKind::Drift => "the target's rows are not what the binlog says was there".to_owned(),
+        ErrorKind::Target => match error.server() {
+            Some(server) => {
+                format!(
+                    "the target refused it with error {} ({})",
+                    server.number, server.sqlstate
+                )
+            }
+            None => error.message().to_owned(),
+        },
+        _ => match error.cause() {
+            Some(cause) => format!("{}: {cause}", error.message()),
+            None => error.message().to_owned(),
+        },
+    };
+    // Writing to a `String` cannot fail.
+    if let Some(table) = &stop.table {
+        let _ = write!(text, "; table {table}");
+    }
+    if let Some(position) = &stop.position {
+        let _ = write!(
+            text,
+            "; at {}/{}:{}",
+            position.folder, position.file, position.offset
+        );
+        let _ = write!(text, "; stop {}", stop.stop_id);
+    }
+    text
 }
 
 /// Tells, once, that a connection is not encrypted although it could have been.
@@ -80,4 +117,27 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ServerError;
+
+    #[test]
+    fn the_log_has_no_row_values() {
+        let refused = Error::new(ErrorKind::Target, "an INSERT failed").with_server(ServerError {
+            number: 1062,
+            sqlstate: "23000".into(),
+            message: "Duplicate entry '111-22-3333' for key 'ssn'".into(),
+        });
+        let drift = Error::new(ErrorKind::Drift, "no row with email = 'ann@secret.example'");
+        for error in [refused, drift] {
+            let text = for_log(&error, &plain(&error));
+            assert!(
+                !text.contains("111-22") && !text.contains("secret"),
+                "{text}"
+            );
+        }
+    }
 }

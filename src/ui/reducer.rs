@@ -36,9 +36,21 @@ pub fn on_snapshot(state: &mut State, snapshot: Arc<Snapshot>, now: Timestamp) {
     state.now = now;
     state.newest = Arc::clone(&snapshot);
     if !state.is_frozen {
+        let before = stop_id(state);
         state.shown = snapshot;
         state.select_something();
+        if stop_id(state) != before {
+            // Another event is read from its first line on, however far the last one was scrolled.
+            for pane in [Pane::Error, Pane::Rows, Pane::Statement, Pane::Choices] {
+                state.cursors.remove(&pane);
+            }
+        }
     }
+}
+
+/// The stop of the selected stream.
+fn stop_id(state: &State) -> Option<String> {
+    Some(state.stream()?.stop.as_ref()?.stop_id.clone())
 }
 
 /// Takes in a command's reply.

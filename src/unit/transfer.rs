@@ -133,6 +133,7 @@ impl Meter {
         let note = note.into();
         let mut inner = self.lock();
         if !inner.notes.contains(&note) {
+            tracing::info!(unit = self.phases.at_work, "{note}");
             inner.notes.push(note);
         }
     }

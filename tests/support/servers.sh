@@ -120,14 +120,14 @@ create_mariadb() { # FLAVOR DATADIR
     # An account without a name would outrank 'tideway'@'%' for connections from this machine.
     printf '%s\n' "delete from mysql.global_priv where User='';"
   } | "${program[@]}" --no-defaults "${as_root[@]}" --bootstrap --basedir="$base" --datadir="$2" \
-    --lc-messages-dir="$share" --plugin-dir="$base/lib/mysql/plugin" --skip-log-bin \
+    --lc-messages-dir="$share" --plugin-dir="$base/lib/mysql/plugin" --skip-log-bin --tmpdir="$2.tmp" \
     --innodb-log-file-size=64M
 }
 
 create_mysql() { # FLAVOR DATADIR
   locate "$1" server
   "${program[@]}" --no-defaults "${as_root[@]}" --initialize-insecure --datadir="$2" --basedir="$base" \
-    --lc-messages-dir="$share" --plugin-dir="$base/lib/mysql/plugin" --secure-file-priv=NULL \
+    --lc-messages-dir="$share" --plugin-dir="$base/lib/mysql/plugin" --secure-file-priv=NULL --tmpdir="$2.tmp" \
     --innodb-redo-log-capacity=16M
 }
 
@@ -136,11 +136,12 @@ make_ready_folder() { # FLAVOR FOLDER
   note "making a data folder for $1"
   local part=$2.part log=$2.log
   rm -rf "$part" "$2"
-  mkdir -p "$part"
+  # A folder for temporary tables of its own: a server that starts clears away what others have in /tmp.
+  mkdir -p "$part" "$part.tmp"
   if [ "$1" = mysql-9 ]; then create_mysql "$1" "$part"; else create_mariadb "$1" "$part"; fi >"$log" 2>&1 ||
     { cat "$log" >&2; die "cannot make a data folder for $1" "the server's messages are above"; }
   # Each copy gets an identity and certificates of its own.
-  rm -f "$part/auto.cnf" "$part"/*.pem
+  rm -rf "$part/auto.cnf" "$part"/*.pem "$part.tmp"
   touch "$part/.complete"
   mv "$part" "$2"
 }
@@ -158,9 +159,11 @@ create() { # FLAVOR DATADIR
 
 run() { # FLAVOR DATADIR SOCKET PORT OPTION…
   local flavor=$1 data=$2 socket=$3 port=$4; shift 4
+  mkdir -p "$data.tmp"
   local options=(
     --no-defaults "${as_root[@]}" --datadir="$data" --basedir="$base" --lc-messages-dir="$share"
     --plugin-dir="$base/lib/mysql/plugin" --socket="$socket" --pid-file="$data/server.pid" --port="$port"
+    --tmpdir="$data.tmp"
     --bind-address=127.0.0.1 --log-bin=bin --binlog-format=ROW --skip-name-resolve
     # Small and quick: a private server loses nothing that matters when the machine loses power.
     --innodb-buffer-pool-size=96M --innodb-flush-log-at-trx-commit=2 --innodb-doublewrite=0 --sync-binlog=0

@@ -48,7 +48,8 @@ pub(super) fn folder(rows: &mut Scope<'_>, config: &Config, sources: &[Result<So
 }
 
 fn space(rows: &mut Scope<'_>, config: &Config, folder: &Path, sources: &[Result<SourceFacts>]) {
-    let why = "a dump is whole on disk before it is loaded, and the relay stops when `keep_free` is reached";
+    let why =
+        "a dump is whole on disk before it is loaded, and a relay pauses when the disk is full";
     let free = match statvfs(folder) {
         Ok(figures) => figures.f_bavail.saturating_mul(figures.f_frsize),
         Err(error) => {

@@ -181,7 +181,7 @@ fn binlog(rows: &mut Scope<'_>, info: &ServerInfo, is_needed: bool) {
             "SET GLOBAL binlog_format = 'ROW'; -- and in the configuration file; sessions that are open keep theirs",
         );
     }
-    let why = "an UPDATE or DELETE is found by the row's whole image before it";
+    let why = "a change is applied by the row's key, or by its whole image where it has none; both must be in the binlog";
     // Every column is there, those of the after image that did not change left out.
     let is_full = matches!(info.row_image.as_str(), "FULL" | "FULL_NODUP" | "");
     if is_full {

@@ -325,7 +325,7 @@ impl Claim {
         Error::new(
             ErrorKind::Checkpoint,
             format!(
-                "tables, routes or filters of {} are not those its checkpoint was made with\nthen: {}\nnow:  {}",
+                "tables, routes or filters of {} are not those its checkpoint was made with; then: {}; now: {}",
                 self.name(),
                 one_line(before),
                 one_line(&self.configuration)
