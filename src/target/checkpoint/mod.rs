@@ -575,7 +575,7 @@ mod tests {
         assert!(
             error
                 .message()
-                .contains("then: tables = y; route = z\nnow:  tables = x")
+                .contains("then: tables = y; route = z; now: tables = x")
         );
         assert!(
             error
