@@ -259,7 +259,7 @@ async fn structures_owners_and_differences() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Checkpoint);
-    assert!(error.message().contains("now:  table take e.*"));
+    assert!(error.message().contains("now: table take e.*"));
     server.run("UPDATE tideway.checkpoint SET version = 2");
     let error = Claim::take(&mut session, META, key("t"), "table take d.*", 0)
         .await
