@@ -7,7 +7,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, QueryResult, Row, TextProtocol, Value};
 
 use crate::config::{ServerConfig, TlsMode};
-use crate::model::{Error, ErrorKind, Result, ServerVersion};
+use crate::model::{Error, ErrorKind, Result, ServerVersion, TableName};
 
 use super::{CONNECT_TIMEOUT, error, options, server_error};
 
@@ -156,6 +156,23 @@ impl Session {
             rows.push(row.into_values());
         }
         Ok(rows)
+    }
+
+    /// Runs a query for two columns, database and name, and gives them as names. One that is not UTF-8
+    /// is an error: a name that is passed over would be an object that is.
+    pub async fn names(&mut self, sql: &str) -> Result<Vec<TableName>> {
+        let rows = self.rows(sql).await?;
+        let names = rows.into_iter().map(|row| {
+            let mut cells = row.into_iter().map(|cell| String::from_utf8(cell?).ok());
+            Some(TableName::new(cells.next()??, cells.next()??))
+        });
+        names.collect::<Option<_>>().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!("`{}` gives a name that is not UTF-8", self.label),
+            )
+            .with_fix("rename that database or table, or leave it out of the task")
+        })
     }
 
     /// Runs one statement and hands over its rows one by one, in bounded memory; gives their number.

@@ -178,14 +178,9 @@ impl StreamWork {
         self.sync.figure().mark.map(|mark| mark.place)
     }
 
-    /// Whether sync runs and has nothing left to apply, or nothing can begin yet.
+    /// Whether sync runs and has nothing left to apply.
     pub(super) fn is_idle(&self) -> bool {
-        self.sync.figure().idle || self.waits_for_relay()
-    }
-
-    /// Whether nothing can begin before the relay does.
-    fn waits_for_relay(&self) -> bool {
-        self.task.mode != Mode::Full && self.source.log().published().borrow().place.is_none()
+        self.sync.figure().idle
     }
 
     /// Whether it waits for the relay: nothing of the relay log is left to apply, or there is none.

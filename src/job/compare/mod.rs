@@ -204,27 +204,17 @@ async fn owned_tables(job: &CompareJob, session: &mut Session) -> Result<Vec<Tab
         Tables::new(&job.meta_schema).owner,
         literal(&job.task.name)
     );
-    let rows = match session.rows(&sql).await {
-        Ok(rows) => rows,
+    match session.names(&sql).await {
         // No such database or table, or none that the account may see.
         Err(error)
             if error
                 .server()
                 .is_some_and(|e| matches!(e.number, 1044 | 1049 | 1142 | 1146)) =>
         {
-            return Ok(Vec::new());
+            Ok(Vec::new())
         }
-        Err(error) => return Err(error),
-    };
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| {
-            let mut cells = row.into_iter();
-            let schema = String::from_utf8(cells.next()??).ok()?;
-            let name = String::from_utf8(cells.next()??).ok()?;
-            Some(TableName { schema, name })
-        })
-        .collect())
+        other => other,
+    }
 }
 
 async fn compare_table(

@@ -220,15 +220,9 @@ impl Catalogue {
 
     /// A query for names of objects in databases that are not the server's own.
     async fn pairs(&mut self, sql: &str) -> Result<Vec<TableName>> {
-        let rows = self.session.rows(sql).await?;
-        Ok(rows
+        let names = self.session.names(sql).await?;
+        Ok(names
             .into_iter()
-            .filter_map(|row| {
-                let mut cells = row.into_iter();
-                let schema = String::from_utf8(cells.next()??).ok()?;
-                let name = String::from_utf8(cells.next()??).ok()?;
-                Some(TableName { schema, name })
-            })
             .filter(|name| !crate::route::is_system_schema(&name.schema))
             .collect())
     }

@@ -207,23 +207,15 @@ async fn refuse_views(
 
 /// The target tables that other streams of this task write too.
 async fn shared_tables(session: &mut Session, job: &LoadJob) -> Result<BTreeSet<TableName>> {
-    let rows = session
-        .rows(&format!(
+    let names = session
+        .names(&format!(
             "SELECT `target_schema`, `target_table` FROM {} WHERE `task` = {} AND `source` <> {}",
             Tables::new(&job.meta_schema).owner,
             literal(&job.task.name),
             literal(&job.source_name)
         ))
         .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| {
-            let mut cells = row.into_iter();
-            let schema = String::from_utf8(cells.next()??).ok()?;
-            let name = String::from_utf8(cells.next()??).ok()?;
-            Some(TableName { schema, name })
-        })
-        .collect())
+    Ok(names.into_iter().collect())
 }
 
 async fn expect_empty(session: &mut Session, table: &TableName) -> Result<()> {
