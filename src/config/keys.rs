@@ -112,7 +112,7 @@ const SECTIONS: [(&str, &[&str]); 18] = [
         "task.on_event.match",
         &["table", "kind", "error", "statement"],
     ),
-    ("task.accept", &["name", "reason"]),
+    ("task.accept", &["name", "server", "found", "reason"]),
 ];
 
 /// The keys of the section at `path`; `None` where any key goes.

@@ -10,6 +10,7 @@ mod load;
 mod quantity;
 mod reader;
 
+pub mod accept;
 pub mod console;
 pub mod error;
 pub mod server;
@@ -18,6 +19,7 @@ pub mod worker;
 
 use std::path::PathBuf;
 
+pub use accept::{ACCEPTABLE, Acceptance};
 pub use console::ConsoleConfig;
 pub use error::{ConfigErrors, Problem};
 pub use server::{

@@ -4,6 +4,7 @@ use crate::route::event_filter::{FilterAction, FilterError};
 use crate::route::{EventFilter, EventKind, Route, Routes, Selection};
 
 use super::RelayStart;
+use super::accept::Acceptance;
 use super::keys::nearest;
 use super::reader::{Located, Problems, Section};
 use super::server::read_name;
@@ -25,6 +26,8 @@ pub struct TaskConfig {
     pub routes: Routes,
     /// Which of their events are left out.
     pub filters: Vec<EventFilter>,
+    /// Which findings are accepted beforehand.
+    pub accepted: Vec<Acceptance>,
     /// Where `incremental` begins without a checkpoint.
     pub start: RelayStart,
     /// Whether its streams start by themselves.
@@ -161,6 +164,13 @@ impl Default for SyncConfig {
 }
 
 impl TaskConfig {
+    /// The acceptance of the finding `name` of `server`, if the operator gave one.
+    pub fn acceptance(&self, name: &str, server: Option<&str>, found: &str) -> Option<&Acceptance> {
+        self.accepted
+            .iter()
+            .find(|accepted| accepted.is_for(name, server, found))
+    }
+
     /// Reads one `[[task]]`; `None` where it has no name.
     pub(super) fn read(
         section: &Section<'_>,
@@ -194,13 +204,13 @@ impl TaskConfig {
             .iter()
             .filter_map(|filter| read_filter(filter, problems))
             .collect();
-        for (key, what) in [
-            ("on_event", "decisions made beforehand"),
-            ("accept", "accepting a check by name"),
-        ] {
-            if !section.sections(key).is_empty() {
-                section.not_yet(key, what);
-            }
+        let accepted = section
+            .sections("accept")
+            .iter()
+            .filter_map(|accept| Acceptance::read(accept, problems))
+            .collect();
+        if !section.sections("on_event").is_empty() {
+            section.not_yet("on_event", "decisions made beforehand");
         }
         let dump = section
             .section("dump")
@@ -223,6 +233,7 @@ impl TaskConfig {
             selection,
             routes,
             filters,
+            accepted,
             start,
             is_autostart,
             dump,

@@ -125,6 +125,13 @@ fn every_value_arrives() {
     assert!(!merge.selection.takes(&TableName::new("shop_1", "tmp_1")));
     assert_eq!(merge.filters.len(), 2);
     assert!(!merge.is_autostart);
+    let accepted = |server, found| merge.acceptance("keys", server, found);
+    assert_eq!(
+        accepted(Some("orders-a"), "1 without: shop_1.log").map(|a| a.reason.as_str()),
+        Some("it never had one")
+    );
+    assert!(accepted(Some("orders-b"), "1 without: shop_1.log").is_none());
+    assert!(accepted(Some("orders-a"), "1 without: shop_1.audit").is_none());
     assert_eq!(config.tasks[1].mode, Mode::Incremental);
 }
 

@@ -24,6 +24,7 @@ pub(super) fn task(tables: &str) -> TaskConfig {
         selection: Selection::parse(&[tables.to_owned()]).unwrap(),
         routes: Routes::default(),
         filters: Vec::new(),
+        accepted: Vec::new(),
         start: RelayStart::Auto,
         is_autostart: true,
         dump: DumpConfig {
