@@ -1,10 +1,12 @@
 //! The tests' own foundation: a server comes up, survives a crash, and leaves nothing behind.
 
+use std::time::Duration;
+
 use crate::support::client::Client;
 use crate::support::compare::differences;
 use crate::support::fixture::create_shop;
 use crate::support::server::PASSWORD;
-use crate::support::{Flavor, Server, Traffic, assert_equal};
+use crate::support::{Flavor, Proxy, Server, Traffic, assert_equal};
 
 #[test]
 fn each_flavor_starts_crashes_restarts_and_ends() {
@@ -92,4 +94,50 @@ fn the_comparison_sees_what_differs_in_either_direction() {
             right.run(back);
         }
     }
+}
+
+#[test]
+fn the_proxy_cuts_stalls_and_garbles() {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    let echo = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let proxy = Proxy::to(echo.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for stream in echo.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut &stream, &mut &stream);
+            });
+        }
+    });
+    let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
+    let mut received = [0; 5];
+    let mut ask = |client: &mut TcpStream, bytes: &[u8; 5]| {
+        client.write_all(bytes).unwrap();
+        client.read_exact(&mut received).map(|()| received)
+    };
+    // As COM_BINLOG_DUMP begins.
+    let command = b"\x01\0\0\0\x12";
+    assert_eq!(ask(&mut client, command).unwrap(), *command);
+    assert_eq!(proxy.streams(), 1);
+    proxy.garble_stream_after(2, 1);
+    assert_eq!(ask(&mut client, b"abcde").unwrap(), *b"ab\xc6de");
+    proxy.delay(Duration::from_millis(60));
+    let begun = std::time::Instant::now();
+    assert_eq!(ask(&mut client, b"abcde").unwrap(), *b"abcde");
+    assert!(begun.elapsed() >= Duration::from_millis(120));
+    proxy.stall(true);
+    client
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    assert!(ask(&mut client, b"fghij").is_err());
+    proxy.stall(false);
+    client.set_read_timeout(None).unwrap();
+    client.read_exact(&mut received).unwrap();
+    assert_eq!(received, *b"fghij");
+    proxy.cut_stream_after(3);
+    let mut rest = Vec::new();
+    client.write_all(b"klmno").unwrap();
+    let _ = client.read_to_end(&mut rest);
+    assert_eq!(rest, b"klm");
 }

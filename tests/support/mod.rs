@@ -14,6 +14,7 @@ pub(crate) mod client;
 pub(crate) mod compare;
 pub(crate) mod fixture;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod slots;
 pub(crate) mod tideway;
@@ -21,6 +22,7 @@ pub(crate) mod traffic;
 
 pub(crate) use client::Client;
 pub(crate) use compare::assert_equal;
+pub(crate) use proxy::Proxy;
 pub(crate) use server::{Flavor, Server, ServerSpec};
 pub(crate) use tideway::{Task, Tideway};
 pub(crate) use traffic::Traffic;
