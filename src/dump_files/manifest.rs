@@ -58,6 +58,10 @@ pub struct DumpHeader {
     pub position: Option<Position>,
     /// The transactions that are in the rows, where the source counts them.
     pub gtid_set: Option<GtidSet>,
+    /// Only of a dump without a lock, whose rows are of different moments: what they are spread over.
+    /// `position` and `gtid_set` are its beginning then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<DumpSpan>,
     /// How the rows were made consistent, by its configured name.
     pub consistency: String,
     /// What was chosen and why, how it is known to be exact, and what was left out.
@@ -66,6 +70,31 @@ pub struct DumpHeader {
     pub consistent_at: Timestamp,
     /// When the dump ended.
     pub finished_at: Timestamp,
+}
+
+/// The stretch of the source's history that a dump without a lock is spread over.
+///
+/// Each chunk is of one moment within it. No selected table was altered between the two ends: a dump
+/// during which one was is made anew. Sync begins at `from`; it applies a table's changes so that it
+/// does not matter whether they are in the rows already, up to [`DumpTable::strict_from`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DumpSpan {
+    /// Every transaction before it is in the rows of every table.
+    pub from: Position,
+    /// The transactions before `from`, where the source counts them.
+    pub from_gtid_set: Option<GtidSet>,
+    /// No row has anything of a transaction behind it.
+    pub until: Position,
+}
+
+/// From where on a table's changes are not in its rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StrictFrom {
+    /// No row of the table has anything of a transaction that ends behind it.
+    pub position: Position,
+    /// Whether also everything before it is in the rows, so that the table's changes up to there can be
+    /// passed over: it was read at one moment, whose place is known exactly.
+    pub is_exact: bool,
 }
 
 /// A table of a dump.
@@ -77,6 +106,9 @@ pub struct DumpTable {
     pub create: String,
     /// The files with its rows; none where it has no rows.
     pub files: Vec<DumpFile>,
+    /// Only in a dump without a lock: where the table's part of the span ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict_from: Option<StrictFrom>,
 }
 
 impl DumpTable {
@@ -292,6 +324,11 @@ mod tests {
                 server_version: "10.11".into(),
                 position: Some(Position::new("bin.000001", 4)),
                 gtid_set: Some(GtidSet::parse(Flavor::MariaDB, "0-1-5").unwrap()),
+                span: Some(DumpSpan {
+                    from: Position::new("bin.000001", 4),
+                    from_gtid_set: None,
+                    until: Position::new("bin.000001", 400),
+                }),
                 consistency: "flush".into(),
                 notes: vec!["a note".into()],
                 consistent_at: Timestamp::from_seconds(1),
@@ -317,6 +354,10 @@ mod tests {
                         bytes: 9,
                         crc32: 7,
                     }],
+                    strict_from: Some(StrictFrom {
+                        position: Position::new("bin.000001", 300),
+                        is_exact: true,
+                    }),
                 },
             )]
             .into(),

@@ -11,7 +11,7 @@ pub mod read;
 pub mod statement;
 pub mod write;
 
-pub use manifest::{DumpFile, DumpHeader, DumpTable, Manifest};
+pub use manifest::{DumpFile, DumpHeader, DumpSpan, DumpTable, Manifest, StrictFrom};
 pub use read::StatementReader;
 pub use statement::{Insert, Splitter};
 pub use write::{DumpFolder, FileWriter};

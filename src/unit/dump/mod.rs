@@ -259,6 +259,7 @@ async fn dump(job: &DumpJob, meter: &Arc<Meter>) -> Result<Manifest> {
         server_version: info.version.text.clone(),
         position: snapshot.position.clone(),
         gtid_set: snapshot.gtid_set.clone(),
+        span: None,
         consistency: snapshot.method.to_owned(),
         notes: meter.notes(),
         consistent_at,
@@ -282,6 +283,7 @@ async fn dump(job: &DumpJob, meter: &Arc<Meter>) -> Result<Manifest> {
                 structure: described.structure,
                 create: described.create,
                 files,
+                strict_from: None,
             },
         );
     }
