@@ -32,7 +32,7 @@ pub(crate) enum Flavor {
 
 impl Flavor {
     /// Its name for `servers.sh`.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::MariaDb1011 => "mariadb-system",
             Self::MariaDb118 => "mariadb-11",
@@ -171,6 +171,11 @@ impl Server {
     /// Which it is.
     pub(crate) fn flavor(&self) -> Flavor {
         self.flavor
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id().cast_unsigned()
     }
 
     /// Its TCP port on 127.0.0.1.

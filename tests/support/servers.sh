@@ -5,6 +5,7 @@
 #   servers.sh create FLAVOR DATADIR  a fresh, empty data folder, copied from a ready one
 #   servers.sh run FLAVOR DATADIR SOCKET PORT [OPTION…]   become the server, in the foreground
 #   servers.sh client FLAVOR SOCKET [ARGUMENT…]           become its client, as root
+#   servers.sh binlog FLAVOR [ARGUMENT…]                  become its mariadb-binlog or mysqlbinlog
 #   servers.sh version FLAVOR         what it calls itself
 #
 # FLAVOR: mariadb-system (Debian 12: 10.11), mariadb-11 (11.8, from trixie), mysql-9 (9.x, from sid).
@@ -81,15 +82,20 @@ setup() {
 ## Programs
 
 # Sets `program` (the command, as an array), `share` and `base` for a flavor.
-locate() { # FLAVOR server|client
+locate() { # FLAVOR server|client|binlog
   local root=$cache/$1 lib
   case $1:$2 in
     mariadb-system:server) program=(/usr/sbin/mariadbd) base=/usr share=/usr/share/mysql ;;
     mariadb-system:client) program=(mariadb) ;;
+    # It is in a package with the system service's files: that of the next release reads as well.
+    mariadb-system:binlog) command -v mariadb-binlog >/dev/null || { locate mariadb-11 binlog; return; }
+      program=(mariadb-binlog) ;;
     mariadb-11:server) program=("$root/usr/sbin/mariadbd") base=$root/usr share=$root/usr/share/mariadb ;;
     mariadb-11:client) program=("$root/usr/bin/mariadb") ;;
+    mariadb-11:binlog) program=("$root/usr/bin/mariadb-binlog") ;;
     mysql-9:server) program=("$root/usr/sbin/mysqld") base=$root/usr share=$root/usr/share/mysql ;;
     mysql-9:client) program=("$root/usr/bin/mysql") ;;
+    mysql-9:binlog) program=("$root/usr/bin/mysqlbinlog") ;;
     *) die "no such server: \`$1\`" "one of: mariadb-system mariadb-11 mysql-9" ;;
   esac
   [ "$1" != mariadb-system ] || return 0
@@ -189,6 +195,9 @@ case $command in
     locate "$1" client
     socket=$2; shift 2
     exec "${program[@]}" --no-defaults --default-character-set=utf8mb4 --user=root --socket="$socket" "$@" ;;
+  binlog)
+    locate "$1" binlog; shift
+    exec "${program[@]}" --no-defaults "$@" ;;
   version) version "$1" ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
 esac
