@@ -306,10 +306,10 @@ impl Manifest {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn manifest() -> Manifest {
+    pub(in crate::dump_files) fn manifest() -> Manifest {
         let table = TableName::new("shop", "orders");
         Manifest {
             header: DumpHeader {

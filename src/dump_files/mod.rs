@@ -3,14 +3,17 @@
 //! The dump unit writes a folder, the load unit reads it. The layout is the one that mydumper made
 //! common (`metadata`, `db-schema-create.sql`, `db.table-schema.sql`, `db.table.000000001.sql`), so
 //! that other loaders can read our dumps. Beside it stands our own `manifest.json`, which is written
-//! last: a folder without it holds nothing that may be loaded.
+//! last: a folder without it holds nothing that a later run may load. What runs at the same time as
+//! the dump hears of each file through a [`feed()`](feed::feed).
 
+pub mod feed;
 pub mod manifest;
 pub mod names;
 pub mod read;
 pub mod statement;
 pub mod write;
 
+pub use feed::{Announcement, Feed, FeedReader, FeedWriter, Opening};
 pub use manifest::{DumpFile, DumpHeader, DumpSpan, DumpTable, Manifest, StrictFrom};
 pub use read::StatementReader;
 pub use statement::{Insert, Splitter};

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Mode, RelayStart, TargetConfig, TaskConfig};
 use crate::connect::Session;
 use crate::control::Stop;
-use crate::dump_files::Manifest;
+use crate::dump_files::{Manifest, feed};
 use crate::model::{
     Error, ErrorKind, Place, Position, Result, ServerVersion, TableLoad, TransferFigure, Unit,
 };
@@ -382,7 +382,8 @@ impl StreamWork {
             relay: self.source.log().token(),
             made_here: self.shown().made_here.clone(),
         };
-        let outcome = dump::run(job, Arc::clone(&self.dump), stop.clone()).await?;
+        let (feed, _) = feed::feed();
+        let outcome = dump::run(job, feed, Arc::clone(&self.dump), stop.clone()).await?;
         let DumpOutcome::Complete(manifest) = outcome else {
             return Ok(false);
         };

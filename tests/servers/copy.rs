@@ -7,7 +7,7 @@ use tideway::config::{
     Address, Consistency, DumpConfig, LoadConfig, Mode, RelayConfig, RelayStart, ServerConfig,
     SourceConfig, SyncConfig, TargetConfig, TaskConfig, TlsConfig,
 };
-use tideway::dump_files::Manifest;
+use tideway::dump_files::{Manifest, feed};
 use tideway::job::compare::{self, CompareJob, CompareReport};
 use tideway::model::Secret;
 use tideway::route::{Routes, Selection};
@@ -83,7 +83,9 @@ async fn dump(
         relay: None,
         made_here: None,
     };
-    match dump::run(job, Arc::new(dump::meter()), CancellationToken::new()).await? {
+    let (feed, _) = feed::feed();
+    let meter = Arc::new(dump::meter());
+    match dump::run(job, feed, meter, CancellationToken::new()).await? {
         DumpOutcome::Complete(manifest) => Ok(*manifest),
         DumpOutcome::Stopped => panic!("nobody stopped it"),
     }

@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{SourceConfig, TaskConfig};
 use crate::connect::Session;
-use crate::dump_files::{DumpFile, DumpFolder, DumpHeader, DumpTable, Manifest, write};
+use crate::dump_files::{
+    DumpFile, DumpFolder, DumpHeader, DumpTable, FeedWriter, Manifest, Opening, write,
+};
 use crate::model::{Error, ErrorKind, Position, Result, TableName, Timestamp, Unit};
 use crate::source::ServerInfo;
 use crate::source::snapshot::{ConsistentSnapshot, Request, catalogue_setup};
@@ -75,7 +77,14 @@ pub enum DumpOutcome {
 /// Dumps. A whole dump that is there already is taken as it is if all that happened since is sure to
 /// follow it (see [`why_not`]); every other one, and what is left of one that was not finished, is
 /// removed first.
-pub async fn run(job: DumpJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<DumpOutcome> {
+///
+/// `feed` hears of each file as it is complete, and of the whole dump. It is let go of when this ends.
+pub async fn run(
+    job: DumpJob,
+    feed: FeedWriter,
+    meter: Arc<Meter>,
+    stop: CancellationToken,
+) -> Result<DumpOutcome> {
     let at = |error: Error| {
         error.at(|c| {
             c.source = Some(job.source.server.name.clone());
@@ -110,6 +119,7 @@ pub async fn run(job: DumpJob, meter: Arc<Meter>, stop: CancellationToken) -> Re
         };
         let Some(why) = why_not(&job, header, &identity) else {
             show_complete(&manifest, &meter);
+            feed.complete(&manifest);
             return Ok(DumpOutcome::Complete(Box::new(manifest)));
         };
         meter.note(format!(
@@ -121,7 +131,7 @@ pub async fn run(job: DumpJob, meter: Arc<Meter>, stop: CancellationToken) -> Re
     let outcome = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(DumpOutcome::Stopped),
-        made = dump(&job, &meter) => made.map(|manifest| DumpOutcome::Complete(Box::new(manifest))),
+        made = dump(&job, &feed, &meter) => made.map(|manifest| DumpOutcome::Complete(Box::new(manifest))),
     };
     if !matches!(outcome, Ok(DumpOutcome::Complete(_))) {
         // Also gives back the room that a full disk lacks. The error that led here counts more than
@@ -183,7 +193,7 @@ fn show_complete(manifest: &Manifest, meter: &Meter) {
     meter.finish();
 }
 
-async fn dump(job: &DumpJob, meter: &Arc<Meter>) -> Result<Manifest> {
+async fn dump(job: &DumpJob, feed: &FeedWriter, meter: &Arc<Meter>) -> Result<Manifest> {
     let folder = DumpFolder::create(&job.folder).await?;
     let mut session = Session::open(&job.source.server, &catalogue_setup()).await?;
     let info = ServerInfo::read(&mut session).await?;
@@ -208,7 +218,6 @@ async fn dump(job: &DumpJob, meter: &Arc<Meter>) -> Result<Manifest> {
         )
         .with_fix("remove the relay log of this source, so that it begins anew"));
     }
-    let consistent_at = snapshot.at;
     let mut plans = Vec::with_capacity(found.tables.len());
     for described in &found.tables {
         plans.push(TablePlan::new(described, job.task.dump.chunk_bytes)?);
@@ -222,10 +231,53 @@ async fn dump(job: &DumpJob, meter: &Arc<Meter>) -> Result<Manifest> {
         meter.note(note.clone());
     }
 
+    // Fixed but for its files and its end from here on: a load may begin.
+    let mut manifest = Manifest {
+        header: DumpHeader {
+            version: Manifest::version(),
+            dump_id: dump_id(),
+            task: job.task.name.clone(),
+            source: job.source.server.name.clone(),
+            source_identity: info.identity.clone(),
+            selection: selection_text(&job.task),
+            relay: job.relay.clone(),
+            flavor: info.flavor(),
+            server_version: info.version.text.clone(),
+            position: snapshot.position.clone(),
+            gtid_set: snapshot.gtid_set.clone(),
+            span: None,
+            consistency: snapshot.method.to_owned(),
+            notes: meter.notes(),
+            consistent_at: snapshot.at,
+            finished_at: snapshot.at,
+        },
+        schemas: std::mem::take(&mut found.schemas),
+        tables: std::mem::take(&mut found.tables)
+            .into_iter()
+            .map(|described| {
+                let table = DumpTable {
+                    structure: described.structure,
+                    create: described.create,
+                    files: Vec::new(),
+                    strict_from: None,
+                };
+                (table.structure.table.clone(), table)
+            })
+            .collect(),
+    };
+    feed.open(Opening {
+        plan: manifest.clone(),
+        estimates: plans
+            .iter()
+            .map(|plan| (plan.table().clone(), (plan.rows, plan.bytes)))
+            .collect(),
+    });
+
     let mut work = Work {
         folder: folder.clone(),
         catalogue: Arc::new(Mutex::new(catalogue)),
         queue: Arc::default(),
+        feed: feed.clone(),
         meter: Arc::clone(meter),
     };
     let mut files = BTreeMap::new();
@@ -247,53 +299,23 @@ async fn dump(job: &DumpJob, meter: &Arc<Meter>) -> Result<Manifest> {
     )
     .await?;
 
-    let header = DumpHeader {
-        version: Manifest::version(),
-        dump_id: dump_id(),
-        task: job.task.name.clone(),
-        source: job.source.server.name.clone(),
-        source_identity: info.identity.clone(),
-        selection: selection_text(&job.task),
-        relay: job.relay.clone(),
-        flavor: info.flavor(),
-        server_version: info.version.text.clone(),
-        position: snapshot.position.clone(),
-        gtid_set: snapshot.gtid_set.clone(),
-        span: None,
-        consistency: snapshot.method.to_owned(),
-        notes: meter.notes(),
-        consistent_at,
-        finished_at: Timestamp::from(SystemTime::now()),
-    };
     for reader in std::mem::take(&mut snapshot.readers) {
         reader.close().await;
     }
-    for (schema, create) in &found.schemas {
+    manifest.header.position = snapshot.position.clone();
+    manifest.header.gtid_set = snapshot.gtid_set.clone();
+    manifest.header.notes = meter.notes();
+    manifest.header.finished_at = Timestamp::from(SystemTime::now());
+    for (schema, create) in &manifest.schemas {
         folder.write_schema(schema, create).await?;
     }
-    let mut tables = BTreeMap::new();
-    for described in std::mem::take(&mut found.tables) {
-        let name = described.structure.table.clone();
-        folder.write_table(&name, &described.create).await?;
-        let mut files: Vec<DumpFile> = files.remove(&name).unwrap_or_default();
-        files.sort_by(|a, b| a.name.cmp(&b.name));
-        tables.insert(
-            name,
-            DumpTable {
-                structure: described.structure,
-                create: described.create,
-                files,
-                strict_from: None,
-            },
-        );
+    for (name, table) in &mut manifest.tables {
+        folder.write_table(name, &table.create).await?;
+        table.files = files.remove(name).unwrap_or_default();
+        table.files.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    let manifest = folder
-        .finish(Manifest {
-            header,
-            schemas: found.schemas,
-            tables,
-        })
-        .await?;
+    let manifest = folder.finish(manifest).await?;
+    feed.complete(&manifest);
     meter.finish();
     Ok(manifest)
 }
@@ -385,6 +407,7 @@ struct Work {
     folder: DumpFolder,
     catalogue: Arc<Mutex<Catalogue>>,
     queue: Arc<std::sync::Mutex<Queue>>,
+    feed: FeedWriter,
     meter: Arc<Meter>,
 }
 
@@ -444,6 +467,9 @@ impl Work {
                 reader.execute(b"ROLLBACK TO SAVEPOINT tideway").await?;
             }
             self.meter.finish_chunk(plan.table());
+            for file in &files {
+                self.feed.file(plan.table(), file);
+            }
             done.extend(files.into_iter().map(|file| (plan.table().clone(), file)));
         }
         Ok((reader, done))
