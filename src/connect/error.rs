@@ -224,7 +224,7 @@ mod tests {
             (1053, ErrorKind::Connect),
             (1927, ErrorKind::Connect),
             (1062, ErrorKind::Target),
-            (1242, ErrorKind::Target),
+            (1690, ErrorKind::Target),
         ] {
             assert_eq!(from_server(number).kind(), kind, "{number}");
         }

@@ -24,6 +24,15 @@ pub struct Intent {
     pub before: Vec<(TableName, Option<Structure>)>,
     /// The same tables as they should be after.
     pub after: Vec<(TableName, Option<Structure>)>,
+    /// The same tables' `SHOW CREATE TABLE` before: what the structures do not tell.
+    #[serde(default)]
+    pub definitions: Vec<(TableName, Option<String>)>,
+    /// Which step of the event's statement it is, from 0: some run in several.
+    #[serde(default)]
+    pub step: usize,
+    /// It has run, although the mark is still before it: its rows follow in the same transaction.
+    #[serde(default)]
+    pub is_done: bool,
 }
 
 /// What a DDL statement does to a source table.
@@ -60,15 +69,9 @@ impl Claim {
         self.settle(execute::run(session, &packet).await)
     }
 
-    /// Writes down the DDL statement that is about to run.
-    pub async fn write_intent(&self, session: &mut Session, intent: &Intent) -> Result<()> {
-        let text = serde_json::to_string(intent).map_err(|why| {
-            Error::new(
-                ErrorKind::Internal,
-                "a DDL statement's intent cannot be written",
-            )
-            .with_source(why)
-        })?;
+    /// Writes down the DDL statement that is about to run; `None`: that the last one has not.
+    pub async fn write_intent(&self, session: &mut Session, intent: Option<&Intent>) -> Result<()> {
+        let text = intent.map(intent_text).transpose()?;
         let mut packet = Packet::new();
         packet.push(Part::Frame, "BEGIN");
         packet.push(
@@ -77,7 +80,7 @@ impl Claim {
                 "UPDATE {} SET `revision` = `revision` + 1, `intent` = {}, \
                  `updated_at` = UTC_TIMESTAMP(6) WHERE {}",
                 self.tables.checkpoint,
-                literal(&text),
+                literal_or_null(text.as_deref()),
                 self.fence_condition()
             ),
         );
@@ -93,16 +96,30 @@ impl Claim {
         mark: &Mark,
         changes: &[Change],
     ) -> Result<()> {
+        self.write_done(session, mark, changes, None).await
+    }
+
+    /// Writes the outcome of a DDL statement whose transaction goes on behind it: the mark stays
+    /// before it, and `done` says that it has run.
+    pub async fn write_done(
+        &mut self,
+        session: &mut Session,
+        mark: &Mark,
+        changes: &[Change],
+        done: Option<&Intent>,
+    ) -> Result<()> {
         let version = self.structures + 1;
+        let intent = done.map(intent_text).transpose()?;
         let mut packet = Packet::new();
         packet.push(Part::Frame, "BEGIN");
         packet.push(
             Part::Fence,
             format!(
                 "UPDATE {} SET `revision` = `revision` + 1, {}, `structures` = {version}, \
-                 `intent` = NULL, `updated_at` = UTC_TIMESTAMP(6) WHERE {}",
+                 `intent` = {}, `updated_at` = UTC_TIMESTAMP(6) WHERE {}",
                 self.tables.checkpoint,
                 mark_assignments(mark),
+                literal_or_null(intent.as_deref()),
                 self.fence_condition()
             ),
         );
@@ -197,6 +214,16 @@ impl Claim {
             Phase::New | Phase::Load(_) => None,
         }
     }
+}
+
+fn intent_text(intent: &Intent) -> Result<String> {
+    serde_json::to_string(intent).map_err(|why| {
+        Error::new(
+            ErrorKind::Internal,
+            "a DDL statement's intent cannot be written",
+        )
+        .with_source(why)
+    })
 }
 
 fn mark_assignments(mark: &Mark) -> String {

@@ -318,7 +318,7 @@ impl Writer {
                 format!("ROW_COUNT() + @@warning_count = {}", rows + enums)
             }
         };
-        format!("SELECT IF({condition}, 1, (SELECT 1 UNION ALL SELECT 2))")
+        execute::guard_unless(&condition)
     }
 
     /// Sends a batch statement by statement and looks at each warning: where a guard stopped the

@@ -102,13 +102,16 @@ impl Applier {
         self.claim
             .write_intent(
                 &mut self.session,
-                &Intent {
+                Some(&Intent {
                     place: statement.place.place.clone(),
                     connection_id: session.connection_id(),
                     statement: String::from_utf8_lossy(&text).into_owned(),
                     before,
                     after,
-                },
+                    definitions: Vec::new(),
+                    step: 0,
+                    is_done: false,
+                }),
             )
             .await?;
         let outcome = session.execute(&text).await;
