@@ -156,7 +156,7 @@ impl Decoder {
             Self::Enum { width } => Value::Enum(cursor.uint_le(usize::from(width))? as u16),
             Self::Set { width } => Value::Set(cursor.uint_le(usize::from(width))?),
             Self::Bit { width } => Value::Bit(cursor.take(usize::from(width))?),
-            Self::Json { width } => Value::Json(sized(cursor, width)?),
+            Self::Json { width } => Value::Json(Cow::Borrowed(sized(cursor, width)?)),
         })
     }
 }

@@ -32,21 +32,31 @@ const MAX_DEPTH: u32 = 100;
 const BASE64_LINE: usize = 76;
 
 /// The types of values.
-mod kind {
-    pub(super) const SMALL_OBJECT: u8 = 0;
-    pub(super) const LARGE_OBJECT: u8 = 1;
-    pub(super) const SMALL_ARRAY: u8 = 2;
-    pub(super) const LARGE_ARRAY: u8 = 3;
-    pub(super) const LITERAL: u8 = 4;
-    pub(super) const INT16: u8 = 5;
-    pub(super) const UINT16: u8 = 6;
-    pub(super) const INT32: u8 = 7;
-    pub(super) const UINT32: u8 = 8;
-    pub(super) const INT64: u8 = 9;
-    pub(super) const UINT64: u8 = 10;
-    pub(super) const DOUBLE: u8 = 11;
-    pub(super) const STRING: u8 = 12;
-    pub(super) const OPAQUE: u8 = 15;
+pub(super) mod kind {
+    pub(in crate::binlog) const SMALL_OBJECT: u8 = 0;
+    pub(in crate::binlog) const LARGE_OBJECT: u8 = 1;
+    pub(in crate::binlog) const SMALL_ARRAY: u8 = 2;
+    pub(in crate::binlog) const LARGE_ARRAY: u8 = 3;
+    pub(in crate::binlog) const LITERAL: u8 = 4;
+    pub(in crate::binlog) const INT16: u8 = 5;
+    pub(in crate::binlog) const UINT16: u8 = 6;
+    pub(in crate::binlog) const INT32: u8 = 7;
+    pub(in crate::binlog) const UINT32: u8 = 8;
+    pub(in crate::binlog) const INT64: u8 = 9;
+    pub(in crate::binlog) const UINT64: u8 = 10;
+    pub(in crate::binlog) const DOUBLE: u8 = 11;
+    pub(in crate::binlog) const STRING: u8 = 12;
+    pub(in crate::binlog) const OPAQUE: u8 = 15;
+
+    /// Whether values of the type stand in the table of a container whose offsets have `width` bytes,
+    /// in place of an offset.
+    pub(in crate::binlog) fn is_inline(kind: u8, width: usize) -> bool {
+        match kind {
+            LITERAL | INT16 | UINT16 => true,
+            INT32 | UINT32 => width == 4,
+            _ => false,
+        }
+    }
 }
 
 /// Column types that a document may hold as such.
@@ -158,13 +168,7 @@ impl Writer<'_> {
             }
             let kind = cursor.u8()?;
             let entry = cursor.take(width)?;
-            // Small values stand in the table itself.
-            let inline = match kind {
-                kind::LITERAL | kind::INT16 | kind::UINT16 => true,
-                kind::INT32 | kind::UINT32 => width == 4,
-                _ => false,
-            };
-            if inline {
+            if kind::is_inline(kind, width) {
                 self.scalar(kind, &mut Cursor::new(entry))?;
             } else {
                 let offset = Cursor::new(entry).uint_le(width)? as usize;
@@ -253,7 +257,7 @@ impl Writer<'_> {
 }
 
 /// A length of seven bits a byte, the top bit set in all but the last.
-fn variable_length(cursor: &mut Cursor<'_>) -> Result<usize> {
+pub(super) fn variable_length(cursor: &mut Cursor<'_>) -> Result<usize> {
     let mut length = 0u64;
     for shift in [0, 7, 14, 21, 28] {
         let byte = cursor.u8()?;

@@ -17,6 +17,7 @@ pub mod gtid;
 pub mod gtid_list;
 pub mod header;
 pub mod json;
+pub mod json_diff;
 pub mod kind;
 pub mod payload;
 pub mod query;

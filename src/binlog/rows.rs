@@ -6,7 +6,7 @@ use super::cursor::{self, Cursor};
 use super::decode::Decoder;
 use super::format::{Event, FormatDescription};
 use super::shape::RowShape;
-use super::{EventKind, compressed, damaged, table_map, unsupported};
+use super::{EventKind, compressed, damaged, json_diff, table_map, unsupported};
 use crate::model::Result;
 use crate::model::value::{Row, RowChange, Value};
 
@@ -214,7 +214,9 @@ impl<'e> Rows<'e> {
             RowAction::Update => {
                 let before = self.row(self.before)?;
                 let mut after = if self.event.partial {
-                    self.partial_row()?
+                    let mut after = self.partial_row()?;
+                    apply_changes(&before, &mut after)?;
+                    after
                 } else {
                     self.row(self.after)?
                 };
@@ -288,7 +290,7 @@ impl<'e> Rows<'e> {
                 Value::Null
             } else {
                 match decoder.read(&mut self.cursor)? {
-                    Value::Json(bytes) if is_partial => Value::JsonDiff(bytes),
+                    Value::Json(Cow::Borrowed(bytes)) if is_partial => Value::JsonDiff(bytes),
                     value => value,
                 }
             };
@@ -298,6 +300,18 @@ impl<'e> Rows<'e> {
         row.truncate(self.shape.visible);
         Ok(row)
     }
+}
+
+/// Puts whole documents in the place of changes, where the row as it was has the document.
+fn apply_changes<'e>(before: &Row<'e>, after: &mut Row<'e>) -> Result<()> {
+    for (index, (old, new)) in before.iter().zip(after).enumerate() {
+        if let (Some(Value::Json(document)), Some(Value::JsonDiff(changes))) = (old, &*new) {
+            let document = json_diff::apply_diffs(document, changes)
+                .map_err(|e| damaged(format!("column {}: {}", index + 1, e.message())))?;
+            *new = Some(Value::Json(Cow::Owned(document)));
+        }
+    }
+    Ok(())
 }
 
 impl<'e> Iterator for Rows<'e> {

@@ -39,9 +39,9 @@ pub enum Value<'a> {
     /// CHAR, VARCHAR, TEXT, BINARY, BLOB, GEOMETRY, VECTOR and MariaDB's UUID and INET: the bytes as
     /// stored, in the column's own character set. Owned where the column is COMPRESSED.
     Bytes(Cow<'a, [u8]>),
-    /// MySQL's JSON in its binary form.
-    Json(&'a [u8]),
-    /// MySQL's partial update of a JSON document: the list of its changes.
+    /// MySQL's JSON in its binary form. Owned where it was made from a partial update.
+    Json(Cow<'a, [u8]>),
+    /// MySQL's partial update of a JSON document that is not in the row: the list of its changes.
     JsonDiff(&'a [u8]),
 }
 

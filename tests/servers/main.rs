@@ -11,6 +11,7 @@ mod support;
 
 mod bad_input;
 mod beginning;
+mod binlog_files;
 mod check;
 mod checkpoint;
 mod column_types;
@@ -18,6 +19,7 @@ mod copy;
 mod decode;
 mod dialect;
 mod harness;
+mod json_diff;
 mod main_job;
 mod sync;
 mod tracker;

@@ -201,13 +201,20 @@ fn binlog(rows: &mut Scope<'_>, info: &ServerInfo, is_needed: bool) {
         );
     }
     if !info.row_value_options.is_empty() {
-        rows.fail_if(
-            is_needed,
-            "binlog-row-value-options",
-            format!("`binlog_row_value_options` is {}", info.row_value_options),
-            "with PARTIAL_JSON the binlog has only what changed within a JSON document",
-            "SET GLOBAL binlog_row_value_options = ''; -- and in the configuration file; sessions that are open keep theirs",
-        );
+        let found = format!("`binlog_row_value_options` is {}", info.row_value_options);
+        let why = "with PARTIAL_JSON the binlog has only what changed within a JSON document: the document \
+                   before it, which a full row image has, is needed to tell the one after it";
+        if is_full {
+            rows.pass("binlog-row-value-options", found, why);
+        } else {
+            rows.fail_if(
+                is_needed,
+                "binlog-row-value-options",
+                found,
+                why,
+                "SET GLOBAL binlog_row_value_options = ''; -- and in the configuration file; sessions that are open keep theirs",
+            );
+        }
     }
     let engine = info
         .settings

@@ -1,0 +1,55 @@
+//! A server's binlog files, read by the library as they lie in its folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tideway::binlog::{Event, EventHeader, EventKind, FormatDescription, MAGIC, Payload};
+
+use crate::support::Server;
+
+/// The names of a server's binlog files, oldest first.
+pub(crate) fn names(server: &Server) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(server.data_folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| {
+            name.strip_prefix("bin.")
+                .is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// The files that the server writes no more: all but its newest.
+pub(crate) fn complete(server: &Server) -> Vec<PathBuf> {
+    server.run("FLUSH BINARY LOGS");
+    let mut names = names(server);
+    names.pop();
+    let folder = server.data_folder();
+    names.iter().map(|name| folder.join(name)).collect()
+}
+
+/// Hands on every event of a file, those within compressed transactions behind their payload.
+pub(crate) fn read(path: &Path, mut take: impl FnMut(&Event<'_>, &FormatDescription)) {
+    let bytes = fs::read(path).unwrap();
+    let mut rest = bytes.strip_prefix(&MAGIC).expect("a binlog file");
+    let mut format = None;
+    while !rest.is_empty() {
+        let header = EventHeader::parse(rest).unwrap();
+        let (event, behind) = rest.split_at(header.event_size as usize);
+        rest = behind;
+        if header.kind == EventKind::FORMAT_DESCRIPTION {
+            format = Some(FormatDescription::parse(event).unwrap());
+        }
+        let format = format.as_ref().expect("it begins with its format");
+        let event = format.open(event).unwrap();
+        take(&event, format);
+        if header.kind == EventKind::TRANSACTION_PAYLOAD {
+            let mut events = Payload::parse(event.body).unwrap().events().unwrap();
+            while let Some(inner) = events.next_event().unwrap() {
+                take(&format.open_inner(inner).unwrap(), format);
+            }
+        }
+    }
+}
