@@ -115,7 +115,7 @@ impl Reader {
                 for value in after.into_iter().flatten() {
                     if let Value::Json(document) = value {
                         let mut text = Vec::new();
-                        json::to_text(document, &mut text)?;
+                        json::to_text(&document, &mut text)?;
                         self.documents
                             .push(String::from_utf8_lossy(&text).into_owned());
                     }

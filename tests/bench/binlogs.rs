@@ -1,6 +1,7 @@
 //! Backlogs of binlog of a given size: a real server writes a piece, which is then repeated in as many
 //! files as are needed.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -142,7 +143,7 @@ fn repeat(folder: &Path, piece: &[u8], copies: u64) -> Vec<PathBuf> {
         let path = folder.join(&name);
         fs::write(&path, &bytes).unwrap();
         files.push(path);
-        index.push_str(&format!("./{name}\n"));
+        let _ = writeln!(index, "./{name}");
     }
     // The server begins the next file itself when it starts.
     for entry in fs::read_dir(folder).unwrap() {

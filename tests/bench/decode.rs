@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options) {
         let pairs = Pairs::take(
             options.rounds,
             || {
-                let (_, cost) = here(|| {
+                let ((), cost) = here(|| {
                     allocations = allocation_counter::measure(|| found = read(&log));
                 });
                 assert_eq!(found.rows, case.rows, "every row is read");

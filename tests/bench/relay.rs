@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options) {
         let speed =
             |costs: &[Cost]| format!("{:.0}", median_of(costs, |cost| gb * 1000.0 / cost.wall));
         table.row([
-            format!("{name}, {:.2} GB", gb),
+            format!("{name}, {gb:.2} GB"),
             (backlog.bytes / backlog.events).to_string(),
             per_gb(&pairs.ours),
             per_gb(&pairs.theirs),
