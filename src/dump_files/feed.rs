@@ -99,6 +99,13 @@ impl Feed {
         }
     }
 
+    /// Waits until the dump has ended, in whichever way.
+    pub async fn ended(&self) {
+        let mut state = self.0.clone();
+        // An error is the writer's end.
+        let _ = state.wait_for(|state| state.complete.is_some()).await;
+    }
+
     /// Whether the dump has ended, in whichever way.
     pub fn has_ended(&self) -> bool {
         self.0.borrow().complete.is_some() || self.0.has_changed().is_err()

@@ -39,6 +39,11 @@ pub fn data_file(table: &TableName, number: u32) -> String {
     )
 }
 
+/// What the names of all files with rows of the table begin with, up to their number.
+pub fn data_prefix(table: &TableName) -> String {
+    format!("{}.{}.", encode(&table.schema), encode(&table.name))
+}
+
 /// One part of a file's name: letters, digits, `_`, `$`, `-` and everything beyond ASCII stay.
 pub fn encode(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
@@ -122,10 +127,9 @@ mod tests {
             assert!(!encoded.contains(['.', '/', ' ', '\t', '`']), "{encoded}");
             assert_eq!(decode(&encoded).as_deref(), Some(name));
         }
-        assert_eq!(
-            data_file(&TableName::new("a.b", "t"), 7),
-            "a%2Eb.t.000000007.sql"
-        );
+        let table = TableName::new("a.b", "t");
+        assert_eq!(data_file(&table, 7), "a%2Eb.t.000000007.sql");
+        assert_eq!(data_prefix(&table), "a%2Eb.t.");
     }
 
     #[test]

@@ -75,12 +75,30 @@ pub struct TransferFigure {
     pub rows_per_second: f64,
     /// Bytes a second in the last 10 s.
     pub bytes_per_second: f64,
+    /// Rows a second since this process began with it.
+    #[serde(default)]
+    pub rows_per_second_overall: f64,
+    /// Bytes a second since this process began with it.
+    #[serde(default)]
+    pub bytes_per_second_overall: f64,
+    /// Chunks, or files, done.
+    #[serde(default)]
+    pub chunks_done: u64,
+    /// Chunks in all, as far as they are known.
+    #[serde(default)]
+    pub chunks_total: u64,
+    /// Chunks at work now: as many threads are busy.
+    #[serde(default)]
+    pub threads_busy: u64,
     /// When it began.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// The time that is left, smoothed.
     pub eta_seconds: Option<f64>,
+    /// What it does: `waiting`, then as for a table.
+    #[serde(default)]
+    pub phase: String,
     /// Those at work now and the biggest unfinished, at most 64; all of them by
     /// a query.
     pub tables: Vec<TableLoad>,

@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Mode, RelayStart, TargetConfig, TaskConfig};
 use crate::connect::Session;
 use crate::control::Stop;
-use crate::dump_files::{Manifest, feed};
+use crate::dump_files::Manifest;
+use crate::dump_files::feed::{self, Feed};
 use crate::model::{
     Error, ErrorKind, Place, Position, Result, ServerVersion, TableLoad, TransferFigure, Unit,
 };
 use crate::schema::Structure;
 use crate::source;
-use crate::target::checkpoint::{self, Claim, Mark, State, StreamKey};
+use crate::target::checkpoint::{self, Claim, LoadStage, LoadState, Mark, State, StreamKey};
 use crate::target::execute;
 use crate::unit::dump::{self, DumpJob, DumpOutcome};
 use crate::unit::load::{self, LoadJob, LoadOutcome};
@@ -24,6 +25,7 @@ use crate::unit::sync::{self, SyncJob};
 
 use super::beginning;
 use super::relay_work::{Facts, Need, RelayWork};
+use super::retry::{Retry, backoff, policy};
 use super::runner::{End, Failure, Work};
 use super::stops;
 
@@ -258,14 +260,17 @@ impl StreamWork {
                 }
                 None => {
                     self.enter(Unit::Dump);
-                    if !self.dump(stop).await? {
-                        return Ok(End::Stopped);
-                    }
-                    self.enter(Unit::Load);
-                    if !self.load(stop).await? {
+                    if !self.copy(stop).await? {
                         return Ok(End::Stopped);
                     }
                     Some(self.loaded(&key).await?)
+                }
+                Some(State::Load(load)) if self.is_unfounded(&load)? => {
+                    self.enter(Unit::Load);
+                    if !self.discard(&key, stop).await? {
+                        return Ok(End::Stopped);
+                    }
+                    None
                 }
                 Some(State::Load(_)) => {
                     self.enter(Unit::Load);
@@ -365,8 +370,8 @@ impl StreamWork {
         }
     }
 
-    /// Dumps; `false` if it was asked to stop.
-    async fn dump(&self, stop: &CancellationToken) -> Result<bool> {
+    /// Dumps, and loads meanwhile; `false` if it was asked to stop.
+    async fn copy(&self, stop: &CancellationToken) -> Result<bool> {
         let mut relay_from = None;
         if self.task.mode == Mode::All {
             if self.wait_for_relay(stop).await.is_none() {
@@ -382,26 +387,100 @@ impl StreamWork {
             relay: self.source.log().token(),
             made_here: self.shown().made_here.clone(),
         };
-        let (feed, _) = feed::feed();
-        let outcome = dump::run(job, feed, Arc::clone(&self.dump), stop.clone()).await?;
-        let DumpOutcome::Complete(manifest) = outcome else {
-            return Ok(false);
+        let (writer, feed) = feed::feed();
+        // Also cancelled by a load that cannot begin: it would be a dump for nothing.
+        let both = stop.child_token();
+        let dumping = async {
+            let outcome = dump::run(job, writer, Arc::clone(&self.dump), both.clone()).await?;
+            Ok(match outcome {
+                DumpOutcome::Complete(manifest) => {
+                    self.shown().made_here = Some(manifest.header.dump_id);
+                    self.enter(Unit::Load);
+                    true
+                }
+                DumpOutcome::Stopped => false,
+            })
         };
-        self.shown().made_here = Some(manifest.header.dump_id);
-        Ok(true)
+        let (dumped, loaded) = tokio::join!(dumping, self.load_beside(&feed, &both));
+        match (dumped, loaded) {
+            // What the load lacks in the end is why the dump was given up.
+            (Ok(_), Err(error)) | (Err(error), _) => Err(error),
+            (Ok(true), Ok(LoadOutcome::Complete(_))) => Ok(true),
+            (Ok(_), Ok(_)) => Ok(false),
+        }
     }
 
-    /// Loads; `false` if it was asked to stop.
-    async fn load(&self, stop: &CancellationToken) -> Result<bool> {
-        let job = LoadJob {
+    /// Loads what the dump announces. A passing error is not the dump's: the load begins again, where
+    /// it was. Any other stops the dump too, unless rows are in already: then the dump is brought to
+    /// its end, so that nothing of it has to be done twice.
+    async fn load_beside(&self, feed: &Feed, both: &CancellationToken) -> Result<LoadOutcome> {
+        let mut failures = 0;
+        loop {
+            let job = self.load_job();
+            let reader = Some(feed.reader());
+            let loaded = load::run(job, reader, Arc::clone(&self.load), both.clone()).await;
+            let Err(error) = loaded else {
+                return loaded;
+            };
+            if feed.has_ended() {
+                return Err(error);
+            }
+            if policy(error.kind()).retry == Retry::Operator {
+                if self.load.figure().bytes_done == 0 {
+                    both.cancel();
+                } else {
+                    self.note(format!("the dump goes on, the load stands: {error}"));
+                    feed.ended().await;
+                }
+                return Err(error);
+            }
+            failures += 1;
+            self.note(format!(
+                "the load is tried again, the dump goes on: {error}"
+            ));
+            tokio::select! {
+                () = both.cancelled() => return Ok(LoadOutcome::Stopped),
+                () = feed.ended() => {}
+                () = tokio::time::sleep(backoff(failures)) => {}
+            }
+        }
+    }
+
+    fn load_job(&self) -> LoadJob {
+        LoadJob {
             folder: self.dump_folder.clone(),
             task: self.task.clone(),
             target: self.target.clone(),
             meta_schema: self.meta_schema.clone(),
             source_name: self.source_name().to_owned(),
             relay_folder: (self.task.mode == Mode::All).then(|| self.relay_folder()),
-        };
-        let outcome = load::run(job, Arc::clone(&self.load), stop.clone()).await?;
+        }
+    }
+
+    /// Whether what is in the target is of a dump that came to nothing.
+    fn is_unfounded(&self, load: &LoadState) -> Result<bool> {
+        Ok(match load.stage {
+            LoadStage::Whole => false,
+            LoadStage::Discard => true,
+            LoadStage::Overlap => Manifest::find(&self.dump_folder)?
+                .is_none_or(|manifest| manifest.header.dump_id != load.dump_id),
+        })
+    }
+
+    /// Takes out of the target what is of no dump; `false` if it was asked to stop.
+    async fn discard(&self, key: &StreamKey, stop: &CancellationToken) -> Result<bool> {
+        let job = self.load_job();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(false),
+            done = load::discard(&job, key.clone(), &self.load) => done.map(|()| true),
+        }
+    }
+
+    /// Loads a whole dump; `false` if it was asked to stop.
+    async fn load(&self, stop: &CancellationToken) -> Result<bool> {
+        let job = self.load_job();
+        let outcome = load::run(job, None, Arc::clone(&self.load), stop.clone()).await?;
         Ok(matches!(outcome, LoadOutcome::Complete(_)))
     }
 

@@ -8,5 +8,5 @@ pub mod checkpoint;
 pub mod execute;
 pub mod text;
 
-pub use checkpoint::{Claim, Intent, LoadState, Mark, State, StreamKey, SyncState};
+pub use checkpoint::{Claim, Intent, LoadStage, LoadState, Mark, State, StreamKey, SyncState};
 pub use execute::{Outcome, Packet, Part};

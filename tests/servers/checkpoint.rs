@@ -3,7 +3,9 @@
 use tideway::config::{Address, ServerConfig, TlsConfig};
 use tideway::connect::Session;
 use tideway::model::{ErrorKind, GtidSet, Place, Position, Secret, TableName};
-use tideway::target::checkpoint::{Change, Claim, LoadedPart, Mark, State, StreamKey, prepare};
+use tideway::target::checkpoint::{
+    Change, Claim, LoadStage, LoadedPart, Mark, State, StreamKey, prepare,
+};
 use tideway::target::execute::{self, Outcome, Packet, Part};
 
 use crate::support::server::PASSWORD;
@@ -73,7 +75,10 @@ async fn a_load_with_the_least_rights_becomes_sync() {
         let mut session = execute::open(&account).await.unwrap();
         let (mut claim, state) = take(&mut session, "t").await;
         assert_eq!((claim.epoch(), state), (1, None));
-        claim.begin_load(&mut session, "dump-1").await.unwrap();
+        claim
+            .begin_load(&mut session, "dump-1", LoadStage::Whole, &[])
+            .await
+            .unwrap();
 
         let part = LoadedPart {
             begin: 0,

@@ -121,9 +121,10 @@ async fn load(server: &Server, task: &TaskConfig, folder: &Path) -> tideway::mod
         meta_schema: "tideway".into(),
         relay_folder: None,
     };
-    match load::run(job, Arc::new(load::meter()), CancellationToken::new()).await? {
+    let meter = Arc::new(load::meter());
+    match load::run(job, None, meter, CancellationToken::new()).await? {
         LoadOutcome::Complete(_) => Ok(()),
-        LoadOutcome::Stopped => panic!("nobody stopped it"),
+        LoadOutcome::Stopped | LoadOutcome::Abandoned => panic!("nobody stopped it"),
     }
 }
 

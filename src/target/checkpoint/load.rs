@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cells, Claim, LoadedPart, Mark, Phase, STREAM, VERSION, tables};
+use super::{Cells, Claim, LoadStage, LoadedPart, Mark, Phase, STREAM, VERSION, tables};
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Result};
 use crate::schema::Structure;
@@ -12,13 +12,70 @@ use crate::target::text::literal;
 /// Structures are stored in packets of about this size, far below every `max_allowed_packet`.
 const PACKET_BYTES: usize = 512 * 1024;
 
+/// How many rows one statement takes.
+const ROWS: usize = 500;
+
 impl Claim {
-    /// Begins the load of a dump: what was recorded of another one is forgotten.
-    pub async fn begin_load(&mut self, session: &mut Session, dump_id: &str) -> Result<()> {
-        self.phase = Phase::Load(dump_id.to_owned());
-        let mut packet = Packet::new();
-        packet.push(Part::Frame, "BEGIN");
-        self.replace_row(&mut packet, 0);
+    /// Begins the load of a dump: what was recorded of another one is forgotten. `created` are the
+    /// files of the tables that this load has created itself.
+    pub async fn begin_load(
+        &mut self,
+        session: &mut Session,
+        dump_id: &str,
+        stage: LoadStage,
+        created: &[String],
+    ) -> Result<()> {
+        self.phase = Phase::Load(dump_id.to_owned(), stage);
+        let mut packet = self.fenced_packet();
+        packet.push(
+            Part::Frame,
+            format!("DELETE FROM {} WHERE {}", self.tables.loaded, self.stream()),
+        );
+        let nothing = LoadedPart {
+            begin: 0,
+            end: 0,
+            rows: 0,
+        };
+        for files in created.chunks(ROWS) {
+            let rows: Vec<_> = files.iter().map(|file| (file.as_str(), &nothing)).collect();
+            packet.push(Part::Frame, self.loaded_rows(&rows));
+        }
+        packet.push(Part::Frame, "COMMIT");
+        self.settle(execute::run(session, &packet).await)
+    }
+
+    /// From here on the load is one of a whole dump, or one that is being taken out again.
+    pub async fn enter_stage(&mut self, session: &mut Session, stage: LoadStage) -> Result<()> {
+        if let Phase::Load(_, at) = &mut self.phase {
+            *at = stage;
+        }
+        let mut packet = self.fenced_packet();
+        packet.push(Part::Frame, "COMMIT");
+        self.settle(execute::run(session, &packet).await)
+    }
+
+    /// Runs one statement behind the fence, in a transaction of its own, or, as DDL, right behind one.
+    pub async fn run_fenced(
+        &self,
+        session: &mut Session,
+        statement: &str,
+        is_ddl: bool,
+    ) -> Result<()> {
+        let mut packet = self.fenced_packet();
+        if is_ddl {
+            packet.push(Part::Frame, "COMMIT");
+        }
+        packet.push(Part::Change(0), statement);
+        if !is_ddl {
+            packet.push(Part::Frame, "COMMIT");
+        }
+        self.settle(execute::run(session, &packet).await)
+    }
+
+    /// Nothing of the dump is in the target any more: the stream is a new one again.
+    pub async fn forget_load(&mut self, session: &mut Session) -> Result<()> {
+        self.phase = Phase::New;
+        let mut packet = self.fenced_packet();
         packet.push(
             Part::Frame,
             format!("DELETE FROM {} WHERE {}", self.tables.loaded, self.stream()),
@@ -36,19 +93,29 @@ impl Claim {
     /// Records, within the transaction of its rows, that a part of a file is in. A part that is in
     /// already is refused by the table's key, with everything else in the packet.
     pub fn record_loaded(&self, packet: &mut Packet, file: &str, part: &LoadedPart) {
-        packet.push(
-            Part::Fence,
-            format!(
-                "INSERT INTO {} ({STREAM}, `file`, `begin_offset`, `version`, `end_offset`, `row_count`) \
-                 VALUES ({}, {}, {}, {VERSION}, {}, {})",
-                self.tables.loaded,
-                self.stream_values(),
-                literal(file),
-                part.begin,
-                part.end,
-                part.rows
-            ),
-        );
+        packet.push(Part::Fence, self.loaded_rows(&[(file, part)]));
+    }
+
+    fn loaded_rows(&self, rows: &[(&str, &LoadedPart)]) -> String {
+        let stream = self.stream_values();
+        let rows: Vec<String> = rows
+            .iter()
+            .map(|(file, part)| {
+                format!(
+                    "({stream}, {}, {}, {VERSION}, {}, {})",
+                    literal(file),
+                    part.begin,
+                    part.end,
+                    part.rows
+                )
+            })
+            .collect();
+        format!(
+            "INSERT INTO {} ({STREAM}, `file`, `begin_offset`, `version`, `end_offset`, `row_count`) \
+             VALUES {}",
+            self.tables.loaded,
+            rows.join(", ")
+        )
     }
 
     /// After a COMMIT without an answer, on a new session: waits until the slot's earlier packet has
@@ -200,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_load_needs_no_update() {
-        let claim = claim(Phase::Load("d".into()));
+        let claim = claim(Phase::Load("d".into(), LoadStage::Whole));
         let mut packet = Packet::new();
         claim.load_fence(&mut packet, 2);
         let part = LoadedPart {

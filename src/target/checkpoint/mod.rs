@@ -66,8 +66,31 @@ pub enum State {
 pub struct LoadState {
     /// The dump it loads.
     pub dump_id: String,
+    /// How much that dump is worth.
+    pub stage: LoadStage,
     /// The parts of its files that are in, in the order of their starts.
     pub parts: BTreeMap<String, Vec<LoadedPart>>,
+}
+
+/// How much the dump that is being loaded is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadStage {
+    /// It is still being made: should it fail, what is in the target is taken out again.
+    Overlap,
+    /// It is whole.
+    Whole,
+    /// It came to nothing, and what was loaded of it is being taken out.
+    Discard,
+}
+
+impl LoadStage {
+    fn phase(self) -> &'static str {
+        match self {
+            Self::Overlap => "overlap",
+            Self::Whole => "load",
+            Self::Discard => "discard",
+        }
+    }
 }
 
 /// A part of a dump file that is in the target.
@@ -112,7 +135,7 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     New,
-    Load(String),
+    Load(String, LoadStage),
     Sync(Mark),
 }
 
@@ -120,7 +143,7 @@ impl Phase {
     fn name(&self) -> &'static str {
         match self {
             Self::New => "new",
-            Self::Load(_) => "load",
+            Self::Load(_, stage) => stage.phase(),
             Self::Sync(_) => "sync",
         }
     }
@@ -249,7 +272,9 @@ impl Claim {
     fn read_phase(&self, cells: &Cells<'_>) -> Result<Phase> {
         match cells.text(3)?.as_str() {
             "new" => Ok(Phase::New),
-            "load" => Ok(Phase::Load(cells.text(4)?)),
+            "load" => Ok(Phase::Load(cells.text(4)?, LoadStage::Whole)),
+            "overlap" => Ok(Phase::Load(cells.text(4)?, LoadStage::Overlap)),
+            "discard" => Ok(Phase::Load(cells.text(4)?, LoadStage::Discard)),
             "sync" => {
                 let gtid_set = cells
                     .optional(8)?
@@ -273,8 +298,9 @@ impl Claim {
     ) -> Result<Option<State>> {
         match &self.phase {
             Phase::New => Ok(None),
-            Phase::Load(dump_id) => Ok(Some(State::Load(LoadState {
+            Phase::Load(dump_id, stage) => Ok(Some(State::Load(LoadState {
                 dump_id: dump_id.clone(),
+                stage: *stage,
                 parts: self.read_parts(session).await?,
             }))),
             Phase::Sync(mark) => {
@@ -395,7 +421,7 @@ impl Claim {
         let (dump_id, mark) = match &self.phase {
             _ if slot != 0 => (None, None),
             Phase::New => (None, None),
-            Phase::Load(dump_id) => (Some(dump_id.as_str()), None),
+            Phase::Load(dump_id, _) => (Some(dump_id.as_str()), None),
             Phase::Sync(mark) => (None, Some(mark)),
         };
         let place = mark.map_or_else(
@@ -562,7 +588,7 @@ mod tests {
              'tables = x', NULL, 'process 1, connection 2', UTC_TIMESTAMP(6))"
         );
         assert_eq!(
-            claim(Phase::Load("d1".into())).row(1, None),
+            claim(Phase::Load("d1".into(), LoadStage::Whole)).row(1, None),
             "('it''s', 'a', '7', 1, 1, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
              'process 1, connection 2', UTC_TIMESTAMP(6))"
         );

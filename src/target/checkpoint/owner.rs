@@ -61,6 +61,62 @@ impl Claim {
         Ok(())
     }
 
+    /// What this stream has taken, each with whether another stream writes into the same target
+    /// table, or another of its own tables goes there.
+    pub async fn owned_tables(&self, session: &mut Session) -> Result<Vec<(Ownership, bool)>> {
+        let rows = session
+            .rows(&format!(
+                "SELECT o.`target_schema`, o.`target_table`, o.`source_schema`, o.`source_table`, \
+                 (SELECT COUNT(*) FROM {0} p WHERE p.`target_schema` = o.`target_schema` \
+                 AND p.`target_table` = o.`target_table`) \
+                 FROM {0} o WHERE o.`server` = {1} AND o.`task` = {2}",
+                self.tables.owner,
+                literal(&self.key.server),
+                literal(&self.key.task)
+            ))
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let cells = Cells(row);
+                let target = TableName::new(cells.text(0)?, cells.text(1)?);
+                let source = TableName::new(cells.text(2)?, cells.text(3)?);
+                Ok(((source, target), cells.number(4)? > 1))
+            })
+            .collect()
+    }
+
+    /// Another stream that loads a dump not yet whole, and has taken one of the target tables of this
+    /// one: what it loads may have to be taken out again.
+    pub async fn unproved_neighbor(&self, session: &mut Session) -> Result<Option<String>> {
+        let rows = session
+            .rows(&format!(
+                "SELECT c.`task`, c.`source` FROM {0} c WHERE c.`slot` = 0 \
+                 AND c.`phase` IN ('overlap', 'discard') \
+                 AND NOT (c.`task` = {2} AND c.`source` = {3} AND c.`server` = {4}) AND EXISTS \
+                 (SELECT 1 FROM {1} mine JOIN {1} theirs \
+                 ON theirs.`target_schema` = mine.`target_schema` \
+                 AND theirs.`target_table` = mine.`target_table` \
+                 WHERE mine.`task` = {2} AND mine.`server` = {4} \
+                 AND theirs.`task` = c.`task` AND theirs.`server` = c.`server`) LIMIT 1",
+                self.tables.checkpoint,
+                self.tables.owner,
+                literal(&self.key.task),
+                literal(&self.key.source),
+                literal(&self.key.server)
+            ))
+            .await?;
+        rows.first()
+            .map(|row| {
+                let cells = Cells(row);
+                Ok(format!(
+                    "task `{}` on source `{}`",
+                    cells.text(0)?,
+                    cells.text(1)?
+                ))
+            })
+            .transpose()
+    }
+
     fn owner_row(&self, (source, target): &Ownership) -> String {
         format!(
             "({}, {}, {}, {}, {}, {VERSION}, {}, {})",

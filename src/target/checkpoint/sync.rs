@@ -211,7 +211,7 @@ impl Claim {
     pub fn mark(&self) -> Option<&Mark> {
         match &self.phase {
             Phase::Sync(mark) => Some(mark),
-            Phase::New | Phase::Load(_) => None,
+            Phase::New | Phase::Load(..) => None,
         }
     }
 }

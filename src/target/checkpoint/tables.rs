@@ -59,7 +59,7 @@ fn definitions(tables: &Tables) -> [(&str, String); 5] {
 {form},
 `epoch` BIGINT UNSIGNED NOT NULL COMMENT 'raised by each start; an older one cannot write',
 `revision` BIGINT UNSIGNED NOT NULL COMMENT 'raised by each write',
-`phase` VARCHAR(16) NOT NULL COMMENT 'new, load or sync',
+`phase` VARCHAR(16) NOT NULL COMMENT 'new, overlap, load, discard or sync',
 `dump_id` VARCHAR(128) NULL COMMENT 'load: the dump being loaded',
 `folder` VARCHAR(128) NULL COMMENT 'sync: relay folder of the mark',
 `binlog_file` VARCHAR(512) NULL COMMENT 'sync: everything before this place is applied',

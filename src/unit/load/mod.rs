@@ -1,29 +1,41 @@
-//! The load unit: writes a whole dump into a target.
+//! The load unit: writes a dump into a target.
 //!
-//! The runtime starts it once the dump is whole. Every batch of rows commits together with the row
-//! of the checkpoint that says so, behind the stream's fence: a load that is killed at any moment
-//! goes on where it was, with nothing twice and nothing missing. At the end the checkpoint turns
-//! into that of sync, at the dump's own place in the binlog.
+//! It begins while the dump is still being made: a file is loaded as soon as the dump announces it.
+//! Every batch of rows commits together with the row of the checkpoint that says so, behind the
+//! stream's fence: a load that is killed at any moment goes on where it was, with nothing twice and
+//! nothing missing. At the end the checkpoint turns into that of sync, at the dump's own place in the
+//! binlog.
+//!
+//! # Loading what may come to nothing
+//!
+//! Until the dump is whole, the checkpoint's phase is `overlap`. A dump that fails, stops or is killed
+//! then leaves rows in the target that belong to no dump: [`discard()`] takes them out again before
+//! anything else is loaded. For that to be exact, only tables that this stream alone writes are loaded
+//! so early, and these were empty when it began. Where several source tables go into one target table,
+//! the rows wait until the dump is whole, and until no neighbor loads early into that table (one
+//! that came first may have begun when it was alone): `Held` below.
 
+mod discard;
+mod files;
 mod tables;
 mod writer;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{TargetConfig, TaskConfig};
-use crate::dump_files::{DumpFile, Manifest};
+use crate::dump_files::{Announcement, DumpFile, FeedReader, Manifest, Opening};
 use crate::model::{Error, ErrorKind, Place, Position, Result, TableName, Unit};
 use crate::source::ServerInfo;
-use crate::target::checkpoint::{LoadState, StreamKey, configuration_text, prepare};
+use crate::target::checkpoint::{LoadStage, LoadState, StreamKey, configuration_text, prepare};
 use crate::target::{Claim, Mark, State, execute};
 use crate::unit::transfer::{self, Phases};
 
-use writer::{Limits, Writer};
+pub use discard::discard;
+use files::Files;
 
 /// The load's figures.
 pub type Meter = transfer::Meter;
@@ -60,23 +72,34 @@ pub enum LoadOutcome {
     Complete(Mark),
     /// It was stopped; it goes on from there next time.
     Stopped,
+    /// The dump ended before it was whole.
+    Abandoned,
 }
 
 /// Loads, from where an earlier load of the same dump came to. Stopped, it gives up the batches
 /// under way: they are not in, and are loaded the next time.
-pub async fn run(job: LoadJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<LoadOutcome> {
+///
+/// With a `feed`, it loads the dump that is being made; without, the whole one in the job's folder.
+pub async fn run(
+    job: LoadJob,
+    feed: Option<FeedReader>,
+    meter: Arc<Meter>,
+    stop: CancellationToken,
+) -> Result<LoadOutcome> {
     let outcome = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(LoadOutcome::Stopped),
-        mark = load(&job, &meter) => mark.map(LoadOutcome::Complete),
+        outcome = load(&job, feed, &meter) => outcome,
     };
-    outcome.map_err(|error| {
-        error.at(|c| {
-            c.source = Some(job.source_name.clone());
-            c.target = Some(job.target.server.name.clone());
-            c.task = Some(job.task.name.clone());
-            c.unit = Some(Unit::Load);
-        })
+    outcome.map_err(|error| locate(&job, error))
+}
+
+fn locate(job: &LoadJob, error: Error) -> Error {
+    error.at(|c| {
+        c.source = Some(job.source_name.clone());
+        c.target = Some(job.target.server.name.clone());
+        c.task = Some(job.task.name.clone());
+        c.unit = Some(Unit::Load);
     })
 }
 
@@ -92,19 +115,52 @@ struct Work {
     from: u64,
 }
 
-async fn load(job: &LoadJob, meter: &Arc<Meter>) -> Result<Mark> {
-    let manifest = Manifest::find(&job.folder)?.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Checkpoint,
-            format!("there is no whole dump in `{}`", job.folder.display()),
-        )
-        .with_fix(format!(
-            "put the dump's files back; or start over: empty the task's tables on the target, and \
-             `DELETE FROM {}.checkpoint WHERE task = '{}' AND source = '{}'`",
-            job.meta_schema, job.task.name, job.source_name
-        ))
-    })?;
-    let header = &manifest.header;
+/// What a load begins with.
+enum Beginning {
+    /// A dump that is whole.
+    Whole(Arc<Manifest>),
+    /// One that is being made, and where to hear of it.
+    Early(Arc<Opening>, FeedReader),
+}
+
+impl Beginning {
+    /// `None`: the dump has ended before it began.
+    async fn find(job: &LoadJob, feed: Option<FeedReader>) -> Result<Option<Self>> {
+        let Some(mut feed) = feed else {
+            let manifest = Manifest::find(&job.folder)?.ok_or_else(|| no_dump(job))?;
+            return Ok(Some(Self::Whole(Arc::new(manifest))));
+        };
+        match feed.next().await {
+            Announcement::Opened(opening) => Ok(Some(Self::Early(opening, feed))),
+            Announcement::Complete(manifest) => Ok(Some(Self::Whole(manifest))),
+            Announcement::Abandoned => Ok(None),
+            Announcement::File(..) => Err(Error::new(
+                ErrorKind::Internal,
+                "the dump announced a file before its tables",
+            )),
+        }
+    }
+
+    fn plan(&self) -> &Manifest {
+        match self {
+            Self::Whole(manifest) => manifest,
+            Self::Early(opening, _) => &opening.plan,
+        }
+    }
+
+    fn stage(&self) -> LoadStage {
+        match self {
+            Self::Whole(_) => LoadStage::Whole,
+            Self::Early(..) => LoadStage::Overlap,
+        }
+    }
+}
+
+async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Result<LoadOutcome> {
+    let Some(beginning) = Beginning::find(job, feed).await? else {
+        return Ok(LoadOutcome::Abandoned);
+    };
+    let header = &beginning.plan().header;
     let mut session = execute::open(&job.target.server).await?;
     let info = ServerInfo::read(&mut session).await?;
     prepare(&mut session, &job.meta_schema).await?;
@@ -125,20 +181,63 @@ async fn load(job: &LoadJob, meter: &Arc<Meter>) -> Result<Mark> {
     )
     .await?;
     let state = match state {
-        Some(State::Sync(sync)) => return Ok(sync.mark),
-        Some(State::Load(state)) if state.dump_id == header.dump_id => state,
+        Some(State::Sync(sync)) => return Ok(LoadOutcome::Complete(sync.mark)),
+        Some(State::Load(state))
+            if state.dump_id == header.dump_id && state.stage != LoadStage::Discard =>
+        {
+            if state.stage != beginning.stage() {
+                claim.enter_stage(&mut session, beginning.stage()).await?;
+            }
+            state
+        }
         Some(State::Load(state)) => return Err(other_dump(job, &header.dump_id, &state)),
         None => {
-            tables::prepare(&mut session, job, &manifest, &claim, meter).await?;
-            claim.begin_load(&mut session, &header.dump_id).await?;
+            let created =
+                tables::prepare(&mut session, job, beginning.plan(), &claim, meter).await?;
+            let (id, stage) = (&header.dump_id, beginning.stage());
+            claim.begin_load(&mut session, id, stage, &created).await?;
             LoadState {
                 dump_id: header.dump_id.clone(),
+                stage,
                 parts: BTreeMap::new(),
             }
         }
     };
-    let works = plan(job, &manifest, &state, meter)?;
-    load_files(job, works, &claim, &info, threads, meter).await?;
+    // After the phase is there to be seen by others.
+    let merged: BTreeSet<TableName> = claim
+        .owned_tables(&mut session)
+        .await?
+        .into_iter()
+        .filter(|(_, is_shared)| *is_shared)
+        .map(|((_, target), _)| target)
+        .collect();
+    let mut files = Files {
+        job,
+        info: &info,
+        state,
+        merged,
+        meter,
+        claim: &mut claim,
+        session: &mut session,
+        threads,
+    };
+    let Some(manifest) = files.load(beginning).await? else {
+        return Ok(LoadOutcome::Abandoned);
+    };
+    let mark = finish(job, &manifest, &mut claim, &mut session).await?;
+    session.close().await;
+    meter.finish();
+    Ok(LoadOutcome::Complete(mark))
+}
+
+/// Turns the checkpoint into that of sync, at the dump's place.
+async fn finish(
+    job: &LoadJob,
+    manifest: &Manifest,
+    claim: &mut Claim,
+    session: &mut crate::connect::Session,
+) -> Result<Mark> {
+    let header = &manifest.header;
     let mark = Mark {
         place: Place::new(
             job.relay_folder.clone().unwrap_or_default(),
@@ -155,11 +254,21 @@ async fn load(job: &LoadJob, meter: &Arc<Meter>) -> Result<Mark> {
         .map(|table| table.structure.clone())
         .collect();
     claim
-        .finish_load(&mut session, mark.clone(), &structures)
+        .finish_load(session, mark.clone(), &structures)
         .await?;
-    session.close().await;
-    meter.finish();
     Ok(mark)
+}
+
+fn no_dump(job: &LoadJob) -> Error {
+    Error::new(
+        ErrorKind::Checkpoint,
+        format!("there is no whole dump in `{}`", job.folder.display()),
+    )
+    .with_fix(format!(
+        "put the dump's files back; or start over: empty the task's tables on the target, and \
+         `DELETE FROM {}.checkpoint WHERE task = '{}' AND source = '{}'`",
+        job.meta_schema, job.task.name, job.source_name
+    ))
 }
 
 fn other_dump(job: &LoadJob, dump_id: &str, state: &LoadState) -> Error {
@@ -176,106 +285,4 @@ fn other_dump(job: &LoadJob, dump_id: &str, state: &LoadState) -> Error {
          target, and `DELETE FROM {}.checkpoint WHERE task = '{}' AND source = '{}'`",
         job.meta_schema, job.task.name, job.source_name
     ))
-}
-
-/// What is left to load, the biggest files first; the figures begin with what is in.
-fn plan(
-    job: &LoadJob,
-    manifest: &Manifest,
-    state: &LoadState,
-    meter: &Meter,
-) -> Result<VecDeque<Work>> {
-    meter.begin(manifest.tables.iter().map(|(name, table)| {
-        let chunks = table.files.len() as u64;
-        (name.clone(), table.rows(), table.bytes(), chunks)
-    }));
-    for note in &manifest.header.notes {
-        meter.note(note.clone());
-    }
-    let mut works = Vec::new();
-    for (name, table) in &manifest.tables {
-        let target = job.task.routes.target(name);
-        for file in &table.files {
-            let mut work = Work {
-                table: name.clone(),
-                target: target.clone(),
-                file: file.clone(),
-                rows_in: 0,
-                from: 0,
-            };
-            for part in state.parts.get(&file.name).into_iter().flatten() {
-                if part.begin != work.from {
-                    return Err(Error::new(
-                        ErrorKind::Checkpoint,
-                        format!(
-                            "the checkpoint of the load has a gap: `{}` is in up to byte {}, then \
-                             from {}",
-                            file.name, work.from, part.begin
-                        ),
-                    ));
-                }
-                work.from = part.end;
-                work.rows_in += part.rows;
-            }
-            if work.from > 0 {
-                meter.add(name, work.rows_in, work.from);
-            }
-            works.push(work);
-        }
-        if table.files.is_empty() {
-            meter.finish_chunk(name);
-        }
-    }
-    works.sort_by_key(|work| std::cmp::Reverse(work.file.bytes));
-    Ok(works.into())
-}
-
-/// Loads files with several writers at once.
-async fn load_files(
-    job: &LoadJob,
-    works: VecDeque<Work>,
-    claim: &Claim,
-    info: &ServerInfo,
-    threads: usize,
-    meter: &Arc<Meter>,
-) -> Result<()> {
-    let threads = threads.min(works.len());
-    let queue = Arc::new(Mutex::new(works));
-    let claim = Arc::new(claim.clone());
-    let mut tasks: JoinSet<Result<()>> = JoinSet::new();
-    for slot in 1..=threads {
-        let queue = Arc::clone(&queue);
-        let mut writer = Writer {
-            session: writer::open(&job.target.server).await?,
-            server: job.target.server.clone(),
-            claim: Arc::clone(&claim),
-            slot: slot as u32,
-            on_duplicate: job.task.load.on_duplicate,
-            limits: Limits::of(info),
-            folder: job.folder.clone(),
-            meter: Arc::clone(meter),
-        };
-        tasks.spawn(async move {
-            loop {
-                let next = queue
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pop_front();
-                let Some(work) = next else {
-                    writer.session.close().await;
-                    return Ok(());
-                };
-                writer
-                    .load(&work)
-                    .await
-                    .map_err(|error| error.at(|c| c.table = Some(work.table.clone())))?;
-            }
-        });
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended.map_err(|error| {
-            Error::new(ErrorKind::Panicked, "a writer of the load ended").with_source(error)
-        })??;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::connect::Session;
-use crate::dump_files::{DumpTable, Manifest};
+use crate::dump_files::{DumpTable, Manifest, names};
 use crate::model::{Error, ErrorKind, Result, ServerVersion, TableName, table::quote_name};
 use crate::schema::dialect::adapt_create_table;
 use crate::schema::{Column, ColumnKind, Ddl, Generated, SqlMode, Structure};
@@ -20,14 +20,15 @@ use super::{LoadJob, Meter};
 /// `ER_TABLE_EXISTS_ERROR`.
 const TABLE_EXISTS: u16 = 1050;
 
-/// Creates what is missing and looks at what is there; takes the tables for this stream.
+/// Creates what is missing and looks at what is there; takes the tables for this stream. Gives the
+/// names of the files of the tables that it created.
 pub(super) async fn prepare(
     session: &mut Session,
     job: &LoadJob,
     manifest: &Manifest,
     claim: &Claim,
     meter: &Meter,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let pairs: Vec<(TableName, TableName)> = manifest
         .tables
         .keys()
@@ -71,15 +72,19 @@ pub(super) async fn prepare(
     session
         .execute(b"SET SESSION foreign_key_checks = 0")
         .await?;
+    let mut created = Vec::new();
     for (target, sources) in &by_target {
-        if let (None, Some(table)) = (there.get(*target), sources.first()) {
-            create_table(session, job, manifest, table, meter).await?;
+        if let (None, Some(table)) = (there.get(*target), sources.first())
+            && create_table(session, job, manifest, table, meter).await?
+            && sources.len() == 1
+        {
+            created.push(names::table_file(&table.structure.table));
         }
     }
     session
         .execute(b"SET SESSION foreign_key_checks = 1")
         .await?;
-    Ok(())
+    Ok(created)
 }
 
 async fn create_schemas(
@@ -130,13 +135,14 @@ fn default_charset(create: &str) -> Option<&str> {
     rest.get(..end).filter(|name| !name.is_empty())
 }
 
+/// Creates a table; `false` if another stream was first.
 async fn create_table(
     session: &mut Session,
     job: &LoadJob,
     manifest: &Manifest,
     table: &DumpTable,
     meter: &Meter,
-) -> Result<()> {
+) -> Result<bool> {
     let name = &table.structure.table;
     let target = job.task.routes.target(name);
     let at = |error: Error| {
@@ -161,7 +167,7 @@ async fn create_table(
         .rewrite_qualified(|table| Some(job.task.routes.target(table)))
         .map_err(at)?;
     let Err(error) = session.execute(&text).await else {
-        return Ok(());
+        return Ok(true);
     };
     let number = error.server().map(|server| server.number);
     if number == Some(TABLE_EXISTS) {
@@ -169,7 +175,7 @@ async fn create_table(
         let there = read_structures_of(session, std::slice::from_ref(&target)).await?;
         if let Some(existing) = there.first() {
             expect_alike(&table.structure, existing)?;
-            return expect_engine(existing);
+            return expect_engine(existing).map(|()| false);
         }
     }
     let made = if number.is_some() && error.kind() == ErrorKind::Target {
