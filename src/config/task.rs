@@ -319,14 +319,8 @@ impl SyncConfig {
             ],
             defaults.on_drift,
         );
-        if on_drift != DriftPolicy::Pause {
-            section.not_yet("on_drift", "anything but `pause` at drift");
-        }
         let is_before_image_verified =
             section.word("verify", &[("key", false), ("before-image", true)], false);
-        if is_before_image_verified {
-            section.not_yet("verify", "comparing the whole before image");
-        }
         Self {
             workers: count(section, "workers", 256, defaults.workers),
             is_strict_order: section.word(

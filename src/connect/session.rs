@@ -46,6 +46,8 @@ pub struct Done {
 pub struct PacketError {
     /// Which statement of the packet failed, from 0; the ones before it have run, none after it has.
     pub index: usize,
+    /// What the statement before it did.
+    pub before: Done,
     /// Why.
     pub error: Error,
 }
@@ -222,7 +224,11 @@ impl Session {
             Ok(result) => result,
             Err(failed) => {
                 let error = settle(failed, is_busy, &doing);
-                return Err(PacketError { index: 0, error });
+                return Err(PacketError {
+                    index: 0,
+                    before: Done::default(),
+                    error,
+                });
             }
         };
         loop {
@@ -242,6 +248,7 @@ impl Session {
                 let error = settle(failed, is_busy, &doing);
                 return Err(PacketError {
                     index: done.len(),
+                    before: done.last().copied().unwrap_or_default(),
                     error,
                 });
             }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     CheckReport, ErrorKind, EventView, Flavor, Place, RelayFigure, Stage, TableName, Timestamp,
-    TransferFigure, Unit,
+    TransferFigure, Unit, TargetRow,
 };
 
 /// The version of the JSON form.
@@ -160,6 +160,12 @@ pub struct StreamSnapshot {
     pub load: Option<TransferFigure>,
     /// What the dump chose and why, and what was adapted: sentences for the operator.
     pub notes: Vec<String>,
+    /// Rows that `on_drift = "warn"` left out since the process started.
+    #[serde(default)]
+    pub drift_skipped: u64,
+    /// Rows that `on_drift = "repair"` made what the source says, since the process started.
+    #[serde(default)]
+    pub drift_repaired: u64,
     /// Events skipped by hand and not applied since.
     pub skipped_events: u64,
     /// Why it stands, where an event or an error stopped it.
@@ -197,6 +203,9 @@ pub struct Stop {
     pub event: Option<Box<EventView>>,
     /// The table concerned, as the source names it.
     pub table: Option<TableName>,
+    /// The rows that the target has in the place of the one that was met.
+    #[serde(default)]
+    pub target_rows: Vec<TargetRow>,
     /// Transactions behind this event that are applied already.
     pub later_applied: u64,
     /// What went wrong.

@@ -40,3 +40,14 @@ pub struct EventRow {
     /// The row after; missing for a delete.
     pub after: Option<Vec<Option<String>>>,
 }
+
+/// A row that the target has where a change met something else than the binlog says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRow {
+    /// The key under which it was found.
+    pub key: String,
+    /// Its values, in the order of the event's columns; `None` is NULL. Long values are shortened.
+    pub values: Vec<Option<String>>,
+    /// The columns in which it is not what the source had.
+    pub differs: Vec<String>,
+}

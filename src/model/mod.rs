@@ -17,7 +17,7 @@ pub mod value;
 
 pub use check::{CheckFigure, CheckReport, CheckState, GrantState, PrivilegeFigure};
 pub use error::{Context, Error, ErrorKind, Result, ServerError};
-pub use event_view::{EventRow, EventView};
+pub use event_view::{EventRow, EventView, TargetRow};
 pub use flavor::{Flavor, ServerVersion};
 pub use gtid::{Gtid, GtidSet};
 pub use position::{EventPlace, Place, Position};

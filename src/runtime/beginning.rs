@@ -78,7 +78,7 @@ pub(super) async fn find(
                 Some((at, statement)) => return Err(changed(&position, &at, &statement)),
             }
         }
-        return Ok(Some((Mark { place, gtid_set }, structures)));
+        return Ok(Some((Mark::new(place, gtid_set), structures)));
     }
     Err(Error::new(
         ErrorKind::Changed,

@@ -78,6 +78,11 @@ impl DataFolder {
         self.path.join("dump").join(task).join(source)
     }
 
+    /// Where the changes are kept that sync left out of a task.
+    pub(super) fn skipped(&self, task: &str) -> PathBuf {
+        self.path.join("skipped").join(format!("{task}.jsonl"))
+    }
+
     /// The id this process uses as a replica of `source`: the configured one, else a random one that
     /// is kept in the folder.
     pub(super) fn server_id(&self, source: &str, configured: Option<u32>) -> Result<u32> {

@@ -15,10 +15,12 @@ mod publish;
 mod relay_work;
 mod retry;
 mod runner;
+mod skipped;
 mod stops;
 mod stream_work;
 mod supervisor;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,7 @@ use journal::Journal;
 use publish::Publisher;
 use relay_work::RelayWork;
 use runner::{Ask, Runner, State, Work};
+use skipped::SkippedFile;
 use stream_work::StreamWork;
 use supervisor::{Supervised, Supervisor};
 
@@ -98,6 +101,15 @@ impl Runtime {
         let journal = Journal::open(folder.path())?;
         let supervisor = Supervisor::default();
 
+        // Shared by the streams of a task, which write to it in turn.
+        let skipped: BTreeMap<&str, Arc<SkippedFile>> = config
+            .tasks
+            .iter()
+            .map(|task| {
+                let file = SkippedFile::new(folder.skipped(&task.name));
+                (task.name.as_str(), Arc::new(file))
+            })
+            .collect();
         let mut workers = Vec::new();
         let mut streams = Vec::new();
         for source in &config.sources {
@@ -109,7 +121,9 @@ impl Runtime {
             let worker = start_worker(&config, &folder, &supervisor, source, &tasks).await?;
             for task in tasks {
                 // `Config` holds only tasks whose target is known.
-                let Some(target) = config.target(&task.target) else {
+                let (Some(target), Some(skipped)) =
+                    (config.target(&task.target), skipped.get(task.name.as_str()))
+                else {
                     continue;
                 };
                 let work = Arc::new(StreamWork::new(
@@ -118,6 +132,7 @@ impl Runtime {
                     target,
                     Arc::clone(&worker.work),
                     folder.dump(&task.name, &source.server.name),
+                    Arc::clone(skipped),
                 ));
                 let is_autostart = task.is_autostart || options.ends_when_caught_up;
                 let (state, requests) = start_runner(&config, &supervisor, &work, is_autostart);

@@ -226,6 +226,8 @@ fn stream_snapshot(stream: &Stream, meter: &mut StreamMeter, now: Instant) -> St
         dump,
         load,
         notes: work.notes(),
+        drift_skipped: sync.drift_skipped,
+        drift_repaired: sync.drift_repaired,
         skipped_events: 0,
         stop,
         next_try_at: state.next_try_at,

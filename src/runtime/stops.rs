@@ -33,6 +33,7 @@ pub(super) fn plain(error: &Error) -> Stop {
         gtid: None,
         event: None,
         table: context.table.clone(),
+        target_rows: Vec::new(),
         later_applied: 0,
         hint: hint(error),
         statement: context.statement.clone(),

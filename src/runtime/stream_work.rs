@@ -27,6 +27,7 @@ use super::beginning;
 use super::relay_work::{Facts, Need, RelayWork};
 use super::retry::{Retry, backoff, policy};
 use super::runner::{End, Failure, Work};
+use super::skipped::SkippedFile;
 use super::stops;
 
 /// What was found out about a target when it was last connected.
@@ -47,6 +48,7 @@ pub(super) struct StreamWork {
     memory_bytes: u64,
     source: Arc<RelayWork>,
     dump_folder: PathBuf,
+    skipped: Arc<SkippedFile>,
     dump: Arc<dump::Meter>,
     load: Arc<load::Meter>,
     sync: Arc<sync::Meter>,
@@ -84,6 +86,7 @@ impl StreamWork {
         target: &TargetConfig,
         source: Arc<RelayWork>,
         dump_folder: PathBuf,
+        skipped: Arc<SkippedFile>,
     ) -> Self {
         let unit = if task.mode == Mode::Incremental {
             Unit::Sync
@@ -98,6 +101,7 @@ impl StreamWork {
             memory_bytes: config.worker.memory_bytes / stream_count(config),
             source,
             dump_folder,
+            skipped,
             dump: Arc::new(dump::meter()),
             load: Arc::new(load::meter()),
             sync: Arc::default(),
@@ -178,6 +182,15 @@ impl StreamWork {
     /// The low-water mark.
     pub(super) fn position(&self) -> Option<Place> {
         self.sync.figure().mark.map(|mark| mark.place)
+    }
+
+    /// From where on it still needs the relay log: the mark, or the oldest XA transaction before it
+    /// that is prepared and not yet ended.
+    pub(super) fn needed_from(&self) -> Option<Place> {
+        self.sync
+            .figure()
+            .mark
+            .map(|mark| mark.needed_from().clone())
     }
 
     /// Whether sync runs and has nothing left to apply.
@@ -343,7 +356,7 @@ impl StreamWork {
             return;
         }
         self.source.need(match state {
-            Some(State::Sync(sync)) => Need::From(sync.mark.place.position.clone()),
+            Some(State::Sync(sync)) => Need::From(sync.mark.needed_from().position.clone()),
             Some(State::Load(_)) => {
                 // A manifest that cannot be read is the load's to complain of.
                 let manifest = Manifest::find(&self.dump_folder).ok().flatten();
@@ -525,6 +538,10 @@ impl StreamWork {
             memory_bytes: self.memory_bytes,
             clock_offset_micros: facts.info.clock_offset_micros,
             relay_is_current: Arc::new(move || relay.has_reached_end() == Some(true)),
+            keep: {
+                let skipped = Arc::clone(&self.skipped);
+                Arc::new(move |changes| skipped.keep(&changes))
+            },
             begin,
         };
         sync::run(job, Arc::clone(&self.sync), stop.clone())
@@ -576,6 +593,7 @@ fn fill(stop: &mut Stop, event: sync::FailedEvent) {
     stop.gtid.clone_from(&view.gtid);
     stop.table = event.table.or(view.table.clone()).or(stop.table.take());
     stop.statement = event.statement.or(stop.statement.take());
+    stop.target_rows = event.target_rows;
     stop.later_applied = event.later_applied;
     stop.event = Some(Box::new(view));
 }

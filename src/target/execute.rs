@@ -1,7 +1,7 @@
 //! One target transaction as one packet, and what became of it.
 
 use crate::config::ServerConfig;
-use crate::connect::{PacketError, Session, Setup};
+use crate::connect::{Done, PacketError, Session, Setup};
 use crate::model::{Error, ErrorKind, Result};
 
 /// A guard's error: `DOUBLE value is out of range in 'exp(…)'`.
@@ -165,11 +165,9 @@ pub fn is_guard_failure(error: &Error) -> bool {
 pub async fn run(session: &mut Session, packet: &Packet) -> Outcome {
     match session.packet(packet.bytes()).await {
         Ok(_) => Outcome::Committed,
-        Err(PacketError { index, error }) => {
-            let answered = error.server().is_some_and(|server| {
-                !UNDETERMINED.contains(&server.number) || index + 1 < packet.parts.len()
-            });
-            if session.is_broken() || !answered {
+        Err(PacketError { index, error, .. }) => {
+            let is_last = index + 1 >= packet.parts.len();
+            if session.is_broken() || !is_answered(&error, is_last) {
                 return Outcome::Unknown { error };
             }
             let part = packet.parts.get(index).copied().unwrap_or(Part::Frame);
@@ -181,6 +179,58 @@ pub async fn run(session: &mut Session, packet: &Packet) -> Outcome {
             Outcome::Refused { part, error }
         }
     }
+}
+
+/// How far a packet came that is a part of a transaction: what has run of it stays.
+#[derive(Debug)]
+pub enum Step {
+    /// All of it ran.
+    Ran,
+    /// The server stopped at this part of it; what is before it ran, nothing behind it did.
+    Stopped {
+        /// Which.
+        part: Part,
+        /// The server's answer.
+        error: Error,
+        /// What the statement before did: of a guard, the change that it is for.
+        before: Done,
+    },
+    /// The answer is missing.
+    Unknown {
+        /// How the connection was lost.
+        error: Error,
+    },
+}
+
+/// Sends a packet within a transaction, and leaves the transaction open whatever becomes of it.
+pub async fn step(session: &mut Session, packet: &Packet) -> Step {
+    let failed = match session.packet(packet.bytes()).await {
+        Ok(_) => return Step::Ran,
+        Err(failed) => failed,
+    };
+    let is_last = failed.index + 1 >= packet.parts.len();
+    if session.is_broken() || !is_answered(&failed.error, is_last) {
+        return Step::Unknown {
+            error: failed.error,
+        };
+    }
+    Step::Stopped {
+        part: packet
+            .parts
+            .get(failed.index)
+            .copied()
+            .unwrap_or(Part::Frame),
+        before: failed.before,
+        error: failed.error,
+    }
+}
+
+/// Whether the server's error says for sure that the statement had no effect. Of the last one of a
+/// packet, the COMMIT, some errors do not.
+fn is_answered(error: &Error, is_last: bool) -> bool {
+    error
+        .server()
+        .is_some_and(|server| !is_last || !UNDETERMINED.contains(&server.number))
 }
 
 /// The error of a fence that a foreign epoch holds.

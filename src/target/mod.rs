@@ -8,5 +8,7 @@ pub mod checkpoint;
 pub mod execute;
 pub mod text;
 
-pub use checkpoint::{Claim, Intent, LoadStage, LoadState, Mark, State, StreamKey, SyncState};
+pub use checkpoint::{
+    Claim, Intent, LoadStage, LoadState, Mark, PreparedXa, State, StreamKey, SyncState, XaChange,
+};
 pub use execute::{Outcome, Packet, Part};

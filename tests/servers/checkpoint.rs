@@ -36,10 +36,10 @@ fn key(task: &str) -> StreamKey {
 }
 
 fn mark(offset: u64) -> Mark {
-    Mark {
-        place: Place::new("7.1", Position::new("bin.000001", offset)),
-        gtid_set: GtidSet::parse(tideway::model::Flavor::MariaDB, &format!("0-7-{offset}")).ok(),
-    }
+    Mark::new(
+        Place::new("7.1", Position::new("bin.000001", offset)),
+        GtidSet::parse(tideway::model::Flavor::MariaDB, &format!("0-7-{offset}")).ok(),
+    )
 }
 
 async fn take(session: &mut Session, task: &str) -> (Claim, Option<State>) {

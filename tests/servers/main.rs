@@ -18,6 +18,7 @@ mod column_types;
 mod copy;
 mod decode;
 mod dialect;
+mod exactly_once;
 mod harness;
 mod json_diff;
 mod main_job;

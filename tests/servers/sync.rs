@@ -106,13 +106,13 @@ async fn job(source: &Server, target: &Server, folder: &Path, tables: &str) -> S
         .unwrap();
     let info = ServerInfo::read(&mut session).await.unwrap();
     let log = relay_log(source, &info.identity, folder);
-    let begin = Mark {
-        place: Place::new(
+    let begin = Mark::new(
+        Place::new(
             log.newest_folder().unwrap().name,
             Position::new("bin.000001", 4),
         ),
-        gtid_set: Some(tideway::model::GtidSet::empty(info.flavor())),
-    };
+        Some(tideway::model::GtidSet::empty(info.flavor())),
+    );
     SyncJob {
         task: Arc::new(task(tables)),
         source_name: "s".into(),
@@ -129,6 +129,7 @@ async fn job(source: &Server, target: &Server, folder: &Path, tables: &str) -> S
         memory_bytes: 64 << 20,
         clock_offset_micros: info.clock_offset_micros,
         relay_is_current: Arc::new(|| true),
+        keep: Arc::new(|_| Ok(())),
         begin: Some((begin, Vec::new())),
     }
 }

@@ -201,6 +201,18 @@ impl Tideway {
         self.process.take().expect("it was started").kill9();
     }
 
+    /// Freezes it (`SIGSTOP`): it does nothing, and its connections stay open.
+    pub(crate) fn freeze(&mut self) {
+        let process = self.process.as_mut().expect("it was started");
+        process.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`Tideway::freeze`].
+    pub(crate) fn thaw(&mut self) {
+        let process = self.process.as_mut().expect("it was started");
+        process.signal(Signal::CONT);
+    }
+
     /// Asks it to end, and waits.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it was started");

@@ -16,9 +16,11 @@ mod tables;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::TaskConfig;
 use crate::connect::Session;
-use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
+use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result, TableName};
 use crate::schema::Structure;
 use crate::target::execute::{self, Outcome, Packet, Part};
 use crate::target::text::{literal, literal_or_null};
@@ -50,6 +52,63 @@ pub struct Mark {
     pub place: Place,
     /// All transactions up to there, where the source has GTIDs.
     pub gtid_set: Option<GtidSet>,
+    /// XA transactions that were prepared before the place and are neither committed nor rolled back:
+    /// their changes are not in the target. Oldest first.
+    pub prepared: Vec<PreparedXa>,
+}
+
+impl Mark {
+    /// A mark before which nothing is held back.
+    pub fn new(place: Place, gtid_set: Option<GtidSet>) -> Self {
+        Self {
+            place,
+            gtid_set,
+            prepared: Vec::new(),
+        }
+    }
+
+    /// From where on the stream still needs the relay log: the changes of a prepared XA transaction
+    /// are read again when it is committed.
+    pub fn needed_from(&self) -> &Place {
+        match self.prepared.first() {
+            Some(oldest) => &oldest.begin,
+            None => &self.place,
+        }
+    }
+
+    /// Takes up, or forgets, a prepared XA transaction.
+    pub fn settle_xa(&mut self, change: &XaChange) {
+        let name = match change {
+            XaChange::Prepared(prepared) => &prepared.name,
+            XaChange::Ended(name) => name,
+        };
+        self.prepared.retain(|known| known.name != *name);
+        if let XaChange::Prepared(prepared) = change {
+            self.prepared.push(prepared.clone());
+        }
+    }
+}
+
+/// An XA transaction that was prepared at the source, and waits there for its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedXa {
+    /// Its name as statements of the binlog write it: `X'61',X'',1`.
+    pub name: String,
+    /// Where it starts in the relay log.
+    pub begin: Place,
+    /// Where its XA PREPARE ends.
+    pub end: Place,
+    /// The tables of the task that it changes, as the source names them; none: it does not matter.
+    pub tables: Vec<TableName>,
+}
+
+/// What a transaction of the binlog does to those that are prepared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum XaChange {
+    /// One more is prepared.
+    Prepared(PreparedXa),
+    /// The one of that name was committed or rolled back.
+    Ended(String),
 }
 
 /// How far a stream is.
@@ -154,8 +213,8 @@ const STREAM: &str = "`task`, `source`, `server`";
 
 /// All columns of a checkpoint row, in the order of [`Claim::row`].
 const COLUMNS: &str = "`task`, `source`, `server`, `slot`, `version`, `epoch`, `revision`, `phase`, \
-     `dump_id`, `folder`, `binlog_file`, `binlog_offset`, `gtid_set`, `structures`, `configuration`, \
-     `intent`, `claimed_by`, `updated_at`";
+     `dump_id`, `folder`, `binlog_file`, `binlog_offset`, `gtid_set`, `prepared`, `structures`, \
+     `configuration`, `intent`, `claimed_by`, `updated_at`";
 
 impl Claim {
     /// Takes the stream: waits for a packet of an earlier process that still runs, raises the epoch,
@@ -211,7 +270,7 @@ impl Claim {
         let rows = session
             .rows(&format!(
                 "SELECT `slot`, `version`, `epoch`, `phase`, `dump_id`, `folder`, `binlog_file`, \
-                 `binlog_offset`, `gtid_set`, `structures`, `configuration`, `intent` FROM {} \
+                 `binlog_offset`, `gtid_set`, `structures`, `configuration`, `intent`, `prepared` FROM {} \
                  WHERE {} ORDER BY `slot` FOR UPDATE",
                 self.tables.checkpoint,
                 self.stream()
@@ -282,9 +341,15 @@ impl Claim {
                     .transpose()
                     .map_err(|why| self.unreadable(&why))?;
                 let position = Position::new(cells.text(6)?, cells.number(7)?);
+                let prepared = cells
+                    .optional(12)?
+                    .map(|text| serde_json::from_str(&text))
+                    .transpose()
+                    .map_err(|why| self.unreadable(&format!("its XA transactions: {why}")))?;
                 Ok(Phase::Sync(Mark {
                     place: Place::new(cells.text(5)?, position),
                     gtid_set,
+                    prepared: prepared.unwrap_or_default(),
                 }))
             }
             other => Err(self.unreadable(&format!("its phase is `{other}`"))),
@@ -425,14 +490,15 @@ impl Claim {
             Phase::Sync(mark) => (None, Some(mark)),
         };
         let place = mark.map_or_else(
-            || "NULL, NULL, NULL, NULL".to_owned(),
+            || "NULL, NULL, NULL, NULL, NULL".to_owned(),
             |mark| {
                 format!(
-                    "{}, {}, {}, {}",
+                    "{}, {}, {}, {}, {}",
                     literal(&mark.place.folder),
                     literal(&mark.place.position.file),
                     mark.place.position.offset,
-                    literal_or_null(mark.gtid_set.as_ref().map(ToString::to_string).as_deref())
+                    literal_or_null(mark.gtid_set.as_ref().map(ToString::to_string).as_deref()),
+                    literal_or_null(sync::prepared_text(mark).as_deref())
                 )
             },
         );
@@ -577,19 +643,19 @@ mod tests {
 
     #[test]
     fn rows_have_as_many_values_as_columns() {
-        let mark = Mark {
-            place: Place::new("7.1", Position::new("bin.000001", 4)),
-            gtid_set: GtidSet::parse(Flavor::MariaDB, "0-1-2").ok(),
-        };
-        assert_eq!(COLUMNS.split(',').count(), 18);
+        let mark = Mark::new(
+            Place::new("7.1", Position::new("bin.000001", 4)),
+            GtidSet::parse(Flavor::MariaDB, "0-1-2").ok(),
+        );
+        assert_eq!(COLUMNS.split(',').count(), 19);
         assert_eq!(
             claim(Phase::Sync(mark)).row(0, None),
-            "('it''s', 'a', '7', 0, 1, 3, 0, 'sync', NULL, '7.1', 'bin.000001', 4, '0-1-2', 4, \
+            "('it''s', 'a', '7', 0, 1, 3, 0, 'sync', NULL, '7.1', 'bin.000001', 4, '0-1-2', NULL, 4, \
              'tables = x', NULL, 'process 1, connection 2', UTC_TIMESTAMP(6))"
         );
         assert_eq!(
             claim(Phase::Load("d1".into(), LoadStage::Whole)).row(1, None),
-            "('it''s', 'a', '7', 1, 1, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
+            "('it''s', 'a', '7', 1, 1, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
              'process 1, connection 2', UTC_TIMESTAMP(6))"
         );
     }

@@ -229,10 +229,21 @@ fn intent_text(intent: &Intent) -> Result<String> {
 fn mark_assignments(mark: &Mark) -> String {
     let gtid_set = mark.gtid_set.as_ref().map(ToString::to_string);
     format!(
-        "`folder` = {}, `binlog_file` = {}, `binlog_offset` = {}, `gtid_set` = {}",
+        "`folder` = {}, `binlog_file` = {}, `binlog_offset` = {}, `gtid_set` = {}, `prepared` = {}",
         literal(&mark.place.folder),
         literal(&mark.place.position.file),
         mark.place.position.offset,
-        literal_or_null(gtid_set.as_deref())
+        literal_or_null(gtid_set.as_deref()),
+        literal_or_null(prepared_text(mark).as_deref())
     )
+}
+
+/// The mark's prepared XA transactions as they are stored; `None` if there are none.
+#[expect(
+    clippy::expect_used,
+    reason = "texts and numbers under names: nothing of it can fail to be JSON"
+)]
+pub(super) fn prepared_text(mark: &Mark) -> Option<String> {
+    (!mark.prepared.is_empty())
+        .then(|| serde_json::to_string(&mark.prepared).expect("it is plain data"))
 }

@@ -5,6 +5,9 @@ use crate::model::table::quote_name;
 use crate::model::{Error, ErrorKind, Result};
 use crate::target::text::literal;
 
+/// `ER_DUP_FIELDNAME`.
+const DUPLICATE_COLUMN: u16 = 1060;
+
 /// The form of the rows that this program writes. Rows of a newer form are refused by name.
 pub const VERSION: u32 = 1;
 
@@ -65,6 +68,7 @@ fn definitions(tables: &Tables) -> [(&str, String); 5] {
 `binlog_file` VARCHAR(512) NULL COMMENT 'sync: everything before this place is applied',
 `binlog_offset` BIGINT UNSIGNED NULL COMMENT 'offset in binlog_file',
 `gtid_set` LONGTEXT NULL COMMENT 'all transactions before the mark',
+`prepared` LONGTEXT NULL COMMENT 'JSON: XA transactions before the mark that wait for XA COMMIT',
 `structures` BIGINT UNSIGNED NOT NULL COMMENT 'version of the structures at the mark',
 `configuration` MEDIUMTEXT NOT NULL COMMENT 'tables, routes and filters of the stream',
 `intent` MEDIUMTEXT NULL COMMENT 'the DDL statement under way, JSON',
@@ -162,6 +166,9 @@ pub async fn prepare(session: &mut Session, meta_schema: &str) -> Result<()> {
         .into_iter()
         .filter(|(name, _)| !has(name))
         .collect();
+    if has("checkpoint") {
+        add_prepared(session, &tables).await?;
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -181,6 +188,31 @@ pub async fn prepare(session: &mut Session, meta_schema: &str) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Adds the column that checkpoints of the first versions lack.
+async fn add_prepared(session: &mut Session, tables: &Tables) -> Result<()> {
+    let found = session
+        .rows(&format!(
+            "SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} \
+             AND TABLE_NAME = 'checkpoint' AND COLUMN_NAME = 'prepared'",
+            literal(&tables.schema)
+        ))
+        .await?;
+    if !found.is_empty() {
+        return Ok(());
+    }
+    let alter = format!(
+        "ALTER TABLE {} ADD COLUMN `prepared` LONGTEXT NULL \
+         COMMENT 'JSON: XA transactions before the mark that wait for XA COMMIT' AFTER `gtid_set`",
+        tables.checkpoint
+    );
+    match session.execute(alter.as_bytes()).await {
+        Ok(_) => Ok(()),
+        // Another stream of this process was first.
+        Err(error) if error.server().is_some_and(|e| e.number == DUPLICATE_COLUMN) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Refuses a row of a form that is newer than this program.

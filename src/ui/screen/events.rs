@@ -57,6 +57,9 @@ pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
     }
 }
 
+/// How many rows of the target the stop shows.
+const TARGET_ROWS: usize = 3;
+
 fn stop_of(state: &State) -> Option<&Stop> {
     state.stream()?.stop.as_ref()
 }
@@ -178,6 +181,27 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
         "time",
         vec![view.span(Role::Text, time)],
     ));
+    for row in stop.target_rows.iter().take(TARGET_ROWS) {
+        let names = stop.event.iter().flat_map(|event| &event.columns);
+        let values: Vec<String> = names
+            .zip(&row.values)
+            .map(|((name, _), value)| match value {
+                Some(value) => format!("{name} {value}"),
+                None => format!("{name} NULL"),
+            })
+            .collect();
+        let mut text = format!("has by {}: {}", row.key, values.join(", "));
+        if !row.differs.is_empty() {
+            let _ = write!(text, "; differs in {}", row.differs.join(", "));
+        }
+        lines.extend(super::labelled_text(
+            view,
+            "target",
+            Role::Warn,
+            &text,
+            width,
+        ));
+    }
     if stop.later_applied > 0 {
         let text = format!(
             "{} transactions behind it are applied already",

@@ -170,6 +170,18 @@ pub fn figures(view: &View<'_>, area: Rect) -> Content {
             skipped,
         ],
     ));
+    if stream.drift_skipped + stream.drift_repaired > 0 {
+        let text = format!(
+            "{} rows left out, {} repaired  since the start",
+            format::count(stream.drift_skipped),
+            format::count(stream.drift_repaired)
+        );
+        lines.push(super::labelled(
+            view,
+            "drift",
+            vec![view.span(Role::Warn, text)],
+        ));
+    }
     if let Some(text) = super::next_try(view, stream.next_try_at, stream.tries) {
         lines.push(super::labelled(
             view,

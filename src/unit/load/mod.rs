@@ -238,16 +238,16 @@ async fn finish(
     session: &mut crate::connect::Session,
 ) -> Result<Mark> {
     let header = &manifest.header;
-    let mark = Mark {
-        place: Place::new(
+    let mark = Mark::new(
+        Place::new(
             job.relay_folder.clone().unwrap_or_default(),
             header
                 .position
                 .clone()
                 .unwrap_or_else(|| Position::new("", 0)),
         ),
-        gtid_set: header.gtid_set.clone(),
-    };
+        header.gtid_set.clone(),
+    );
     let structures: Vec<_> = manifest
         .tables
         .values()

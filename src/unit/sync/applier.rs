@@ -7,16 +7,18 @@ use std::time::SystemTime;
 
 use super::failure::{FailedEvent, Failure, stop_id};
 use super::meter::{Lag, Meter};
-use super::plan::{Plan, identity};
+use super::plan::Plan;
+use super::skipped::Skipper;
 use super::statement::{Finished, Origin, Style, Writer};
+use super::step::Mended;
 use super::transaction::{CommitTime, Passed, RowsPart, SourceTable, Transaction};
 use super::view;
+use crate::config::DriftPolicy;
 use crate::connect::Session;
-use crate::model::value::RowChange;
 use crate::model::{Error, ErrorKind, Place, Result, TableName, Timestamp};
 use crate::schema::Structure;
 use crate::source::structure::read_structures_of;
-use crate::target::execute::{self, is_guard_failure};
+use crate::target::execute;
 use crate::target::{Claim, Mark, Outcome, Packet, Part};
 
 /// Why applying ended.
@@ -26,7 +28,7 @@ pub(super) enum End {
     Failed(Box<Failure>),
     /// The target was busy or lost: from the checkpoint again.
     Again(Error),
-    /// The long transaction that begins there is to be applied a row a statement.
+    /// The long transaction that begins there is to be applied row by row.
     Careful(Place),
 }
 
@@ -42,8 +44,6 @@ impl From<Error> for End {
 
 /// Plans are kept for this many table maps.
 const PLANS: usize = 4096;
-/// How many bytes of a statement a stop shows.
-const STATEMENT_SHOWN: usize = 4000;
 
 /// The target's end of a stream.
 pub(super) struct Applier {
@@ -60,7 +60,15 @@ pub(super) struct Applier {
     pub(super) packet_bytes: usize,
     /// No further transaction is put into a target transaction of this many rows.
     pub(super) batch_rows: u64,
-    /// A long transaction that begins here is applied a row a statement.
+    /// What is done where the target's rows are not what the binlog says.
+    pub(super) on_drift: DriftPolicy,
+    /// Where changes go that are left out.
+    pub(super) skipper: Skipper,
+    /// What of the transaction that is applied row by row was dealt with so far.
+    pub(super) mended: Mended,
+    /// The longest statement that the target takes.
+    pub(super) statement_bytes: usize,
+    /// A long transaction that begins here is applied row by row.
     pub(super) careful: Option<Place>,
     /// Whether a long transaction is open on the target.
     pub(super) is_split: bool,
@@ -88,6 +96,10 @@ impl Applier {
             verifies_all: settings.verifies_all,
             packet_bytes: settings.packet_bytes,
             batch_rows: settings.batch_rows,
+            on_drift: settings.on_drift,
+            skipper: settings.skipper,
+            mended: Mended::default(),
+            statement_bytes: settings.statement_bytes,
             careful: settings.careful,
             is_split: false,
             targets: HashMap::new(),
@@ -104,6 +116,9 @@ impl Applier {
     /// Nothing of the task up to there.
     pub(super) fn pass(&mut self, passed: Passed) {
         advance(&mut self.mark, passed.end, passed.gtid.as_ref());
+        if let Some(change) = &passed.xa {
+            self.mark.settle_xa(change);
+        }
         self.is_unwritten = true;
         self.meter.passed_over(passed.events);
     }
@@ -137,7 +152,7 @@ impl Applier {
             packed,
             taken,
             refused,
-        } = self.build(batch, Style::Merged).await?;
+        } = self.build(batch).await?;
         let batch = batch.get(..taken).unwrap_or(batch);
         let outcome = self.send(&packed.packets).await;
         if let Outcome::Committed = outcome
@@ -163,49 +178,36 @@ impl Applier {
             };
         }
         for transaction in batch {
-            self.apply_alone(transaction).await?;
+            self.apply_stepwise(transaction).await?;
         }
         Ok(taken)
     }
 
-    /// Applies one transaction, a row a statement: what fails now is the stream's stop.
-    async fn apply_alone(&mut self, transaction: &Transaction) -> Result<(), End> {
-        let alone = std::slice::from_ref(transaction);
-        let Built {
-            packed, refused, ..
-        } = self.build(alone, Style::Careful).await?;
-        if let Some((_, failure)) = refused {
-            return Err(End::Failed(failure));
-        }
-        match self.send(&packed.packets).await {
-            Outcome::Committed => {
-                self.committed(alone, packed.rows);
-                Ok(())
-            }
-            Outcome::Refused { part, error } => {
-                self.reset().await?;
-                let origin = match part {
-                    Part::Change(number) | Part::Guard(number) => packed.origin(number),
-                    Part::Frame | Part::Fence => None,
-                };
-                match origin {
-                    Some(origin) if !is_passing(&error) => Err(self
-                        .explain(transaction, origin, matches!(part, Part::Guard(_)), error)
-                        .await),
-                    _ => Err(self.refusal(Outcome::Refused { part, error })),
-                }
-            }
-            outcome @ Outcome::Unknown { .. } => Err(self.refusal(outcome)),
-        }
+    /// A writer of statements as the target takes them.
+    pub(super) fn writer(&self, style: Style, head: Packet) -> Writer {
+        Writer::new(style, head, self.packet_bytes, self.statement_bytes)
+    }
+
+    /// A transaction, or the last part of one, was applied row by row.
+    pub(super) fn stepped(&mut self, part: &Transaction, mark: Mark, rows: u64) {
+        self.is_split = false;
+        self.careful = None;
+        self.mark = mark;
+        self.is_unwritten = false;
+        let mended = std::mem::take(&mut self.mended);
+        self.meter
+            .mended(mended.skipped.len() as u64, mended.repaired);
+        self.meter.passed_over(part.passed);
+        self.meter.marked(&self.mark);
+        self.meter.applied(1, rows);
+        self.show_lag(part.committed);
     }
 
     /// Applies a part of a long transaction; the last one commits.
     pub(super) async fn apply_part(&mut self, part: &Transaction) -> Result<(), End> {
-        let style = if self.careful.as_ref() == Some(&part.begin) {
-            Style::Careful
-        } else {
-            Style::Merged
-        };
+        if self.careful.as_ref() == Some(&part.begin) {
+            return self.apply_stepwise(part).await;
+        }
         let mut head = Packet::new();
         if part.is_first {
             head.push(Part::Frame, "BEGIN");
@@ -213,14 +215,14 @@ impl Applier {
             self.claim.sync_fence(&mut head, &self.mark);
             self.is_split = true;
         }
-        let mut writer = Writer::new(style, head, self.packet_bytes);
+        let mut writer = self.writer(Style::Merged, head);
         if let Err(failure) = self.write_transaction(&mut writer, part, 0).await {
             self.reset().await?;
             return Err(failure);
         }
         let mut mark = self.mark.clone();
         let packed = if part.is_last {
-            advance(&mut mark, part.end.clone(), part.gtid.as_ref());
+            part.advance(&mut mark);
             let claim = &self.claim;
             writer.with_packet(|packet| claim.sync_fence(packet, &mark));
             writer.finish()
@@ -252,10 +254,7 @@ impl Applier {
                 };
                 match origin {
                     Some(_) if is_passing(&error) => Err(End::Again(error)),
-                    Some(_) if style == Style::Merged => Err(End::Careful(part.begin.clone())),
-                    Some(origin) => Err(self
-                        .explain(part, origin, matches!(place, Part::Guard(_)), error)
-                        .await),
+                    Some(_) => Err(End::Careful(part.begin.clone())),
                     None => Err(self.refusal(Outcome::Refused { part: place, error })),
                 }
             }
@@ -273,7 +272,7 @@ impl Applier {
 
     /// The statements of a batch behind BEGIN and fence. Where a transaction cannot be decoded, those
     /// before it, and the failure. Once there are enough rows, no further transaction is taken.
-    async fn build(&mut self, batch: &[Transaction], style: Style) -> Result<Built, End> {
+    async fn build(&mut self, batch: &[Transaction]) -> Result<Built, End> {
         let mut good = batch.len();
         let mut refused = None;
         loop {
@@ -281,15 +280,11 @@ impl Applier {
             let mut head = Packet::new();
             let taken = batch.get(..good).unwrap_or(batch);
             for transaction in taken {
-                advance(
-                    &mut mark,
-                    transaction.end.clone(),
-                    transaction.gtid.as_ref(),
-                );
+                transaction.advance(&mut mark);
             }
             head.push(Part::Frame, "BEGIN");
             self.claim.sync_fence(&mut head, &mark);
-            let mut writer = Writer::new(style, head, self.packet_bytes);
+            let mut writer = self.writer(Style::Merged, head);
             let mut failed = None;
             for (number, transaction) in taken.iter().enumerate() {
                 match self
@@ -302,8 +297,7 @@ impl Applier {
                         let mut mark = self.mark.clone();
                         let taken = taken.get(..=number).unwrap_or(taken);
                         for transaction in taken {
-                            let end = transaction.end.clone();
-                            advance(&mut mark, end, transaction.gtid.as_ref());
+                            transaction.advance(&mut mark);
                         }
                         let claim = &self.claim;
                         writer.with_packet(|packet| claim.sync_fence(packet, &mark));
@@ -355,7 +349,7 @@ impl Applier {
     }
 
     /// How a source table's rows are written; reads the target's structure the first time.
-    async fn plan(&mut self, table: &Arc<SourceTable>) -> Result<Arc<Plan>> {
+    pub(super) async fn plan(&mut self, table: &Arc<SourceTable>) -> Result<Arc<Plan>> {
         let address = Arc::as_ptr(table) as usize;
         if let Some((_, plan)) = self.plans.get(&address) {
             return Ok(Arc::clone(plan));
@@ -401,7 +395,7 @@ impl Applier {
     }
 
     /// After a refusal the session may be left with checks off.
-    async fn reset(&mut self) -> Result<(), End> {
+    pub(super) async fn reset(&mut self) -> Result<(), End> {
         self.is_split = false;
         if self.session.is_broken() {
             return Ok(());
@@ -413,7 +407,7 @@ impl Applier {
         Ok(())
     }
 
-    fn refusal(&self, outcome: Outcome) -> End {
+    pub(super) fn refusal(&self, outcome: Outcome) -> End {
         let is_unknown = matches!(outcome, Outcome::Unknown { .. });
         match self.claim.settle(outcome) {
             Ok(()) => End::Again(Error::new(
@@ -430,11 +424,7 @@ impl Applier {
         let Some(last) = batch.last() else { return };
         let mut passed = 0;
         for transaction in batch {
-            advance(
-                &mut self.mark,
-                transaction.end.clone(),
-                transaction.gtid.as_ref(),
-            );
+            transaction.advance(&mut self.mark);
             passed += transaction.passed;
         }
         self.is_unwritten = false;
@@ -453,123 +443,6 @@ impl Applier {
             resolution_micros: committed.resolution_micros,
         });
     }
-
-    /// The stop for a row that the target refused, with what the target has in its place.
-    async fn explain(
-        &mut self,
-        transaction: &Transaction,
-        origin: Origin,
-        is_guard: bool,
-        error: Error,
-    ) -> End {
-        let Some(part) = transaction.events.get(origin.event) else {
-            return End::from(error);
-        };
-        let plan = match self.plan(&part.table).await {
-            Ok(plan) => plan,
-            Err(error) => return failed_event(transaction, part, Some(origin.row), error),
-        };
-        let mut statement = None;
-        let mut described = error;
-        if let Ok(event) = part.rows_event()
-            && let Ok(mut rows) = event.rows(&part.table.shape)
-            && let Some(Ok(change)) = rows.nth(origin.row as usize)
-        {
-            let text = statement_text(&plan, &change);
-            described = self
-                .describe(
-                    &plan,
-                    &change,
-                    is_guard && is_guard_failure(&described),
-                    described,
-                )
-                .await;
-            statement = Some(text);
-        }
-        let table = part.table.map.table.clone();
-        let described = described.at(|c| c.table = Some(table));
-        match failed_event(transaction, part, Some(origin.row), described) {
-            End::Failed(mut failure) => {
-                if let Some(event) = &mut failure.event {
-                    event.statement = statement;
-                }
-                End::Failed(failure)
-            }
-            other => other,
-        }
-    }
-
-    /// What it means that a change did not find, or found, its row.
-    async fn describe(
-        &mut self,
-        plan: &Plan,
-        change: &RowChange<'_>,
-        is_count: bool,
-        error: Error,
-    ) -> Error {
-        let row = plan.describe_key(identity(change));
-        let verb = match change {
-            RowChange::Insert { .. } => "an INSERT into",
-            RowChange::Update { .. } => "an UPDATE of",
-            RowChange::Delete { .. } => "a DELETE from",
-        };
-        if is_count {
-            let is_there = match plan.select_row(identity(change)) {
-                Ok(Some(select)) => match String::from_utf8(select) {
-                    Ok(select) => self
-                        .session
-                        .rows(&select)
-                        .await
-                        .is_ok_and(|rows| !rows.is_empty()),
-                    Err(_) => false,
-                },
-                _ => false,
-            };
-            if is_there {
-                return error.with_kind(ErrorKind::Drift).with_fix(
-                    "compare the row on both sides: its other columns differ, more than one row has \
-                     this key, or the target warned that it would change a value",
-                );
-            }
-            return Error::new(
-                ErrorKind::Drift,
-                format!(
-                    "{verb} {} found no row with {row} on the target",
-                    plan.target
-                ),
-            )
-            .with_fix(
-                "something else changed the target's table: put the row back as the source had it, \
-                 or copy the table anew; then retry",
-            );
-        }
-        let number = error.server().map_or(0, |server| server.number);
-        if matches!(number, 1062 | 1586) {
-            let message = format!(
-                "{verb} {} collides with a row that is there ({row})",
-                plan.target
-            );
-            let mut drift = Error::new(ErrorKind::Drift, message).with_fix(
-                "something else wrote to the target's table: remove the row there, or copy the table \
-                 anew; then retry",
-            );
-            if let Some(server) = error.server() {
-                drift = drift.with_server(server.clone());
-            }
-            return drift;
-        }
-        let mut shown = Error::new(
-            error.kind(),
-            format!("the target refused {verb} {} ({row})", plan.target),
-        );
-        if let Some(server) = error.server() {
-            shown = shown.with_server(server.clone());
-        }
-        match error.fix() {
-            Some(fix) => shown.with_fix(fix.to_owned()),
-            None => shown,
-        }
-    }
 }
 
 /// A target transaction, ready to be sent.
@@ -582,12 +455,15 @@ struct Built {
 }
 
 /// What an applier is told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Settings {
     pub(super) clock_offset_micros: i64,
     pub(super) verifies_all: bool,
     pub(super) packet_bytes: usize,
     pub(super) batch_rows: u64,
+    pub(super) on_drift: DriftPolicy,
+    pub(super) skipper: Skipper,
+    pub(super) statement_bytes: usize,
     pub(super) careful: Option<Place>,
 }
 
@@ -600,7 +476,7 @@ pub(super) fn advance(mark: &mut Mark, end: Place, gtid: Option<&crate::model::G
 }
 
 /// Whether the same may succeed a moment later.
-fn is_passing(error: &Error) -> bool {
+pub(super) fn is_passing(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::TargetBusy | ErrorKind::Connect)
 }
 
@@ -625,25 +501,7 @@ fn write_event(
     Ok(())
 }
 
-fn statement_text(plan: &Arc<Plan>, change: &RowChange<'_>) -> String {
-    let mut out = Vec::new();
-    let written = match change {
-        RowChange::Insert { after } => {
-            plan.begin_insert(&mut out);
-            plan.write_row(&mut out, after)
-        }
-        RowChange::Update { before, after } => {
-            plan.write_update(&mut out, before, after).map(|_| ())
-        }
-        RowChange::Delete { before } => plan.write_delete(&mut out, before),
-    };
-    match written {
-        Ok(()) => view::shorten(&String::from_utf8_lossy(&out), STATEMENT_SHOWN),
-        Err(error) => error.message().to_owned(),
-    }
-}
-
-fn failed_event(transaction: &Transaction, part: &RowsPart, row: Option<u32>, error: Error) -> End {
+pub(super) fn failed_event(transaction: &Transaction, part: &RowsPart, row: Option<u32>, error: Error) -> End {
     if is_passing(&error) {
         return End::Again(error);
     }
@@ -658,6 +516,7 @@ fn failed_event(transaction: &Transaction, part: &RowsPart, row: Option<u32>, er
             view: view::of_rows(transaction, part, row.unwrap_or(0) as usize),
             table: Some(part.table.map.table.clone()),
             statement: None,
+            target_rows: Vec::new(),
             later_applied: 0,
             place,
         })),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::model::{Error, EventPlace, EventView, TableName, Timestamp};
+use crate::model::{Error, EventPlace, EventView, TableName, TargetRow, Timestamp};
 
 /// An error that ended a sync, with the event that met it.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct FailedEvent {
     pub table: Option<TableName>,
     /// The statement that failed on the target, shortened.
     pub statement: Option<String>,
+    /// The rows that the target has in its place.
+    pub target_rows: Vec<TargetRow>,
     /// Transactions behind this one that are applied already.
     pub later_applied: u64,
 }

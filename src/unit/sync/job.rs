@@ -15,11 +15,12 @@ use super::decoder::Tables;
 use super::failure::Failure;
 use super::meter::{Lag, Meter};
 use super::reader::{At, Collector};
+use super::skipped::{Keep, Skipper};
 use super::transaction::{Item, Transaction};
 use crate::config::{TargetConfig, TaskConfig};
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, Place, Result, TableName};
-use crate::relay_log::RelayLog;
+use crate::relay_log::{RawEvent, RelayLog};
 use crate::schema::Structure;
 use crate::schema::tracker::{ServerDefaults, StructureSet};
 use crate::target::checkpoint::{Ownership, configuration_text, prepare};
@@ -55,6 +56,8 @@ pub struct SyncJob {
     /// Whether the relay is connected and has all that the source has: only then is an empty queue
     /// a lag of zero.
     pub relay_is_current: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Where changes go that `on_drift = "warn"` leaves out.
+    pub keep: Keep,
     /// Where to begin, with the source's structures there, if the target has no checkpoint.
     pub begin: Option<(Mark, Vec<Structure>)>,
 }
@@ -165,12 +168,12 @@ async fn attempt(
         })
         .collect();
     claim.own(&mut session, &pairs).await?;
-    let packet_bytes = packet_bytes(&mut session).await?;
+    let statement_bytes = statement_bytes(&mut session).await?;
 
     let tracker = StructureSet::new(job.defaults.clone(), state.structures, job.schemas.clone());
     let tables = Tables::new(Arc::clone(&job.task), job.flavor, tracker);
     let memory = usize::try_from(job.memory_bytes).unwrap_or(usize::MAX);
-    let collector = Collector::new(tables, (memory / 8).max(1 << 20));
+    let collector = Collector::new(tables, (memory / 8).max(1 << 20), mark.prepared.clone());
     let units = (memory / 2 / BUDGET_UNIT).clamp(1024, u32::MAX as usize >> 4);
     let queue = Queue {
         budget: Arc::new(Semaphore::new(units)),
@@ -180,8 +183,15 @@ async fn attempt(
     let settings = Settings {
         clock_offset_micros: job.clock_offset_micros,
         verifies_all: job.task.sync.is_before_image_verified,
-        packet_bytes,
+        packet_bytes: statement_bytes.min(PACKET_BYTES),
+        statement_bytes,
         batch_rows: job.task.sync.batch_rows as u64,
+        on_drift: job.task.sync.on_drift,
+        skipper: Skipper {
+            task: job.task.name.clone(),
+            source: job.source_name.clone(),
+            keep: Arc::clone(&job.keep),
+        },
         careful,
     };
     let mut applier = Applier::new(session, claim, Arc::clone(meter), mark.clone(), settings);
@@ -242,17 +252,15 @@ async fn claim(job: &SyncJob, session: &mut Session) -> Result<(Claim, SyncState
     }
 }
 
-/// How big a packet the target takes.
-async fn packet_bytes(session: &mut Session) -> Result<usize> {
+/// How long a statement the target takes.
+async fn statement_bytes(session: &mut Session) -> Result<usize> {
     let rows = session.rows("SELECT @@max_allowed_packet").await?;
     let limit = rows
         .first()
         .and_then(|row| row.first()?.as_deref())
         .and_then(|cell| std::str::from_utf8(cell).ok()?.parse::<usize>().ok())
         .unwrap_or(1 << 20);
-    Ok(limit
-        .saturating_sub(PACKET_MARGIN)
-        .clamp(16 << 10, PACKET_BYTES))
+    Ok(limit.saturating_sub(PACKET_MARGIN).max(16 << 10))
 }
 
 /// What reader and applier share beside the channel.
@@ -322,22 +330,45 @@ async fn read_on(
         }
         let raw = reader.next().await.map_err(boxed)?;
         queue.is_at_tip.store(false, Ordering::Release);
-        let at = At {
-            folder: raw.folder,
-            file: raw.file,
-            offset: raw.offset,
-            end_offset: raw.end_offset,
-            inner: None,
-        };
-        let pushed = collector.push(at, &raw.event, raw.format);
-        for item in collector.take_items() {
-            queue.reserve(&item).await;
-            if sender.send(item).await.is_err() {
-                return Ok(());
+        if !hand_on(raw, collector, sender, queue).await? {
+            return Ok(());
+        }
+        // All of it lies before where the reader is, so nothing here waits for the relay.
+        while let Some(replay) = collector.take_replay() {
+            let mut again = job.log.reader(&replay.begin).map_err(boxed)?;
+            collector.begin_replay(replay);
+            while collector.is_replaying() {
+                let raw = again.next().await.map_err(boxed)?;
+                if !hand_on(raw, collector, sender, queue).await? {
+                    return Ok(());
+                }
             }
         }
-        pushed?;
     }
+}
+
+/// Takes an event, and sends what it completes; `false` if nobody takes it any more.
+async fn hand_on(
+    raw: RawEvent<'_>,
+    collector: &mut Collector,
+    sender: &mpsc::Sender<Item>,
+    queue: &Queue,
+) -> Result<bool, Box<Failure>> {
+    let at = At {
+        folder: raw.folder,
+        file: raw.file,
+        offset: raw.offset,
+        end_offset: raw.end_offset,
+        inner: None,
+    };
+    let pushed = collector.push(at, &raw.event, raw.format);
+    for item in collector.take_items() {
+        queue.reserve(&item).await;
+        if sender.send(item).await.is_err() {
+            return Ok(false);
+        }
+    }
+    pushed.map(|()| true)
 }
 
 /// Applies what the reader hands on.

@@ -29,6 +29,10 @@ pub struct Figure {
     pub ddl: u64,
     /// Events passed over by rule, or because no table of the task is concerned.
     pub passed_over: u64,
+    /// Rows that `on_drift = "warn"` left out since the start of the process.
+    pub drift_skipped: u64,
+    /// Rows that `on_drift = "repair"` made what the source says.
+    pub drift_repaired: u64,
     /// Batches that were rolled back and tried again because the target was busy or lost.
     pub retries: u64,
     /// The last error that was answered by trying again.
@@ -49,6 +53,8 @@ pub struct Meter {
     batches: AtomicU64,
     ddl: AtomicU64,
     passed_over: AtomicU64,
+    drift_skipped: AtomicU64,
+    drift_repaired: AtomicU64,
     rest: Mutex<Rest>,
 }
 
@@ -101,6 +107,8 @@ impl Meter {
             batches: self.batches.load(Ordering::Relaxed),
             ddl: self.ddl.load(Ordering::Relaxed),
             passed_over: self.passed_over.load(Ordering::Relaxed),
+            drift_skipped: self.drift_skipped.load(Ordering::Relaxed),
+            drift_repaired: self.drift_repaired.load(Ordering::Relaxed),
             retries: rest.retries,
             last_retry: rest.last_retry.clone(),
             checkpoint_at: rest.checkpoint_at,
@@ -120,6 +128,11 @@ impl Meter {
 
     pub(super) fn passed_over(&self, events: u64) {
         self.passed_over.fetch_add(events, Ordering::Relaxed);
+    }
+
+    pub(super) fn mended(&self, skipped: u64, repaired: u64) {
+        self.drift_skipped.fetch_add(skipped, Ordering::Relaxed);
+        self.drift_repaired.fetch_add(repaired, Ordering::Relaxed);
     }
 
     pub(super) fn marked(&self, mark: &Mark) {

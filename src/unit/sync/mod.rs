@@ -15,20 +15,26 @@ mod applier;
 mod ddl;
 mod ddl_run;
 mod decoder;
+mod explain;
 mod failure;
 mod job;
+mod mend;
 mod meter;
 mod plan;
 mod reader;
 #[cfg(test)]
 mod reader_tests;
 mod session;
+mod skipped;
 mod statement;
 #[cfg(test)]
 mod statement_tests;
+mod step;
 mod transaction;
 mod view;
+mod xa;
 
 pub use failure::{FailedEvent, Failure};
 pub use job::{SyncJob, run};
 pub use meter::{Figure, Meter};
+pub use skipped::{Keep, SkippedChange};

@@ -1,5 +1,6 @@
 //! How the rows of one source table become statements on one target table.
 
+use super::mend::Unique;
 use crate::model::table::quote_name;
 use crate::model::value::{Row, RowChange, Value};
 use crate::model::{Error, ErrorKind, Result, TableName};
@@ -13,7 +14,7 @@ pub(super) struct Plan {
     pub(super) source: TableName,
     /// The table on the target.
     pub(super) target: TableName,
-    quoted: String,
+    pub(super) quoted: String,
     /// For each column of the source, in the order of row events.
     columns: Vec<Placed>,
     /// The columns of an INSERT in brackets.
@@ -22,17 +23,21 @@ pub(super) struct Plan {
     key: Vec<usize>,
     /// Columns that the target would set by itself when a row is updated.
     auto_update: Vec<usize>,
+    /// The unique keys of the target whose values a row of the source tells.
+    pub(super) uniques: Vec<Unique>,
     /// Whether an UPDATE or DELETE must find the whole row as it was before.
     verifies_all: bool,
 }
 
 /// Where a column of the source goes.
 #[derive(Debug)]
-struct Placed {
+pub(super) struct Placed {
     /// The column at the source: it says what the values are.
-    source: Column,
+    pub(super) source: Column,
     /// Its quoted name on the target; `None`: the target computes it.
-    name: Option<String>,
+    pub(super) name: Option<String>,
+    /// The same, also where the target computes it; `None`: the target has no such column.
+    pub(super) there: Option<String>,
     /// What it is there.
     kind: ColumnKind,
 }
@@ -66,6 +71,7 @@ impl Plan {
                     columns.push(Placed {
                         source: column.clone(),
                         name: None,
+                        there: None,
                         kind: column.kind.clone(),
                     });
                     continue;
@@ -82,6 +88,7 @@ impl Plan {
             columns.push(Placed {
                 source: column.clone(),
                 name: (!is_computed).then(|| quote_name(&place.name)),
+                there: Some(quote_name(&place.name)),
                 kind: place.kind.clone(),
             });
         }
@@ -95,6 +102,7 @@ impl Plan {
             quoted: target.table.quoted(),
             insert_columns: format!("({})", names.join(", ")),
             key: shared_key(source, target),
+            uniques: unique_keys(source, target),
             columns,
             auto_update,
             verifies_all,
@@ -212,24 +220,6 @@ impl Plan {
         Ok(true)
     }
 
-    /// A SELECT of the row, by its key, as the target has it; `None` without a key.
-    pub(super) fn select_row(&self, row: &Row<'_>) -> Result<Option<Vec<u8>>> {
-        if self.key.is_empty() {
-            return Ok(None);
-        }
-        let mut out = b"SELECT ".to_vec();
-        let mut separator = Separator::new(b", ");
-        for column in &self.columns {
-            separator.write(&mut out);
-            out.extend_from_slice(column.name.as_deref().unwrap_or("NULL").as_bytes());
-        }
-        out.extend_from_slice(b" FROM ");
-        out.extend_from_slice(self.quoted.as_bytes());
-        out.extend_from_slice(b" WHERE ");
-        self.write_key_condition(&mut out, row)?;
-        Ok(Some(out))
-    }
-
     /// The row's key, or what stands for it, for people: `id = 7`.
     pub(super) fn describe_key(&self, row: &Row<'_>) -> String {
         let mut out = Vec::new();
@@ -254,7 +244,7 @@ impl Plan {
         Ok(())
     }
 
-    fn write_key_condition(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
+    pub(super) fn write_key_condition(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
         let mut separator = Separator::new(b" AND ");
         for index in &self.key {
             let (column, value) = self.at(*index, row)?;
@@ -277,7 +267,7 @@ impl Plan {
         Ok(())
     }
 
-    fn zip<'a, 'v>(
+    pub(super) fn zip<'a, 'v>(
         &'a self,
         row: &'a Row<'v>,
     ) -> Result<impl Iterator<Item = (&'a Placed, &'a Value<'v>)>> {
@@ -287,7 +277,7 @@ impl Plan {
         Ok(self.columns.iter().zip(row.iter().flatten()))
     }
 
-    fn at<'a, 'v>(&'a self, index: usize, row: &'a Row<'v>) -> Result<(&'a Placed, &'a Value<'v>)> {
+    pub(super) fn at<'a, 'v>(&'a self, index: usize, row: &'a Row<'v>) -> Result<(&'a Placed, &'a Value<'v>)> {
         match (self.columns.get(index), row.get(index)) {
             (Some(column), Some(Some(value))) => Ok((column, value)),
             _ => Err(self.partial_row(row)),
@@ -320,7 +310,7 @@ pub(super) fn identity<'a, 'v>(change: &'a RowChange<'v>) -> &'a Row<'v> {
 }
 
 /// `name <=> value` in a form that only the very same value passes.
-fn write_equal(out: &mut Vec<u8>, name: &str, column: &Placed, value: &Value<'_>) -> Result<()> {
+pub(super) fn write_equal(out: &mut Vec<u8>, name: &str, column: &Placed, value: &Value<'_>) -> Result<()> {
     let name = name.as_bytes();
     let mut wrapped = |before: &[u8], after: &[u8], value_before: &[u8], value_after: &[u8]| {
         out.extend_from_slice(before);
@@ -348,7 +338,13 @@ fn write_equal(out: &mut Vec<u8>, name: &str, column: &Placed, value: &Value<'_>
             out.extend_from_slice(format!(" + 0 <=> {number}").as_bytes());
             Ok(())
         }
-        (_, ColumnKind::Json) => wrapped(b"", b"", b"CAST(", b" AS JSON)"),
+        // As text: documents count as equal when just their numbers do, such as 1 and 1.0.
+        (_, ColumnKind::Json) => wrapped(
+            b"CAST(",
+            b" AS CHAR)",
+            b"CAST(CAST(",
+            b" AS JSON) AS CHAR)",
+        ),
         // Bytes of one character set, so that neither collation nor trailing spaces make two equal.
         (_, ColumnKind::Text { .. } | ColumnKind::Enum { .. } | ColumnKind::Set { .. }) => wrapped(
             b"CAST(CONVERT(",
@@ -423,6 +419,25 @@ fn shared_key(source: &Structure, target: &Structure) -> Vec<usize> {
     Vec::new()
 }
 
+/// The unique keys of the target of which a row of the source has every value.
+fn unique_keys(source: &Structure, target: &Structure) -> Vec<Unique> {
+    let parts = |key: &Key| {
+        key.parts
+            .iter()
+            .map(|part| Some((source.column_index(part.column.as_deref()?)?, part.prefix)))
+            .collect::<Option<Vec<_>>>()
+    };
+    let unique = target.keys.iter().filter(|key| key.unique);
+    unique
+        .filter_map(|key| {
+            Some(Unique {
+                name: key.name.clone(),
+                parts: parts(key)?,
+            })
+        })
+        .collect()
+}
+
 fn is_transactional(engine: &str) -> bool {
     ![
         "myisam",
@@ -482,20 +497,20 @@ pub(super) fn column_list(structure: &Structure) -> String {
 }
 
 /// Writes its text between things, not before the first.
-struct Separator {
+pub(super) struct Separator {
     text: &'static [u8],
     is_first: bool,
 }
 
 impl Separator {
-    fn new(text: &'static [u8]) -> Self {
+    pub(super) fn new(text: &'static [u8]) -> Self {
         Self {
             text,
             is_first: true,
         }
     }
 
-    fn write(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn write(&mut self, out: &mut Vec<u8>) {
         if !std::mem::take(&mut self.is_first) {
             out.extend_from_slice(self.text);
         }

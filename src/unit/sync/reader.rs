@@ -15,14 +15,18 @@ use super::transaction::{
     CommitTime, Item, Passed, RowsPart, SourceSession, SourceTable, Statement, Transaction,
 };
 use super::view;
+use super::xa::Replay;
 use crate::binlog::rows::RowAction;
 use crate::binlog::simple::parse_rows_query;
 use crate::binlog::{
-    Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RowsEvent, XaPrepareEvent,
+    Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RowsEvent,
 };
-use crate::model::{Error, ErrorKind, EventPlace, Gtid, Place, Position, Result, Timestamp};
+use crate::model::{
+    Error, ErrorKind, EventPlace, Gtid, Place, Position, Result, TableName, Timestamp,
+};
 use crate::route::FilterAction;
 use crate::schema::{Ddl, DdlKind, SqlMode};
+use crate::target::{PreparedXa, XaChange};
 
 /// Where an event stands, and how to read it.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +56,7 @@ impl At<'_> {
         }
     }
 
-    fn end(&self) -> Place {
+    pub(super) fn end(&self) -> Place {
         self.place(self.end_offset)
     }
 }
@@ -62,12 +66,16 @@ impl At<'_> {
 pub(super) struct Collector {
     tables: Tables,
     format: Option<Arc<FormatDescription>>,
-    open: Option<Open>,
+    pub(super) open: Option<Open>,
     /// The tables of the current statement, by number; `None`: not selected.
-    maps: HashMap<u64, Option<Arc<SourceTable>>>,
+    pub(super) maps: HashMap<u64, Option<Arc<SourceTable>>>,
     annotation: Option<Arc<str>>,
-    /// XA transactions prepared without a selected table in them, as statements name them.
-    prepared: BTreeSet<String>,
+    /// XA transactions that wait for their end, oldest first.
+    pub(super) prepared: Vec<PreparedXa>,
+    /// What must be read again before the next event.
+    pub(super) wanted: Option<Replay>,
+    /// What is being read again.
+    pub(super) replaying: Option<Replay>,
     /// A transaction that grows beyond this is handed on in parts.
     part_bytes: usize,
     items: Vec<Item>,
@@ -75,12 +83,16 @@ pub(super) struct Collector {
 
 /// A transaction under way.
 #[derive(Debug)]
-struct Open {
-    begin: Place,
-    gtid: Option<Gtid>,
+pub(super) struct Open {
+    pub(super) begin: Place,
+    pub(super) gtid: Option<Gtid>,
     committed_at: Option<Timestamp>,
     /// Whether rows and statements belong to it until its end is read; else one statement is all.
-    has_begun: bool,
+    pub(super) has_begun: bool,
+    /// Whether it is an XA transaction: whether its rows will ever count is not known yet.
+    pub(super) is_xa: bool,
+    /// The tables of the task that it changes, if it is one.
+    pub(super) xa_tables: BTreeSet<TableName>,
     events: Vec<RowsPart>,
     passed: u64,
     bytes: usize,
@@ -89,15 +101,18 @@ struct Open {
 }
 
 impl Collector {
-    /// Begins between transactions. `part_bytes` bounds what is held of one.
-    pub(super) fn new(tables: Tables, part_bytes: usize) -> Self {
+    /// Begins between transactions, behind the XA transactions that are `prepared`. `part_bytes` bounds
+    /// what is held of one.
+    pub(super) fn new(tables: Tables, part_bytes: usize, prepared: Vec<PreparedXa>) -> Self {
         Self {
             tables,
             format: None,
             open: None,
             maps: HashMap::new(),
             annotation: None,
-            prepared: BTreeSet::new(),
+            prepared,
+            wanted: None,
+            replaying: None,
             part_bytes,
             items: Vec::new(),
         }
@@ -148,6 +163,7 @@ impl Collector {
                     .clone()
                     .or_else(|| shown.table.clone()),
                 statement: None,
+                target_rows: Vec::new(),
                 later_applied: 0,
                 view: shown,
                 place,
@@ -185,7 +201,7 @@ impl Collector {
             | EventKind::PREVIOUS_GTIDS
             | EventKind::GTID_LIST => {
                 self.between(at);
-                self.pass(at, None, 0);
+                self.pass(at.end(), None, 0, None);
                 Ok(())
             }
             EventKind::BINLOG_CHECKPOINT
@@ -196,7 +212,7 @@ impl Collector {
             | EventKind::TRANSACTION_CONTEXT
             | EventKind::VIEW_CHANGE => {
                 if self.open.is_none() {
-                    self.pass(at, None, 0);
+                    self.pass(at.end(), None, 0, None);
                 }
                 Ok(())
             }
@@ -219,7 +235,7 @@ impl Collector {
             kind if event.header.is_ignorable() => {
                 tracing::debug!(%kind, "an ignorable event is passed over");
                 if self.open.is_none() {
-                    self.pass(at, None, 1);
+                    self.pass(at.end(), None, 1, None);
                 }
                 Ok(())
             }
@@ -233,7 +249,7 @@ impl Collector {
 
     fn begin(&mut self, at: At<'_>, gtid: &GtidEvent<'_>) -> Result<()> {
         if let Some(open) = &self.open
-            && (open.is_split || !open.events.is_empty())
+            && open.has_rows()
         {
             // A crash of the source begins a new file; within one, nothing is guessed to be undone.
             return Err(Error::new(
@@ -245,7 +261,7 @@ impl Collector {
             ));
         }
         self.between(at);
-        let mut has_begun = false;
+        let (mut has_begun, mut is_xa) = (false, false);
         if let GtidEvent::MariaDb(event) = gtid {
             if event.alter.is_some() {
                 return Err(Error::new(
@@ -255,17 +271,17 @@ impl Collector {
                 .with_fix("`SET GLOBAL binlog_alter_two_phase = OFF` at the source"));
             }
             has_begun = !event.is_standalone();
+            is_xa = event.is_prepared_xa();
         }
-        self.open = Some(Open {
-            begin: at.place(at.offset),
-            gtid: gtid.gtid(),
-            committed_at: gtid.committed_at(),
-            has_begun,
-            events: Vec::new(),
-            passed: 0,
-            bytes: 0,
-            is_split: false,
-        });
+        let mut open = Open::new(at.place(at.offset));
+        open.gtid = match &self.replaying {
+            Some(replay) => replay.gtid.clone(),
+            None => gtid.gtid(),
+        };
+        open.committed_at = gtid.committed_at();
+        open.has_begun = has_begun;
+        open.is_xa = is_xa && self.replaying.is_none();
+        self.open = Some(open);
         Ok(())
     }
 
@@ -308,22 +324,14 @@ impl Collector {
             }
             DdlKind::Rollback => self.rollback(at, word),
             DdlKind::Savepoint => Ok(()),
-            DdlKind::Xa => self.xa(at, word),
+            DdlKind::Xa => self.xa(at, event, word),
             _ => self.statement(at, event, query, ddl),
         }
     }
 
-    fn open_at(&mut self, at: At<'_>) -> &mut Open {
-        self.open.get_or_insert_with(|| Open {
-            begin: at.place(at.offset),
-            gtid: None,
-            committed_at: None,
-            has_begun: false,
-            events: Vec::new(),
-            passed: 0,
-            bytes: 0,
-            is_split: false,
-        })
+    pub(super) fn open_at(&mut self, at: At<'_>) -> &mut Open {
+        self.open
+            .get_or_insert_with(|| Open::new(at.place(at.offset)))
     }
 
     fn rollback(&mut self, at: At<'_>, text: &[u8]) -> Result<()> {
@@ -331,7 +339,7 @@ impl Collector {
         let has_rows = self
             .open
             .as_ref()
-            .is_some_and(|open| open.is_split || !open.events.is_empty());
+            .is_some_and(Open::has_rows);
         if has_rows {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -343,68 +351,8 @@ impl Collector {
         if is_whole {
             let gtid = self.open.take().and_then(|open| open.gtid);
             self.maps.clear();
-            self.pass(at, gtid, 1);
+            self.pass(at.end(), gtid, 1, None);
         }
-        Ok(())
-    }
-
-    fn xa(&mut self, at: At<'_>, text: &[u8]) -> Result<()> {
-        let text = String::from_utf8_lossy(text);
-        let upper = text.to_ascii_uppercase();
-        if upper.starts_with("XA START") || upper.starts_with("XA BEGIN") {
-            self.open_at(at).has_begun = true;
-            return Ok(());
-        }
-        let name = upper
-            .strip_prefix("XA COMMIT")
-            .or_else(|| upper.strip_prefix("XA ROLLBACK"));
-        let Some(name) = name else {
-            return Ok(());
-        };
-        let was_known = self.prepared.remove(name.trim());
-        if !was_known && upper.starts_with("XA COMMIT") {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("`{text}` commits an XA transaction whose changes were not seen"),
-            )
-            .with_fix("it was prepared before the stream began; copy its tables anew"));
-        }
-        let gtid = self.open.take().and_then(|open| open.gtid);
-        self.pass(at, gtid, 1);
-        Ok(())
-    }
-
-    fn prepare(&mut self, at: At<'_>, event: &Event<'_>) -> Result<()> {
-        let prepare = XaPrepareEvent::parse(event.body)?;
-        if prepare.one_phase {
-            self.commit(at, event);
-            return Ok(());
-        }
-        let open = self.open.take();
-        if open
-            .as_ref()
-            .is_some_and(|open| open.is_split || !open.events.is_empty())
-        {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "an XA transaction changes a table of the task: its changes must wait for XA COMMIT, \
-                 which this version cannot do",
-            )
-            .with_fix("leave the tables it changes out of the task, or use plain transactions for them"));
-        }
-        let hex = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(String::new(), |hex, byte| format!("{hex}{byte:02X}"))
-        };
-        self.prepared.insert(format!(
-            "X'{}',X'{}',{}",
-            hex(prepare.xid.global),
-            hex(prepare.xid.branch),
-            prepare.xid.format
-        ));
-        self.maps.clear();
-        self.pass(at, open.and_then(|open| open.gtid), 1);
         Ok(())
     }
 
@@ -462,6 +410,11 @@ impl Collector {
                 return Err(ddl::forbidden(&table.map.table, kind.name()));
             }
         }
+        let open = self.open_at(at);
+        if open.is_xa {
+            open.xa_tables.insert(table.map.table.clone());
+            return Ok(());
+        }
         let checks = Checks {
             // Since 9.6 MySQL logs what its cascades change, so they must not run a second time.
             no_foreign_keys: rows.no_foreign_key_checks() || logs_cascades(format),
@@ -506,13 +459,14 @@ impl Collector {
         ddl: Ddl,
     ) -> Result<()> {
         let has_begun = self.open.as_ref().is_some_and(|open| open.has_begun);
+        self.refuse_prepared(&ddl)?;
         match self.tables.decide(&ddl, query, has_begun)? {
             Verdict::Pass => {
                 if has_begun {
                     self.open_at(at).passed += 1;
                 } else {
                     let gtid = self.open.take().and_then(|open| open.gtid);
-                    self.pass(at, gtid, 1);
+                    self.pass(at.end(), gtid, 1, None);
                 }
             }
             Verdict::Barrier { changes, runs } => {
@@ -540,20 +494,25 @@ impl Collector {
     }
 
     fn commit(&mut self, at: At<'_>, event: &Event<'_>) {
+        let committed = commit_time(self.open.as_ref(), event);
+        self.close(at.end(), committed, None);
+    }
+
+    /// Hands on the open transaction, whose commit ends there.
+    pub(super) fn close(&mut self, end: Place, committed: CommitTime, xa: Option<String>) {
         self.maps.clear();
         self.annotation = None;
-        let committed = commit_time(self.open.as_ref(), event);
         let Some(open) = self.open.take() else {
-            self.pass(at, None, 0);
+            self.pass(end, None, 0, xa.map(XaChange::Ended));
             return;
         };
-        if open.events.is_empty() && !open.is_split {
-            self.pass(at, open.gtid, open.passed);
+        if !open.has_rows() {
+            self.pass(end, open.gtid, open.passed, xa.map(XaChange::Ended));
             return;
         }
         self.items.push(Item::Rows(Box::new(Transaction {
             begin: open.begin,
-            end: at.end(),
+            end,
             gtid: open.gtid,
             committed,
             events: open.events,
@@ -561,23 +520,55 @@ impl Collector {
             bytes: open.bytes,
             is_first: !open.is_split,
             is_last: true,
+            xa,
         })));
     }
 
-    fn pass(&mut self, at: At<'_>, gtid: Option<Gtid>, events: u64) {
-        let end = at.end();
+    pub(super) fn pass(
+        &mut self,
+        end: Place,
+        gtid: Option<Gtid>,
+        events: u64,
+        xa: Option<XaChange>,
+    ) {
         if gtid.is_none()
+            && xa.is_none()
             && let Some(Item::Passed(last)) = self.items.last_mut()
         {
             last.end = end;
             last.events += events;
             return;
         }
-        self.items.push(Item::Passed(Passed { end, gtid, events }));
+        self.items.push(Item::Passed(Passed {
+            end,
+            gtid,
+            events,
+            xa,
+        }));
     }
 }
 
 impl Open {
+    fn new(begin: Place) -> Self {
+        Self {
+            begin,
+            gtid: None,
+            committed_at: None,
+            has_begun: false,
+            is_xa: false,
+            xa_tables: BTreeSet::new(),
+            events: Vec::new(),
+            passed: 0,
+            bytes: 0,
+            is_split: false,
+        }
+    }
+
+    /// Whether it has changed anything of the task.
+    pub(super) fn has_rows(&self) -> bool {
+        self.is_split || !self.events.is_empty()
+    }
+
     /// Hands on what is there of a long transaction.
     fn part(&mut self, end: Place) -> Transaction {
         Transaction {
@@ -590,12 +581,13 @@ impl Open {
             bytes: std::mem::take(&mut self.bytes),
             is_first: !std::mem::replace(&mut self.is_split, true),
             is_last: false,
+            xa: None,
         }
     }
 }
 
 /// MySQL 8 tells the commit to the microsecond; else the event's seconds are all there is.
-fn commit_time(open: Option<&Open>, event: &Event<'_>) -> CommitTime {
+pub(super) fn commit_time(open: Option<&Open>, event: &Event<'_>) -> CommitTime {
     match open.and_then(|open| open.committed_at) {
         Some(at) => CommitTime {
             at,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::plan::Plan;
-use crate::model::Result;
+use crate::model::{Error, ErrorKind, Result};
 use crate::model::value::RowChange;
 use crate::target::{Packet, Part};
 
@@ -45,6 +45,7 @@ pub(super) struct Origin {
 pub(super) struct Writer {
     style: Style,
     packet_bytes: usize,
+    statement_bytes: usize,
     packets: Vec<Packet>,
     packet: Packet,
     checks: Checks,
@@ -74,11 +75,18 @@ const STATEMENT_BYTES: usize = 512 * 1024;
 const STATEMENT_ROWS: u64 = 1000;
 
 impl Writer {
-    /// Goes on with `packet`, which has the fence. Packets are closed at about `packet_bytes`.
-    pub(super) fn new(style: Style, packet: Packet, packet_bytes: usize) -> Self {
+    /// Goes on with `packet`, which has the fence. Packets are closed at about `packet_bytes`; the
+    /// target takes no statement longer than `statement_bytes`.
+    pub(super) fn new(
+        style: Style,
+        packet: Packet,
+        packet_bytes: usize,
+        statement_bytes: usize,
+    ) -> Self {
         Self {
             style,
             packet_bytes,
+            statement_bytes,
             packets: Vec::new(),
             packet,
             checks: Checks::default(),
@@ -113,7 +121,7 @@ impl Writer {
                     plan.write_row(&mut open.statement, after)?;
                     open.rows += 1;
                 }
-                self.close_if_full();
+                self.close_if_full()?;
             }
             RowChange::Delete { before }
                 if self.style == Style::Merged && plan.shares_deletes() =>
@@ -128,23 +136,49 @@ impl Writer {
                     plan.write_key(&mut open.statement, before)?;
                     open.rows += 1;
                 }
-                self.close_if_full();
+                self.close_if_full()?;
             }
             RowChange::Delete { before } => {
                 self.close();
                 let mut statement = Vec::new();
                 plan.write_delete(&mut statement, before)?;
+                self.check_length(&statement)?;
                 self.push(&statement, 1, origin);
             }
             RowChange::Update { before, after } => {
                 self.close();
                 let mut statement = Vec::new();
                 if plan.write_update(&mut statement, before, after)? {
+                    self.check_length(&statement)?;
                     self.push(&statement, 1, origin);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether more than so many bytes are written.
+    pub(super) fn is_over(&self, bytes: usize) -> bool {
+        !self.packets.is_empty() || self.packet.len() > bytes
+    }
+
+    /// Refuses a statement that the target would answer by closing the connection.
+    fn check_length(&self, statement: &[u8]) -> Result<()> {
+        if statement.len() <= self.statement_bytes {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Target,
+            format!(
+                "the statement for one row is {} bytes long; the target takes {} at most",
+                statement.len(),
+                self.statement_bytes
+            ),
+        )
+        .with_fix(format!(
+            "`SET GLOBAL max_allowed_packet = {}` on the target, also in its configuration file, then retry",
+            (statement.len() + (1 << 20)).next_power_of_two()
+        )))
     }
 
     /// Rows taken so far.
@@ -202,13 +236,17 @@ impl Writer {
         }
     }
 
-    fn close_if_full(&mut self) {
+    fn close_if_full(&mut self) -> Result<()> {
+        if let Some(open) = &self.open {
+            self.check_length(&open.statement)?;
+        }
         if self.open.as_ref().is_some_and(|open| {
             open.statement.len() >= STATEMENT_BYTES.min(self.packet_bytes / 2)
                 || open.rows >= STATEMENT_ROWS
         }) {
             self.close();
         }
+        Ok(())
     }
 
     fn close(&mut self) {

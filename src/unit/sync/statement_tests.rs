@@ -116,7 +116,7 @@ fn update(a: i64, b: i64) -> RowChange<'static> {
 
 /// The statements with their guards as `=n`.
 fn written(style: Style, plan: &Arc<Plan>, changes: &[RowChange<'_>]) -> Vec<String> {
-    let mut writer = Writer::new(style, Packet::new(), 1 << 20);
+    let mut writer = Writer::new(style, Packet::new(), 1 << 20, 1 << 30);
     for (number, change) in changes.iter().enumerate() {
         let origin = Origin {
             transaction: 0,
@@ -266,7 +266,7 @@ fn checks_are_those_of_the_event() {
         no_foreign_keys: true,
         relaxed_unique: false,
     };
-    let mut writer = Writer::new(Style::Merged, Packet::new(), 1 << 20);
+    let mut writer = Writer::new(Style::Merged, Packet::new(), 1 << 20, 1 << 30);
     for (checks, key) in [(Checks::default(), 1), (off, 2), (off, 3)] {
         let origin = Origin {
             transaction: 0,
@@ -306,7 +306,7 @@ fn a_partial_row_names_the_setting() {
 fn packets_stay_below_their_size() {
     let table = structure("d", "t");
     let plan = plan(&table, &table);
-    let mut writer = Writer::new(Style::Merged, Packet::new(), 400);
+    let mut writer = Writer::new(Style::Merged, Packet::new(), 400, 1 << 30);
     for key in 0..200 {
         let origin = Origin {
             transaction: 0,

@@ -8,7 +8,7 @@ use crate::binlog::FormatDescription;
 use crate::binlog::{Event, EventHeader, RowShape, RowsEvent, TableMap};
 use crate::model::{EventPlace, Gtid, Place, Position, Result, TableName, Timestamp};
 use crate::schema::{Ddl, Structure};
-use crate::target::checkpoint::Change;
+use crate::target::checkpoint::{Change, Mark, XaChange};
 
 /// A source table at a version of its structure, with how its rows are read.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(super) struct Passed {
     pub(super) gtid: Option<Gtid>,
     /// How many events were passed over by rule.
     pub(super) events: u64,
+    /// What it does to the prepared XA transactions.
+    pub(super) xa: Option<XaChange>,
 }
 
 /// When a transaction was committed, and how exactly that is known.
@@ -80,9 +82,22 @@ pub(super) struct Transaction {
     pub(super) is_first: bool,
     /// Whether it is the last part.
     pub(super) is_last: bool,
+    /// The name of the prepared XA transaction that it commits.
+    pub(super) xa: Option<String>,
 }
 
 impl Transaction {
+    /// Moves a mark behind it.
+    pub(super) fn advance(&self, mark: &mut Mark) {
+        mark.place = self.end.clone();
+        if let (Some(set), Some(gtid)) = (&mut mark.gtid_set, &self.gtid) {
+            set.insert(gtid);
+        }
+        if let Some(name) = &self.xa {
+            mark.settle_xa(&XaChange::Ended(name.clone()));
+        }
+    }
+
     /// The name of a row of one of its events.
     pub(super) fn place_of(&self, event: &RowsPart, row: Option<u32>) -> EventPlace {
         EventPlace {

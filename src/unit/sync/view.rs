@@ -12,7 +12,7 @@ use crate::schema::literal::display_value;
 /// How many rows are shown.
 const ROWS: usize = 20;
 /// How many characters of a value are shown.
-const VALUE_CHARS: usize = 200;
+pub(super) const VALUE_CHARS: usize = 200;
 /// How many characters of a statement are shown.
 const STATEMENT_CHARS: usize = 4000;
 

@@ -139,6 +139,8 @@ fn stream(task: &str, source: &str) -> StreamSnapshot {
         dump: None,
         load: None,
         notes: Vec::new(),
+        drift_skipped: 0,
+        drift_repaired: 0,
         skipped_events: 0,
         stop: None,
         next_try_at: None,
@@ -367,6 +369,7 @@ pub(super) fn failing() -> Snapshot {
             }],
         })),
         table: Some(TableName::new("shop", "orders")),
+        target_rows: Vec::new(),
         later_applied: 0,
         error: StopError {
             kind: ErrorKind::Drift,

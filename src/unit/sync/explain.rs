@@ -1,0 +1,253 @@
+//! The stop for a row that the target does not take: what was met, with the rows that are there.
+
+use super::applier::{Applier, End, failed_event};
+use super::plan::{Plan, identity};
+use super::statement::Origin;
+use super::transaction::{RowsPart, Transaction};
+use super::view;
+use crate::model::value::{Row, RowChange};
+use crate::model::{Error, ErrorKind, Result, TargetRow};
+
+/// How many bytes of a statement a stop shows.
+const STATEMENT_SHOWN: usize = 4000;
+
+/// What a row's statement met on the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    /// No row to change.
+    Missing,
+    /// More than one.
+    Several(u64),
+    /// A row that holds the same unique value.
+    Collides,
+    /// The target warned, so it would have stored something else.
+    Altered(u16),
+    /// Any other refusal.
+    Refused,
+}
+
+impl Met {
+    /// Whether the target's rows are to blame, so that `on_drift` decides.
+    pub(super) fn is_drift(self) -> bool {
+        matches!(self, Self::Missing | Self::Collides)
+    }
+
+    /// The word for a record.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Several(_) => "several",
+            Self::Collides => "collides",
+            Self::Altered(_) => "altered",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Whether the error is that of a unique value that is there already.
+pub(super) fn is_duplicate(error: &Error) -> bool {
+    error
+        .server()
+        .is_some_and(|server| matches!(server.number, 1022 | 1062 | 1586))
+}
+
+/// The error of a statement at which the target warned.
+pub(super) fn altered(warnings: u16) -> Error {
+    Error::new(
+        ErrorKind::Target,
+        format!("the target would store another value than the source has: {warnings} warnings"),
+    )
+    .with_fix(
+        "make the target's columns as wide and as exact as the source's (digits, length, members), \
+         then retry",
+    )
+}
+
+/// A row, and what its statement met.
+pub(super) struct MetRow<'a, 'v> {
+    pub(super) transaction: &'a Transaction,
+    pub(super) event: &'a RowsPart,
+    pub(super) origin: Origin,
+    pub(super) plan: &'a Plan,
+    pub(super) change: &'a RowChange<'v>,
+    pub(super) met: Met,
+}
+
+impl MetRow<'_, '_> {
+    /// The statement that makes the change.
+    pub(super) fn statement(&self) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        match self.change {
+            RowChange::Insert { after } => {
+                self.plan.begin_insert(&mut out);
+                self.plan.write_row(&mut out, after)?;
+            }
+            RowChange::Update { before, after } => {
+                self.plan.write_update(&mut out, before, after)?;
+            }
+            RowChange::Delete { before } => self.plan.write_delete(&mut out, before)?,
+        }
+        Ok(out)
+    }
+
+    /// The stop at this row, for this reason.
+    pub(super) fn failed(&self, error: Error) -> End {
+        failed_event(self.transaction, self.event, Some(self.origin.row), error)
+    }
+
+    /// The row that the source had, as far as the target should have it before the change.
+    fn expected(&self) -> &Row<'_> {
+        match (self.met, self.change) {
+            (Met::Collides, RowChange::Update { after, .. }) => after,
+            _ => identity(self.change),
+        }
+    }
+}
+
+impl Applier {
+    /// The stop for a row, with what the target has in its place. Called within the transaction, so
+    /// what is seen is what the statement met.
+    pub(super) async fn explain(&mut self, found: MetRow<'_, '_>, error: Error) -> End {
+        let target_rows = self.look_at_target(&found).await;
+        let described = describe(&found, &target_rows, error);
+        let statement = match found.statement() {
+            Ok(text) => view::shorten(&String::from_utf8_lossy(&text), STATEMENT_SHOWN),
+            Err(error) => error.message().to_owned(),
+        };
+        match found.failed(described) {
+            End::Failed(mut failure) => {
+                if let Some(event) = &mut failure.event {
+                    event.statement = Some(statement);
+                    event.target_rows = target_rows;
+                }
+                End::Failed(failure)
+            }
+            other => other,
+        }
+    }
+
+    /// The target's rows under the keys of the row.
+    async fn look_at_target(&mut self, found: &MetRow<'_, '_>) -> Vec<TargetRow> {
+        let row = found.expected();
+        let selects = match found.met {
+            Met::Collides => found.plan.select_colliding(row),
+            Met::Altered(_) | Met::Refused => return Vec::new(),
+            Met::Missing | Met::Several(_) => found.plan.select_by_key(row).map(|select| {
+                let key = found.plan.describe_key(row);
+                select.map(|select| (key, select)).into_iter().collect()
+            }),
+        };
+        let Ok(selects) = selects else {
+            return Vec::new();
+        };
+        let columns = &found.event.table.structure.columns;
+        let mut seen = Vec::new();
+        for (key, select) in selects {
+            // Only for people: a row that cannot be read leaves the stop as it is.
+            let Ok(rows) = self.session.rows(&select).await else {
+                continue;
+            };
+            for cells in rows {
+                let (values, same) = cells.split_at(columns.len().min(cells.len()));
+                let differs = columns
+                    .iter()
+                    .zip(same)
+                    .filter(|(_, same)| same.as_deref() != Some(b"1"))
+                    .map(|(column, _)| column.name.clone())
+                    .collect();
+                seen.push(TargetRow {
+                    key: key.clone(),
+                    values: values.iter().map(|cell| shown(cell.as_deref())).collect(),
+                    differs,
+                });
+            }
+        }
+        seen
+    }
+}
+
+/// A cell as the text protocol has it, for people.
+fn shown(cell: Option<&[u8]>) -> Option<String> {
+    let bytes = cell?;
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes
+            .iter()
+            .take(view::VALUE_CHARS)
+            .fold("0x".to_owned(), |hex, byte| format!("{hex}{byte:02X}")),
+    };
+    Some(view::shorten(&text, view::VALUE_CHARS))
+}
+
+/// What it means that a change did not find, or found, its row.
+fn describe(found: &MetRow<'_, '_>, target_rows: &[TargetRow], error: Error) -> Error {
+    let plan = found.plan;
+    let row = plan.describe_key(identity(found.change));
+    let verb = match found.change {
+        RowChange::Insert { .. } => "an INSERT into",
+        RowChange::Update { .. } => "an UPDATE of",
+        RowChange::Delete { .. } => "a DELETE from",
+    };
+    let differs = target_rows
+        .first()
+        .map(|row| row.differs.join(", "))
+        .filter(|columns| !columns.is_empty());
+    let drift = |message: String| Error::new(ErrorKind::Drift, message);
+    let shown = match found.met {
+        Met::Missing => match (differs, target_rows.is_empty()) {
+            (Some(columns), _) => drift(format!(
+                "{verb} {} found the row with {row}, but it differs in {columns}",
+                plan.target
+            ))
+            .with_fix(
+                "something else changed the row on the target: put it back as the source had it, then \
+                 retry; or let `on_drift` decide",
+            ),
+            (None, _) => drift(format!(
+                "{verb} {} found no row with {row} on the target",
+                plan.target
+            ))
+            .with_fix(
+                "something else changed the target's table: put the row back as the source had it, \
+                 or copy the table anew; then retry",
+            ),
+        },
+        Met::Several(count) => drift(format!(
+            "{verb} {} found {count} rows with {row} on the target, where the source has one",
+            plan.target
+        ))
+        .with_fix("the key of the source does not hold on the target: copy the table anew"),
+        Met::Collides => {
+            let keys: Vec<&str> = target_rows.iter().map(|row| row.key.as_str()).collect();
+            let key = match keys.as_slice() {
+                [] => String::new(),
+                keys => format!(" on the key {}", keys.join(", ")),
+            };
+            drift(format!(
+                "{verb} {} collides with a row that is there{key} ({row})",
+                plan.target
+            ))
+            .with_fix(
+                "something else wrote to the target's table, or it has a unique key that the source \
+                 lacks: remove the row or the key there, or copy the table anew; then retry",
+            )
+        }
+        Met::Altered(warnings) => altered(warnings),
+        Met::Refused => {
+            let refused = Error::new(
+                error.kind(),
+                format!("the target refused {verb} {} ({row})", plan.target),
+            );
+            match error.fix() {
+                Some(fix) => refused.with_fix(fix.to_owned()),
+                None => refused,
+            }
+        }
+    };
+    match error.server() {
+        Some(server) if matches!(found.met, Met::Collides | Met::Refused) => {
+            shown.with_server(server.clone())
+        }
+        _ => shown,
+    }
+}

@@ -1,0 +1,358 @@
+//! A transaction row by row: what is done when it failed as a whole, or as a part of a batch.
+//!
+//! Rows go in stretches, each with a statement and a guard of its own, so the row that meets something
+//! else is known, and everything before it is in the open transaction. There it is looked at, and by
+//! `on_drift` the stream stops, or the row is left out, or made what the source says; then the next
+//! stretch begins behind it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::applier::{Applier, End, failed_event, is_passing};
+use super::explain::{Met, MetRow};
+use super::plan::Plan;
+use super::skipped::SkippedChange;
+use super::statement::{Finished, Origin, Style, Writer};
+use super::transaction::{RowsPart, Transaction};
+use crate::config::DriftPolicy;
+use crate::model::value::RowChange;
+use crate::model::{Error, ErrorKind, Result, Timestamp};
+use crate::target::execute::{self, Step, is_guard_failure};
+use crate::target::{Outcome, Packet, Part};
+
+/// A stretch is closed at this size: what is behind a row that fails is built again.
+const STRETCH_BYTES: usize = 256 << 10;
+/// What one transaction may leave out, in bytes of statements.
+const SKIPPED_BYTES: usize = 64 << 20;
+
+/// Where the next stretch begins.
+#[derive(Clone, Copy, Debug, Default)]
+struct Next {
+    event: usize,
+    row: u32,
+}
+
+/// What of a transaction was not as the binlog says, and was dealt with.
+#[derive(Debug, Default)]
+pub(super) struct Mended {
+    pub(super) skipped: Vec<SkippedChange>,
+    skipped_bytes: usize,
+    pub(super) repaired: u64,
+}
+
+impl Applier {
+    /// Applies a transaction, or a part of a long one, row by row. On an error the transaction is
+    /// rolled back.
+    pub(super) async fn apply_stepwise(&mut self, part: &Transaction) -> Result<(), End> {
+        match self.steps(part).await {
+            Ok(()) => Ok(()),
+            Err(end) => {
+                // The stop is known; a connection that is lost meanwhile undoes the rest itself.
+                if let Err(lost) = self.reset().await {
+                    tracing::debug!(?lost, "the connection was lost after a stop");
+                }
+                Err(end)
+            }
+        }
+    }
+
+    async fn steps(&mut self, part: &Transaction) -> Result<(), End> {
+        let mut head = Packet::new();
+        if part.is_first {
+            head.push(Part::Frame, "BEGIN");
+            self.claim.sync_fence(&mut head, &self.mark);
+            self.mended = Mended::default();
+            self.is_split = !part.is_last;
+        }
+        let mut mark = self.mark.clone();
+        if part.is_last {
+            part.advance(&mut mark);
+        }
+        let mut next = Some(Next::default());
+        let mut rows = 0;
+        while let Some(from) = next {
+            let mut writer = self.writer(Style::Careful, std::mem::take(&mut head));
+            next = self.stretch(&mut writer, part, from).await?;
+            let stretch = writer.pause();
+            match self.step_through(&stretch.packets).await {
+                Step::Ran => rows += stretch.rows,
+                Step::Unknown { error } => return Err(End::Again(error)),
+                Step::Stopped {
+                    part: place,
+                    error,
+                    before,
+                } => {
+                    let met = Met::of(place, &error, before);
+                    next = self
+                        .stopped(part, &stretch, place, met, error)
+                        .await
+                        .map(Some)?;
+                    rows += rows_before(&stretch, place);
+                }
+            }
+        }
+        if part.is_last {
+            self.keep_skipped().await?;
+            let mut tail = Packet::new();
+            self.claim.sync_fence(&mut tail, &mark);
+            tail.push(Part::Frame, "COMMIT");
+            match execute::run(&mut self.session, &tail).await {
+                Outcome::Committed => {}
+                other => return Err(self.refusal(other)),
+            }
+            self.stepped(part, mark, rows);
+        } else {
+            self.meter.passed_over(part.passed);
+            self.meter.applied(0, rows);
+        }
+        Ok(())
+    }
+
+    /// Writes rows from `from` on, as many as a stretch takes; where the next one begins, if there is one.
+    async fn stretch(
+        &mut self,
+        writer: &mut Writer,
+        transaction: &Transaction,
+        from: Next,
+    ) -> Result<Option<Next>, End> {
+        for (number, event) in transaction.events.iter().enumerate().skip(from.event) {
+            let first = if number == from.event { from.row } else { 0 };
+            let plan = match self.plan(&event.table).await {
+                Ok(plan) => plan,
+                Err(error) => return Err(failed_event(transaction, event, None, error)),
+            };
+            let mut row = first;
+            let is_full = write_rows(writer, &plan, event, number, &mut row)
+                .map_err(|error| failed_event(transaction, event, Some(row), error))?;
+            if is_full {
+                return Ok(Some(Next { event: number, row }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn step_through(&mut self, packets: &[Packet]) -> Step {
+        for packet in packets {
+            match execute::step(&mut self.session, packet).await {
+                Step::Ran => {}
+                other => return other,
+            }
+        }
+        Step::Ran
+    }
+
+    /// Deals with the row at which a stretch stopped; where to go on.
+    async fn stopped(
+        &mut self,
+        transaction: &Transaction,
+        stretch: &Finished,
+        place: Part,
+        met: Met,
+        error: Error,
+    ) -> Result<Next, End> {
+        let origin = match place {
+            Part::Change(number) | Part::Guard(number) => stretch.origin(number),
+            Part::Frame | Part::Fence => None,
+        };
+        let Some(origin) = origin else {
+            return Err(self.refusal(Outcome::Refused { part: place, error }));
+        };
+        if is_passing(&error) {
+            return Err(End::Again(error));
+        }
+        let Some(event) = transaction.events.get(origin.event) else {
+            return Err(End::from(error));
+        };
+        // The stretch may have left the checks of its last event.
+        self.set_checks_back().await?;
+        let plan = match self.plan(&event.table).await {
+            Ok(plan) => plan,
+            Err(error) => return Err(failed_event(transaction, event, Some(origin.row), error)),
+        };
+        let located = |error| failed_event(transaction, event, Some(origin.row), error);
+        let rows_event = event.rows_event().map_err(located)?;
+        let change = rows_event
+            .rows(&event.table.shape)
+            .map_err(located)?
+            .nth(origin.row as usize)
+            .ok_or_else(|| located(Error::new(ErrorKind::Internal, "a row that is not there")))?
+            .map_err(located)?;
+        let found = MetRow {
+            transaction,
+            event,
+            origin,
+            plan: &plan,
+            change: &change,
+            met,
+        };
+        match self.on_drift {
+            DriftPolicy::Warn if met.is_drift() => self.leave_out(&found)?,
+            DriftPolicy::Repair if met.is_drift() => {
+                self.repair(&plan, &change)
+                    .await
+                    .map_err(|end| self.failed_repair(&found, end))?;
+            }
+            _ => return Err(self.explain(found, error).await),
+        }
+        Ok(Next {
+            event: origin.event,
+            row: origin.row + 1,
+        })
+    }
+
+    async fn set_checks_back(&mut self) -> Result<(), End> {
+        self.session
+            .execute(b"SET SESSION foreign_key_checks = 1, unique_checks = 1")
+            .await?;
+        Ok(())
+    }
+
+    /// `on_drift = "warn"`: the target's row stays as it is.
+    fn leave_out(&mut self, found: &MetRow<'_, '_>) -> Result<(), End> {
+        let sql = found.statement().map_err(|error| found.failed(error))?;
+        let at = Timestamp::from(SystemTime::now());
+        let change = self.skipper.change(
+            found.transaction,
+            found.event,
+            found.origin.row,
+            found.met.name(),
+            &sql,
+            at,
+        );
+        self.mended.skipped_bytes += change.sql.len();
+        self.mended.skipped.push(change);
+        if self.mended.skipped_bytes > SKIPPED_BYTES {
+            return Err(found.failed(
+                Error::new(
+                    ErrorKind::Drift,
+                    "one transaction has more rows that differ on the target than can be kept apart",
+                )
+                .with_fix("copy the table anew: its rows on the target are not those of the source"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// `on_drift = "repair"`: makes the row what the source says. Nothing cascades from it: what the
+    /// source's own change cascaded to comes by itself.
+    async fn repair(&mut self, plan: &Arc<Plan>, change: &RowChange<'_>) -> Result<(), End> {
+        self.session
+            .execute(b"SET SESSION foreign_key_checks = 0")
+            .await?;
+        match change {
+            RowChange::Insert { after } => self.make(plan, after, after).await?,
+            RowChange::Update { before, after } => self.make(plan, before, after).await?,
+            RowChange::Delete { before } => {
+                // Without a key it is gone already: all of it was looked for.
+                if let Some(delete) = plan.write_delete_by_key(before)? {
+                    self.write(&delete).await?;
+                }
+            }
+        }
+        self.mended.repaired += 1;
+        self.set_checks_back().await
+    }
+
+    /// Makes the row under the key of `old` what `new` is, whatever was there.
+    async fn make(
+        &mut self,
+        plan: &Plan,
+        old: &crate::model::value::Row<'_>,
+        new: &crate::model::value::Row<'_>,
+    ) -> Result<(), End> {
+        for delete in plan.write_make_room(new, Some(old))? {
+            self.write(&delete).await?;
+        }
+        if let Some(update) = plan.write_make(old, new)?
+            && self.write(&update).await? > 0
+        {
+            return Ok(());
+        }
+        let mut insert = Vec::new();
+        plan.begin_insert(&mut insert);
+        plan.write_row(&mut insert, new)?;
+        self.write(&insert).await?;
+        Ok(())
+    }
+
+    /// Runs a statement of a repair, which may change any number of rows but no value.
+    async fn write(&mut self, statement: &[u8]) -> Result<u64, End> {
+        let done = self.session.execute(statement).await?;
+        if done.warnings > 0 {
+            return Err(End::from(super::explain::altered(done.warnings)));
+        }
+        Ok(done.affected)
+    }
+
+    /// A repair that the target refuses stops at the row, like the change itself.
+    fn failed_repair(&self, found: &MetRow<'_, '_>, end: End) -> End {
+        match end {
+            End::Failed(failure) => found.failed(failure.error),
+            other => other,
+        }
+    }
+
+    /// Keeps what was left out, before the transaction commits without it.
+    async fn keep_skipped(&mut self) -> Result<(), End> {
+        if self.mended.skipped.is_empty() {
+            return Ok(());
+        }
+        let keep = Arc::clone(&self.skipper.keep);
+        let skipped = self.mended.skipped.clone();
+        let kept = tokio::task::spawn_blocking(move || keep(skipped)).await;
+        match kept {
+            Ok(kept) => Ok(kept?),
+            Err(why) => Err(End::from(
+                Error::new(ErrorKind::Panicked, "keeping the skipped changes failed")
+                    .with_source(why),
+            )),
+        }
+    }
+}
+
+/// Writes an event's rows from `row` on; whether the stretch is full before its end.
+fn write_rows(
+    writer: &mut Writer,
+    plan: &Arc<Plan>,
+    event: &RowsPart,
+    number: usize,
+    row: &mut u32,
+) -> Result<bool> {
+    let rows_event = event.rows_event()?;
+    for change in rows_event.rows(&event.table.shape)?.skip(*row as usize) {
+        let origin = Origin {
+            transaction: 0,
+            event: number,
+            row: *row,
+        };
+        writer.write(plan, event.checks, &change?, origin)?;
+        *row += 1;
+        if writer.is_over(STRETCH_BYTES) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How many rows of a stretch are in the transaction when it stopped there.
+fn rows_before(stretch: &Finished, place: Part) -> u64 {
+    match place {
+        Part::Change(number) | Part::Guard(number) => number as u64,
+        Part::Frame | Part::Fence => stretch.rows,
+    }
+}
+
+impl Met {
+    /// What a stretch met where it stopped.
+    fn of(place: Part, error: &Error, before: crate::connect::Done) -> Self {
+        match place {
+            Part::Guard(_) if is_guard_failure(error) => match (before.affected, before.warnings) {
+                (_, warnings @ 1..) => Self::Altered(warnings),
+                (0, _) => Self::Missing,
+                _ => Self::Several(before.affected),
+            },
+            Part::Change(_) if super::explain::is_duplicate(error) => Self::Collides,
+            _ => Self::Refused,
+        }
+    }
+}
