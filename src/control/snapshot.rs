@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CheckReport, ErrorKind, EventView, Flavor, Place, RelayFigure, Stage, TableName, Timestamp,
-    TransferFigure, Unit, TargetRow,
+    CheckReport, ErrorKind, EventView, Flavor, Place, RelayFigure, Stage, TableName, TargetRow,
+    Timestamp, TransferFigure, Unit,
 };
 
 /// The version of the JSON form.

@@ -184,15 +184,6 @@ impl StreamWork {
         self.sync.figure().mark.map(|mark| mark.place)
     }
 
-    /// From where on it still needs the relay log: the mark, or the oldest XA transaction before it
-    /// that is prepared and not yet ended.
-    pub(super) fn needed_from(&self) -> Option<Place> {
-        self.sync
-            .figure()
-            .mark
-            .map(|mark| mark.needed_from().clone())
-    }
-
     /// Whether sync runs and has nothing left to apply.
     pub(super) fn is_idle(&self) -> bool {
         self.sync.figure().idle

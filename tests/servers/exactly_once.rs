@@ -134,7 +134,9 @@ fn transaction(random: &mut Random, next: &mut u64) -> String {
             "BEGIN; UPDATE ledger.keyed SET u = -u WHERE u IS NOT NULL AND id % 7 = {n} % 7 AND id > {next} - 40; \
              DELETE FROM ledger.keyed WHERE id = {next} - 20; COMMIT"
         ),
-        7 => format!("UPDATE ledger.keyed SET n = n + 1 WHERE id % 11 = {n} % 11 AND id > {next} - 50"),
+        7 => format!(
+            "UPDATE ledger.keyed SET n = n + 1 WHERE id % 11 = {n} % 11 AND id > {next} - 50"
+        ),
         _ => format!(
             "BEGIN; UPDATE ledger.heap SET f = IFNULL(f, 0) + 0.5 WHERE n = {n} LIMIT 3; SAVEPOINT s; \
              DELETE FROM ledger.keyed; ROLLBACK TO s; UPDATE ledger.keyed SET n = n + 1 WHERE id = 1; COMMIT"
@@ -162,8 +164,7 @@ impl Pair {
             .source("a", &source)
             .target_with("copy", &target, &format!("port = {port}"))
             .task(
-                &Task::new("t", &["a"], "copy", &["ledger.*"])
-                    .with("[task.sync]\nbatch_rows = 50"),
+                &Task::new("t", &["a"], "copy", &["ledger.*"]).with("[task.sync]\nbatch_rows = 50"),
             );
         let mut pair = Self {
             source,
@@ -201,7 +202,11 @@ impl Pair {
     /// Applies the rest; both sides must hold the same rows, and have counted the same writes.
     fn settle(mut self) {
         if self.tideway.is_running() {
-            assert!(self.tideway.terminate().success(), "{}", self.tideway.story());
+            assert!(
+                self.tideway.terminate().success(),
+                "{}",
+                self.tideway.story()
+            );
         }
         self.tideway.catch_up();
         assert_equal(&self.source, &self.target, &[("ledger", "ledger")]);
@@ -263,7 +268,9 @@ fn killed_at_random(from: Flavor, to: Flavor, default_seed: u64) {
         }
     }
     let committed = traffic.end();
-    println!("{workers} workers, {targets} targets, {connections} connections killed; {committed} transactions");
+    println!(
+        "{workers} workers, {targets} targets, {connections} connections killed; {committed} transactions"
+    );
     pair.settle();
 }
 
@@ -321,7 +328,9 @@ fn a_second_process_takes_the_stream() {
     pair.tideway.thaw();
     second.await_streams("sync", "running");
     let fenced = pair.tideway.await_stream("t", "a", "failed");
-    let message = fenced["stop"]["error"]["message"].as_str().unwrap_or_default();
+    let message = fenced["stop"]["error"]["message"]
+        .as_str()
+        .unwrap_or_default();
     assert!(message.contains("another process"), "{fenced}");
     pair.await_progress();
     traffic.end();
@@ -338,7 +347,12 @@ fn a_checkpoint_behind_memory_is_followed_back() {
     let mut pair = Pair::start(Flavor::MariaDb1011, Flavor::MySql97, Server::port);
     let traffic = Bookkeeper::start(&pair.source, 65);
     pair.await_progress();
-    let tables = ["ledger.heap", "ledger.keyed", "counted.writes", "tideway.checkpoint"];
+    let tables = [
+        "ledger.heap",
+        "ledger.keyed",
+        "counted.writes",
+        "tideway.checkpoint",
+    ];
     let mut client = pair.target.client();
     client.run("CREATE DATABASE replica; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
     for table in tables {
@@ -348,7 +362,12 @@ fn a_checkpoint_behind_memory_is_followed_back() {
     // One moment of all of them.
     let copies: Vec<String> = tables
         .iter()
-        .map(|table| format!("INSERT INTO replica.{} SELECT * FROM {table}", table.replace('.', "_")))
+        .map(|table| {
+            format!(
+                "INSERT INTO replica.{} SELECT * FROM {table}",
+                table.replace('.', "_")
+            )
+        })
         .collect();
     client.run(&format!(
         "START TRANSACTION WITH CONSISTENT SNAPSHOT; {}; COMMIT",
@@ -364,7 +383,8 @@ fn a_checkpoint_behind_memory_is_followed_back() {
     }) {
         client.run(&format!("DROP TRIGGER {trigger}"));
     }
-    client.run("UPDATE mysql.user SET account_locked = 'Y' WHERE User = 'tideway'; FLUSH PRIVILEGES");
+    client
+        .run("UPDATE mysql.user SET account_locked = 'Y' WHERE User = 'tideway'; FLUSH PRIVILEGES");
     for id in client.texts("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'tideway'") {
         let _ = client.try_run(&format!("KILL {}", id[0]));
     }
@@ -372,7 +392,10 @@ fn a_checkpoint_behind_memory_is_followed_back() {
     let mut back = vec!["BEGIN".to_owned()];
     for table in tables {
         back.push(format!("DELETE FROM {table}"));
-        back.push(format!("INSERT INTO {table} SELECT * FROM replica.{}", table.replace('.', "_")));
+        back.push(format!(
+            "INSERT INTO {table} SELECT * FROM replica.{}",
+            table.replace('.', "_")
+        ));
     }
     client.run(&format!("{}; COMMIT", back.join("; ")));
     assert_eq!(pair.mark(), before);
@@ -386,11 +409,16 @@ fn a_checkpoint_behind_memory_is_followed_back() {
             ));
         }
     }
-    client.run("UPDATE mysql.user SET account_locked = 'N' WHERE User = 'tideway'; FLUSH PRIVILEGES");
-    if let Some(stage) = pair.tideway.status().map(|status| status["streams"][0]["stage"].clone())
+    client
+        .run("UPDATE mysql.user SET account_locked = 'N' WHERE User = 'tideway'; FLUSH PRIVILEGES");
+    if let Some(stage) = pair
+        .tideway
+        .status()
+        .map(|status| status["streams"][0]["stage"].clone())
         && stage != "running"
     {
-        pair.tideway.ctl(&["resume", "--task", "t", "--source", "a"]);
+        pair.tideway
+            .ctl(&["resume", "--task", "t", "--source", "a"]);
     }
     pair.await_progress();
     traffic.end();

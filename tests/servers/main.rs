@@ -23,4 +23,6 @@ mod harness;
 mod json_diff;
 mod main_job;
 mod sync;
+mod sync_applying;
 mod tracker;
+mod xa;

@@ -375,3 +375,215 @@ async fn a_long_transaction_stays_one() {
         0
     );
 }
+
+/// What a stop is expected to have: the message, and the target's rows with what differs in them.
+fn shown(failure: &Failure) -> (String, Vec<(Vec<Option<String>>, Vec<String>)>) {
+    let event = failure.event.as_ref().expect("it stopped at an event");
+    let rows = event
+        .target_rows
+        .iter()
+        .map(|row| (row.values.clone(), row.differs.clone()))
+        .collect();
+    (failure.error.message().to_owned(), rows)
+}
+
+fn texts(values: &[&str]) -> Vec<Option<String>> {
+    values
+        .iter()
+        .map(|value| Some((*value).to_owned()))
+        .collect()
+}
+
+const DRIFTS: &str = "CREATE DATABASE d; \
+    CREATE TABLE d.t (a INT PRIMARY KEY, b VARCHAR(20), c FLOAT, u INT UNIQUE) DEFAULT CHARSET=utf8mb4; \
+    CREATE TABLE d.heap (n INT, f FLOAT, t VARCHAR(20)) DEFAULT CHARSET=utf8mb4; \
+    INSERT INTO d.t VALUES (1, 'one', 0.1, 1), (2, 'two', 0.2, 2), (3, 'three', 0.3, 3), (4, 'four', 0.4, 4); \
+    INSERT INTO d.heap VALUES (1, 0.1, 'x'), (1, 0.1, 'x'), (2, 0.2, 'y')";
+
+/// Changes on the target that no source made.
+const DRIFT_ON_THE_TARGET: &str = "DELETE FROM d.t WHERE a = 2; UPDATE d.t SET b = 'mine' WHERE a = 3; \
+    INSERT INTO d.t VALUES (9, 'nine', 0.9, 99), (10, 'ten', 1, 10); DELETE FROM d.heap WHERE n = 2";
+
+/// What the source then does to those rows, in transactions that have good rows around them.
+const CHANGES: &str = "UPDATE d.t SET b = 'zwei' WHERE a = 2; \
+    BEGIN; INSERT INTO d.t VALUES (5, 'five', 0.5, 5); INSERT INTO d.t VALUES (9, 'neun', 0.09, 9); \
+    INSERT INTO d.t VALUES (6, 'six', 0.6, 10); UPDATE d.t SET b = 'drei', c = 3.3 WHERE a = 3; COMMIT; \
+    UPDATE d.heap SET f = f + 1 WHERE n = 2; DELETE FROM d.heap WHERE n = 1 LIMIT 1; DELETE FROM d.t WHERE a = 2";
+
+/// Both sides as `DRIFTS` makes them, the drift there, and a job that is to meet it.
+async fn drifted(
+    source: &Server,
+    target: &Server,
+    policy: DriftPolicy,
+) -> (SyncJob, tempfile::TempDir) {
+    source.run(DRIFTS);
+    let folder = tempfile::tempdir().unwrap();
+    let first = job(source, target, folder.path(), "d.*").await;
+    run_until_idle(&first).await.0.unwrap();
+    target.run(DRIFT_ON_THE_TARGET);
+    source.run(CHANGES);
+    let folder = tempfile::tempdir().unwrap();
+    let mut second = job(source, target, folder.path(), "d.*").await;
+    Arc::make_mut(&mut second.task).sync.on_drift = policy;
+    (second, folder)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_repaired_row_by_row() {
+    for (from, to) in [
+        (Flavor::MariaDb1011, Flavor::MySql97),
+        (Flavor::MySql97, Flavor::MariaDb1011),
+    ] {
+        let [source, target] = servers(from, to);
+        let (job, _folder) = drifted(&source, &target, DriftPolicy::Repair).await;
+        let (result, meter) = run_until_idle(&job).await;
+        if let Err(failure) = result {
+            panic!("{}\n{:#?}", failure.error.report(), failure.event);
+        }
+        assert_eq!(meter.figure().drift_skipped, 0);
+        assert!(meter.figure().drift_repaired >= 3, "{:?}", meter.figure());
+        // The one row that no change of the source has touched is still there.
+        assert_eq!(
+            target
+                .client()
+                .value("SELECT COUNT(*) FROM d.t WHERE a = 10"),
+            "0",
+            "it held a unique value that the source gave to another row"
+        );
+        assert_equal(&source, &target, &[("d", "d")]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_that_is_left_out_is_counted_and_kept() {
+    let [source, target] = servers(Flavor::MariaDb1011, Flavor::MariaDb1011);
+    let (mut job, _folder) = drifted(&source, &target, DriftPolicy::Warn).await;
+    let kept = Arc::new(std::sync::Mutex::new(Vec::new()));
+    job.keep = {
+        let kept = Arc::clone(&kept);
+        Arc::new(move |changes| {
+            kept.lock().unwrap().extend(changes);
+            Ok(())
+        })
+    };
+    let (result, meter) = run_until_idle(&job).await;
+    result.unwrap();
+    let mut client = target.client();
+    assert_eq!(
+        client.value("SELECT GROUP_CONCAT(a, b ORDER BY a SEPARATOR ' ') FROM d.t"),
+        "1one 3drei 4four 5five 9nine 10ten",
+        "good rows are applied, the target's own stay as they are"
+    );
+    let kept = kept.lock().unwrap().clone();
+    assert_eq!(meter.figure().drift_skipped, kept.len() as u64);
+    let met: Vec<(&str, &str)> = kept
+        .iter()
+        .map(|change| (change.met.as_str(), change.sql.split(' ').next().unwrap()))
+        .collect();
+    assert_eq!(
+        met,
+        [
+            ("missing", "UPDATE"),
+            ("collides", "INSERT"),
+            ("collides", "INSERT"),
+            ("missing", "UPDATE"),
+            ("missing", "DELETE"),
+        ]
+    );
+    assert!(kept[0].id.starts_with("s/"), "{}", kept[0].id);
+    // What is kept can be run: once the row is what the source had, it does what the source did.
+    client.run("DELETE FROM d.t WHERE a IN (9, 10); SET time_zone = '+00:00'");
+    for change in &kept[1..3] {
+        client.run(&change.sql);
+    }
+    assert_eq!(client.value("SELECT b FROM d.t WHERE u = 10"), "six");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_shows_the_rows_of_the_target() {
+    let [source, target] = servers(Flavor::MySql97, Flavor::MariaDb1011);
+    let (mut job, _folder) = drifted(&source, &target, DriftPolicy::Pause).await;
+    Arc::make_mut(&mut job.task).sync.is_before_image_verified = true;
+    let failure = run_until_idle(&job).await.0.unwrap_err();
+    let (message, rows) = shown(&failure);
+    assert!(
+        message.contains("an UPDATE of d.t found no row with a = 2"),
+        "{message}"
+    );
+    assert!(rows.is_empty());
+    target.run("INSERT INTO d.t VALUES (2, 'two', 0.2, 2)");
+
+    let failure = run_until_idle(&job).await.0.unwrap_err();
+    let (message, rows) = shown(&failure);
+    assert!(
+        message.contains("collides with a row that is there on the key PRIMARY"),
+        "{message}"
+    );
+    assert_eq!(
+        rows,
+        [(
+            texts(&["9", "nine", "0.9", "99"]),
+            vec!["b".into(), "c".into(), "u".into()]
+        )]
+    );
+    assert_eq!(failure.event.as_ref().unwrap().place.row, Some(0));
+    target.run("DELETE FROM d.t WHERE a = 9");
+
+    let failure = run_until_idle(&job).await.0.unwrap_err();
+    let (message, rows) = shown(&failure);
+    assert!(message.contains("on the key u (a = 6)"), "{message}");
+    assert_eq!(rows[0].0, texts(&["10", "ten", "1", "10"]));
+    target.run("DELETE FROM d.t WHERE a = 10");
+
+    // The key alone would have found it; the whole row before does not.
+    let failure = run_until_idle(&job).await.0.unwrap_err();
+    let (message, rows) = shown(&failure);
+    assert!(
+        message.contains("found the row with a = 3, but it differs in b"),
+        "{message}"
+    );
+    assert_eq!(
+        rows,
+        [(texts(&["3", "mine", "0.3", "3"]), vec!["b".into()])]
+    );
+    target.run("UPDATE d.t SET b = 'three' WHERE a = 3");
+
+    let failure = run_until_idle(&job).await.0.unwrap_err();
+    assert_eq!(failure.error.kind(), ErrorKind::Drift);
+    assert!(
+        shown(&failure).0.contains("d.heap"),
+        "{}",
+        failure.error.message()
+    );
+    target.run("INSERT INTO d.heap VALUES (2, 0.2, 'y')");
+    run_until_idle(&job).await.0.unwrap();
+    assert_equal(&source, &target, &[("d", "d")]);
+}
+
+/// A long transaction meets drift near its end; everything of it is one transaction all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_in_a_long_transaction() {
+    let [source, target] = servers(Flavor::MariaDb1011, Flavor::MariaDb1011);
+    source.run(
+        "SET max_recursive_iterations = 100000; CREATE DATABASE d; \
+         CREATE TABLE d.t (a INT PRIMARY KEY, b VARCHAR(200)); \
+         INSERT INTO d.t WITH RECURSIVE n AS (SELECT 1 a UNION ALL SELECT a + 1 FROM n WHERE a < 9000) \
+         SELECT a, REPEAT('x', 150) FROM n",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = job(&source, &target, folder.path(), "d.*").await;
+    first.memory_bytes = 1 << 20;
+    run_until_idle(&first).await.0.unwrap();
+    target.run("DELETE FROM d.t WHERE a IN (17, 8999); UPDATE d.t SET a = 20000 WHERE a = 30");
+    source.run("UPDATE d.t SET b = CONCAT('y', b); INSERT INTO d.t VALUES (20000, 'z')");
+    let folder = tempfile::tempdir().unwrap();
+    let mut second = job(&source, &target, folder.path(), "d.*").await;
+    second.memory_bytes = 1 << 20;
+    Arc::make_mut(&mut second.task).sync.on_drift = DriftPolicy::Repair;
+    let (result, meter) = run_until_idle(&second).await;
+    if let Err(failure) = result {
+        panic!("{}", failure.error.report());
+    }
+    assert_eq!(meter.figure().drift_repaired, 4);
+    assert_equal(&source, &target, &[("d", "d")]);
+}

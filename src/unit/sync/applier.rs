@@ -501,7 +501,12 @@ fn write_event(
     Ok(())
 }
 
-pub(super) fn failed_event(transaction: &Transaction, part: &RowsPart, row: Option<u32>, error: Error) -> End {
+pub(super) fn failed_event(
+    transaction: &Transaction,
+    part: &RowsPart,
+    row: Option<u32>,
+    error: Error,
+) -> End {
     if is_passing(&error) {
         return End::Again(error);
     }

@@ -331,7 +331,7 @@ fn failed_statement(statement: &Statement, error: Error) -> End {
             table: statement.ddl.changed_tables().next().cloned(),
             statement: shown,
             target_rows: Vec::new(),
-                later_applied: 0,
+            later_applied: 0,
             place,
         })),
         error,

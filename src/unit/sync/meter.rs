@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use crate::model::Timestamp;
+use crate::model::{Place, Timestamp};
 use crate::target::Mark;
 
 /// What a sync has done and where it is.
@@ -41,6 +41,14 @@ pub struct Figure {
     pub checkpoint_at: Option<Timestamp>,
     /// What the target's dialect could not take as it was: newest last, at most 100.
     pub notes: Vec<String>,
+}
+
+impl Figure {
+    /// From where on the stream still needs the relay log: its mark, or the oldest XA transaction before
+    /// it that is prepared and has not ended. What purges the relay log stays behind it.
+    pub fn needed_from(&self) -> Option<&Place> {
+        self.mark.as_ref().map(Mark::needed_from)
+    }
 }
 
 const NOTES: usize = 100;

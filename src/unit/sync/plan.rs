@@ -277,7 +277,11 @@ impl Plan {
         Ok(self.columns.iter().zip(row.iter().flatten()))
     }
 
-    pub(super) fn at<'a, 'v>(&'a self, index: usize, row: &'a Row<'v>) -> Result<(&'a Placed, &'a Value<'v>)> {
+    pub(super) fn at<'a, 'v>(
+        &'a self,
+        index: usize,
+        row: &'a Row<'v>,
+    ) -> Result<(&'a Placed, &'a Value<'v>)> {
         match (self.columns.get(index), row.get(index)) {
             (Some(column), Some(Some(value))) => Ok((column, value)),
             _ => Err(self.partial_row(row)),
@@ -310,7 +314,12 @@ pub(super) fn identity<'a, 'v>(change: &'a RowChange<'v>) -> &'a Row<'v> {
 }
 
 /// `name <=> value` in a form that only the very same value passes.
-pub(super) fn write_equal(out: &mut Vec<u8>, name: &str, column: &Placed, value: &Value<'_>) -> Result<()> {
+pub(super) fn write_equal(
+    out: &mut Vec<u8>,
+    name: &str,
+    column: &Placed,
+    value: &Value<'_>,
+) -> Result<()> {
     let name = name.as_bytes();
     let mut wrapped = |before: &[u8], after: &[u8], value_before: &[u8], value_after: &[u8]| {
         out.extend_from_slice(before);
@@ -339,12 +348,9 @@ pub(super) fn write_equal(out: &mut Vec<u8>, name: &str, column: &Placed, value:
             Ok(())
         }
         // As text: documents count as equal when just their numbers do, such as 1 and 1.0.
-        (_, ColumnKind::Json) => wrapped(
-            b"CAST(",
-            b" AS CHAR)",
-            b"CAST(CAST(",
-            b" AS JSON) AS CHAR)",
-        ),
+        (_, ColumnKind::Json) => {
+            wrapped(b"CAST(", b" AS CHAR)", b"CAST(CAST(", b" AS JSON) AS CHAR)")
+        }
         // Bytes of one character set, so that neither collation nor trailing spaces make two equal.
         (_, ColumnKind::Text { .. } | ColumnKind::Enum { .. } | ColumnKind::Set { .. }) => wrapped(
             b"CAST(CONVERT(",

@@ -336,10 +336,7 @@ impl Collector {
 
     fn rollback(&mut self, at: At<'_>, text: &[u8]) -> Result<()> {
         let is_whole = text.eq_ignore_ascii_case(b"ROLLBACK");
-        let has_rows = self
-            .open
-            .as_ref()
-            .is_some_and(Open::has_rows);
+        let has_rows = self.open.as_ref().is_some_and(Open::has_rows);
         if has_rows {
             return Err(Error::new(
                 ErrorKind::Unsupported,

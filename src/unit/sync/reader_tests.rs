@@ -8,8 +8,9 @@ use super::reader::{At, Collector};
 use super::statement_tests::{structure, task};
 use super::transaction::Item;
 use crate::binlog::{ChecksumAlgorithm, Event, EventHeader, EventKind, FormatDescription};
-use crate::model::{ErrorKind, Flavor, ServerVersion};
+use crate::model::{ErrorKind, Flavor, ServerVersion, TableName};
 use crate::schema::tracker::{ServerDefaults, StructureSet};
+use crate::target::XaChange;
 
 /// Events one behind the other, each a hundred bytes long.
 struct Stream {
@@ -208,16 +209,80 @@ fn what_cannot_be_applied_stops() {
         let mut stream = Stream::new(MYSQL, 1 << 20);
         assert!(stream.push(kind, body).is_err(), "{kind}");
     }
+}
 
+const XA_X: [u8; 14] = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'x'];
+
+#[test]
+fn a_prepared_transaction_is_read_again_at_its_commit() {
     let mut stream = Stream::new(MARIADB, 1 << 20);
     stream.mariadb_gtid(5, 0x40);
     stream.map("d");
-    stream.insert();
-    let prepare = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'x'];
+    assert!(stream.insert().is_empty());
+    let items = stream.good(EventKind::XA_PREPARE, &XA_X);
+    let [Item::Passed(passed)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    let Some(XaChange::Prepared(prepared)) = &passed.xa else {
+        panic!("{passed:?}")
+    };
+    assert_eq!(prepared.name, "X'78',X'',1");
+    assert_eq!(prepared.begin.position.offset, 100);
+    assert_eq!(prepared.tables, [TableName::new("d", "t")]);
+
+    // A statement that would change how its rows are read.
+    let altered = Stream::new(MARIADB, 1 << 20);
+    let mut altered = Stream {
+        collector: {
+            let mut collector = altered.collector;
+            collector.prepared = vec![prepared.clone()];
+            collector
+        },
+        ..altered
+    };
+    altered.mariadb_gtid(6, STANDALONE);
     assert_eq!(
-        stream.push(EventKind::XA_PREPARE, &prepare).unwrap_err(),
+        altered.query("ALTER TABLE t ADD c INT").unwrap_err(),
         ErrorKind::Unsupported
     );
+
+    stream.mariadb_gtid(6, STANDALONE | 0x80);
+    assert!(stream.query("XA COMMIT X'78',X'',1").unwrap().is_empty());
+    let end = stream.offset;
+    let replay = stream.collector.take_replay().unwrap();
+    assert_eq!(replay.begin, prepared.begin);
+    stream.collector.begin_replay(replay);
+    stream.mariadb_gtid(5, 0x40);
+    stream.map("d");
+    stream.insert();
+    assert!(stream.collector.is_replaying());
+    let items = stream.good(EventKind::XA_PREPARE, &XA_X);
+    let [Item::Rows(transaction)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert!(!stream.collector.is_replaying());
+    assert_eq!(transaction.events.len(), 1);
+    assert_eq!(transaction.end.position.offset, end);
+    assert_eq!(transaction.gtid.as_ref().unwrap().to_string(), "0-7-6");
+    assert_eq!(transaction.xa.as_deref(), Some("X'78',X'',1"));
+}
+
+#[test]
+fn a_rolled_back_xa_transaction_leaves_nothing() {
+    let mut stream = Stream::new(MYSQL, 1 << 20);
+    stream.anonymous();
+    stream.query("XA START X'78',X'',1").unwrap();
+    stream.map("d");
+    stream.insert();
+    stream.query("XA END X'78',X'',1").unwrap();
+    stream.good(EventKind::XA_PREPARE, &XA_X);
+    stream.anonymous();
+    let items = stream.query("XA ROLLBACK X'78',X'',1").unwrap();
+    let [Item::Passed(passed)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert_eq!(passed.xa, Some(XaChange::Ended("X'78',X'',1".into())));
+    assert!(stream.collector.take_replay().is_none());
 }
 
 #[test]
@@ -226,8 +291,7 @@ fn xa_outside_the_task_is_passed_and_remembered() {
     stream.mariadb_gtid(5, 0x40);
     stream.map("other");
     stream.insert();
-    let prepare = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'x'];
-    let items = stream.good(EventKind::XA_PREPARE, &prepare);
+    let items = stream.good(EventKind::XA_PREPARE, &XA_X);
     assert!(matches!(items.as_slice(), [Item::Passed(_)]));
     stream.mariadb_gtid(6, STANDALONE | 0x80);
     assert!(stream.query("XA COMMIT X'78',X'',1").is_ok());

@@ -9,7 +9,7 @@ use super::transaction::{RowsPart, Transaction};
 use crate::model::{EventPlace, Result, TableName, Timestamp};
 
 /// The version of the form.
-pub const VERSION: u32 = 1;
+const VERSION: u32 = 1;
 
 /// One row's change that was not applied, because the target's row was not what the binlog says.
 ///

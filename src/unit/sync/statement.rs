@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::plan::Plan;
-use crate::model::{Error, ErrorKind, Result};
 use crate::model::value::RowChange;
+use crate::model::{Error, ErrorKind, Result};
 use crate::target::{Packet, Part};
 
 /// How rows become statements.
