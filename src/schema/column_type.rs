@@ -377,7 +377,8 @@ impl TypeSpec {
     }
 
     /// Reads what may follow a text type: CHARACTER SET, ASCII, UNICODE, BYTE, BINARY, in any order.
-    fn read_charset(&mut self, c: &mut Cursor<'_>) {
+    /// Reads the character set, which may stand behind COMPRESSED too.
+    pub(crate) fn read_charset(&mut self, c: &mut Cursor<'_>) {
         if matches!(self.base, Base::Plain { .. }) {
             return;
         }

@@ -358,6 +358,17 @@ fn extends_ascii(charset: &str) -> bool {
     )
 }
 
+/// The character set to name in front of bytes of `charset`: MySQL warns at each mention of those it
+/// means to drop, and a warning stops a row. What takes their place reads these bytes the same.
+fn introducer<'a>(bytes: &[u8], charset: &'a str) -> &'a str {
+    let is_surrogate = |unit: &[u8]| unit.first().is_some_and(|high| high & 0xf8 == 0xd8);
+    match charset {
+        "utf8" | "utf8mb3" => "utf8mb4",
+        "ucs2" if bytes.len() % 2 == 0 && !bytes.chunks(2).any(is_surrogate) => "utf16",
+        other => other,
+    }
+}
+
 /// Text in `charset`: plain where the session reads it as such, else in hex behind an introducer.
 fn write_text(out: &mut Vec<u8>, bytes: &[u8], charset: &str) {
     let plain = !bytes.contains(&b'\\')
@@ -366,13 +377,7 @@ fn write_text(out: &mut Vec<u8>, bytes: &[u8], charset: &str) {
             || (extends_ascii(charset) && bytes.is_ascii()));
     if !plain {
         out.push(b'_');
-        // The old name means another character set from MySQL 8.0.30 or MariaDB 10.6 on, by setting.
-        let name = if charset == "utf8" {
-            "utf8mb3"
-        } else {
-            charset
-        };
-        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(introducer(bytes, charset).as_bytes());
         out.push(b' ');
         write_hex(out, bytes);
         return;

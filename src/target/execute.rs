@@ -11,6 +11,16 @@ const GUARD_FAILED: u16 = 1690;
 /// TiDB's `result undetermined`, and a server going down in the middle of it.
 const UNDETERMINED: [u16; 3] = [1053, 1317, 8501];
 
+/// The `sql_mode` of a session that applies: what does not fit is refused, what the source could hold is
+/// not.
+pub const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,\
+    ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION'";
+
+/// The one relaxation, for a statement that writes an ENUM's index 0, the invalid value: the servers
+/// take it with a warning only, which is counted.
+pub const LOOSE: &str = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,\
+    NO_ENGINE_SUBSTITUTION'";
+
 /// What every session that writes to a target says about itself right after the login.
 ///
 /// Rows are found counted as found even when nothing in them changes, so that a guard tells a missing
@@ -18,9 +28,7 @@ const UNDETERMINED: [u16; 3] = [1053, 1317, 8501];
 pub fn apply_setup() -> Setup {
     Setup {
         statements: vec![
-            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,\
-             NO_ENGINE_SUBSTITUTION'"
-                .to_owned(),
+            STRICT.to_owned(),
             "SET NAMES utf8mb4".to_owned(),
             "SET SESSION time_zone = '+00:00'".to_owned(),
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
@@ -92,6 +100,16 @@ impl Packet {
     /// rows and raised no warning.
     pub fn push_guard(&mut self, part: Part, rows: u64) {
         self.push(part, guard(rows));
+    }
+
+    /// The same for a statement that is to raise exactly so many warnings.
+    pub fn push_guard_with_warnings(&mut self, part: Part, rows: u64, warnings: usize) {
+        self.push(
+            part,
+            guard_unless(&format!(
+                "ROW_COUNT() = {rows} AND @@warning_count = {warnings}"
+            )),
+        );
     }
 
     /// Its size.

@@ -190,8 +190,12 @@ fn every_way_to_change_rows() {
         client.run("REPLACE INTO a VALUES (2, 22, 'replaced'), (4, 4, 'new'); INSERT IGNORE INTO a VALUES (1, 0, ''), (5, 5, 'five')");
         client.run("UPDATE a JOIN b ON b.id = a.id + 10 SET a.n = b.n + 100, b.t = 'joined'; DELETE a, b FROM a JOIN b ON b.id = a.id + 10 WHERE a.id = 3");
         // Tables that cannot roll back, alone and in one transaction with one that can.
-        client.run("INSERT INTO old VALUES (1, 1), (2, 2); UPDATE old SET n = n + 1; BEGIN; INSERT INTO a VALUES (6, 6, 'mixed'); \
-            INSERT INTO old VALUES (3, 3); UPDATE a SET n = 66 WHERE id = 6; COMMIT; DELETE FROM old WHERE id = 1");
+        client.run("INSERT INTO old VALUES (1, 1), (2, 2); UPDATE old SET n = n + 1; DELETE FROM old WHERE id = 1");
+        if from.is_mariadb() {
+            // MySQL with GTIDs refuses it.
+            client.run("BEGIN; INSERT INTO a VALUES (6, 6, 'mixed'); INSERT INTO old VALUES (3, 3); \
+                UPDATE a SET n = 66 WHERE id = 6; COMMIT");
+        }
         client.run("CREATE TEMPORARY TABLE passing (x INT); INSERT INTO passing VALUES (7), (7); \
             INSERT INTO heap SELECT x, 'from a temporary table' FROM passing; DROP TEMPORARY TABLE passing");
         client.run("BEGIN; INSERT INTO heap VALUES (1, 'kept'); SAVEPOINT s; INSERT INTO heap VALUES (2, 'undone'); ROLLBACK TO s; COMMIT");

@@ -111,6 +111,7 @@ pub(super) fn read(
             if c.eat_punctuation(b'=') {
                 c.advance();
             }
+            spec.read_charset(c);
         } else if c.eat(&["without", "system", "versioning"])
             || c.eat(&["with", "system", "versioning"])
         {

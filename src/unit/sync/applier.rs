@@ -1,10 +1,11 @@
 //! Writes to the target: batches of whole transactions with the mark, long transactions in parts, and
 //! statements.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::cascade::Graph;
 use super::failure::{FailedEvent, Failure, stop_id};
 use super::meter::{Lag, Meter};
 use super::plan::Plan;
@@ -18,7 +19,7 @@ use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Place, Result, TableName, Timestamp};
 use crate::schema::Structure;
 use crate::source::structure::read_structures_of;
-use crate::target::execute;
+use crate::target::execute::{self, STRICT};
 use crate::target::{Claim, Mark, Outcome, Packet, Part};
 
 /// Why applying ended.
@@ -73,6 +74,10 @@ pub(super) struct Applier {
     /// Whether a long transaction is open on the target.
     pub(super) is_split: bool,
     targets: HashMap<TableName, Arc<Structure>>,
+    /// The foreign keys of the target that change children; read when first needed.
+    pub(super) target_graph: Option<Graph>,
+    /// The task's tables on the target, as far as they were there at the start.
+    pub(super) tables: HashSet<TableName>,
     /// By the address of the source table, which is kept along so that it stays its own.
     plans: HashMap<usize, (Arc<SourceTable>, Arc<Plan>)>,
 }
@@ -103,6 +108,8 @@ impl Applier {
             careful: settings.careful,
             is_split: false,
             targets: HashMap::new(),
+            target_graph: None,
+            tables: settings.tables,
             plans: HashMap::new(),
         }
     }
@@ -111,6 +118,7 @@ impl Applier {
     pub(super) fn forget_structures(&mut self) {
         self.targets.clear();
         self.plans.clear();
+        self.target_graph = None;
     }
 
     /// Nothing of the task up to there.
@@ -355,7 +363,13 @@ impl Applier {
             return Ok(Arc::clone(plan));
         }
         let target = self.target_structure(&table.target).await?;
-        let plan = Arc::new(Plan::new(&table.structure, &target, self.verifies_all)?);
+        let mut plan = Plan::new(&table.structure, &target, self.verifies_all)?;
+        if let Some(cascades) = &table.cascades {
+            plan.unmatched = self
+                .unmatched(cascades, &table.structure, &table.target)
+                .await?;
+        }
+        let plan = Arc::new(plan);
         if self.plans.len() >= PLANS {
             self.plans.clear();
         }
@@ -404,6 +418,7 @@ impl Applier {
         self.session
             .execute(b"SET SESSION foreign_key_checks = 1, unique_checks = 1")
             .await?;
+        self.session.execute(STRICT.as_bytes()).await?;
         Ok(())
     }
 
@@ -464,6 +479,7 @@ pub(super) struct Settings {
     pub(super) on_drift: DriftPolicy,
     pub(super) skipper: Skipper,
     pub(super) statement_bytes: usize,
+    pub(super) tables: HashSet<TableName>,
     pub(super) careful: Option<Place>,
 }
 

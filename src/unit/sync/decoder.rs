@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::cascade::{Cascade, Graph, graph};
 use super::transaction::SourceTable;
 use crate::binlog::{Event, FormatDescription, RowShape, TableMap};
 use crate::config::TaskConfig;
@@ -22,6 +23,8 @@ pub(super) struct Tables {
     pub(super) tracker: StructureSet,
     /// By the table map's body, so that a map that was seen is not read again.
     maps: HashMap<Vec<u8>, (u64, Option<Arc<SourceTable>>)>,
+    /// The foreign keys of the task's tables that change children; made when first needed.
+    cascades: Option<Graph>,
 }
 
 impl Tables {
@@ -32,6 +35,7 @@ impl Tables {
             flavor,
             tracker,
             maps: HashMap::new(),
+            cascades: None,
         }
     }
 
@@ -63,6 +67,7 @@ impl Tables {
     /// Something is known otherwise now.
     pub(super) fn forget(&mut self) {
         self.maps.clear();
+        self.cascades = None;
     }
 
     /// Reads a TABLE_MAP event: its number, and the table if it is selected.
@@ -77,7 +82,8 @@ impl Tables {
         let map = TableMap::parse(event, format)?;
         let id = map.table_id;
         let table = if self.takes(&map.table) {
-            Some(Arc::new(self.source_table(map)?))
+            let cascades = (!logs_cascades(format)).then(|| self.cascades_of(&map.table));
+            Some(Arc::new(self.source_table(map, cascades)?))
         } else {
             None
         };
@@ -88,7 +94,28 @@ impl Tables {
         Ok((id, table))
     }
 
-    fn source_table(&self, map: TableMap) -> Result<SourceTable> {
+    /// What changes of a table do to others of the task.
+    fn cascades_of(&mut self, table: &TableName) -> Vec<Cascade> {
+        let Self {
+            task,
+            tracker,
+            cascades,
+            ..
+        } = self;
+        let graph = cascades.get_or_insert_with(|| {
+            graph(tracker.iter().map(AsRef::as_ref), |child| {
+                let is_taken = task.selection.takes(child);
+                is_taken.then(|| task.routes.target(child))
+            })
+        });
+        graph.get(table).cloned().unwrap_or_default()
+    }
+
+    fn source_table(
+        &self,
+        map: TableMap,
+        cascades: Option<Vec<Cascade>>,
+    ) -> Result<SourceTable> {
         let structure = self.structure(&map.table)?;
         let shape = RowShape::new(&map, &structure)?;
         let target = self.target(&map.table);
@@ -97,6 +124,7 @@ impl Tables {
             structure,
             shape,
             target,
+            cascades,
         })
     }
 
@@ -111,4 +139,10 @@ impl Tables {
         };
         Ok(Arc::clone(structure))
     }
+}
+
+/// Whether the source logs what its foreign keys do to children: then it must not be done a second
+/// time.
+pub(super) fn logs_cascades(format: &FormatDescription) -> bool {
+    format.flavor() == Flavor::MySQL && format.server_version.at_least(9, 6, 0)
 }

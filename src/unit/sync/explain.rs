@@ -55,7 +55,7 @@ pub(super) fn is_duplicate(error: &Error) -> bool {
 pub(super) fn altered(warnings: u16) -> Error {
     Error::new(
         ErrorKind::Target,
-        format!("the target would store another value than the source has: {warnings} warnings"),
+        format!("the target would store another value than the source has ({warnings} warnings)"),
     )
     .with_fix(
         "make the target's columns as wide and as exact as the source's (digits, length, members), \
@@ -109,7 +109,12 @@ impl Applier {
     /// what is seen is what the statement met.
     pub(super) async fn explain(&mut self, found: MetRow<'_, '_>, error: Error) -> End {
         let target_rows = self.look_at_target(&found).await;
-        let described = describe(&found, &target_rows, error);
+        let mut described = describe(&found, &target_rows, error);
+        if let Met::Altered(_) = found.met
+            && let Some(warnings) = self.warnings(&found).await
+        {
+            described = described.with_source(warnings);
+        }
         let statement = match found.statement() {
             Ok(text) => view::shorten(&String::from_utf8_lossy(&text), STATEMENT_SHOWN),
             Err(error) => error.message().to_owned(),
@@ -126,12 +131,31 @@ impl Applier {
         }
     }
 
+    /// What the target says to the statement. The transaction is lost by it, as it is anyhow.
+    async fn warnings(&mut self, found: &MetRow<'_, '_>) -> Option<String> {
+        let statement = found.statement().ok()?;
+        self.reset().await.ok()?;
+        self.session.execute(b"BEGIN").await.ok()?;
+        // It may fail for want of what was before it in its transaction; it may have warned by then.
+        let _ = self.session.execute(&statement).await;
+        let warnings = self.session.rows("SHOW WARNINGS LIMIT 3").await.ok()?;
+        let texts: Vec<String> = warnings
+            .iter()
+            .filter_map(|row| shown(row.get(2)?.as_deref()))
+            .collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
     /// The target's rows under the keys of the row.
     async fn look_at_target(&mut self, found: &MetRow<'_, '_>) -> Vec<TargetRow> {
         let row = found.expected();
         let selects = match found.met {
             Met::Collides => found.plan.select_colliding(row),
             Met::Altered(_) | Met::Refused => return Vec::new(),
+            Met::Missing if !found.plan.has_key() => found
+                .plan
+                .select_nearest(row)
+                .map(|select| vec![("likeness".to_owned(), select)]),
             Met::Missing | Met::Several(_) => found.plan.select_by_key(row).map(|select| {
                 let key = found.plan.describe_key(row);
                 select.map(|select| (key, select)).into_iter().collect()
@@ -194,8 +218,16 @@ fn describe(found: &MetRow<'_, '_>, target_rows: &[TargetRow], error: Error) -> 
         .filter(|columns| !columns.is_empty());
     let drift = |message: String| Error::new(ErrorKind::Drift, message);
     let shown = match found.met {
-        Met::Missing => match (differs, target_rows.is_empty()) {
-            (Some(columns), _) => drift(format!(
+        Met::Missing => match differs {
+            Some(columns) if !plan.has_key() => drift(format!(
+                "{verb} {} found no such row on the target; the one most like it differs in {columns}",
+                plan.target
+            ))
+            .with_fix(
+                "something else changed the row on the target: put it back as the source had it, or \
+                 copy the table anew; then retry",
+            ),
+            Some(columns) => drift(format!(
                 "{verb} {} found the row with {row}, but it differs in {columns}",
                 plan.target
             ))
@@ -203,7 +235,7 @@ fn describe(found: &MetRow<'_, '_>, target_rows: &[TargetRow], error: Error) -> 
                 "something else changed the row on the target: put it back as the source had it, then \
                  retry; or let `on_drift` decide",
             ),
-            (None, _) => drift(format!(
+            None => drift(format!(
                 "{verb} {} found no row with {row} on the target",
                 plan.target
             ))

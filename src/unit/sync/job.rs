@@ -185,6 +185,7 @@ async fn attempt(
         verifies_all: job.task.sync.is_before_image_verified,
         packet_bytes: statement_bytes.min(PACKET_BYTES),
         statement_bytes,
+        tables: pairs.into_iter().map(|(_, target)| target).collect(),
         batch_rows: job.task.sync.batch_rows as u64,
         on_drift: job.task.sync.on_drift,
         skipper: Skipper {

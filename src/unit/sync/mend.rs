@@ -4,7 +4,6 @@
 use super::plan::{Placed, Plan, Separator, write_equal};
 use crate::model::value::{Row, Value};
 use crate::model::{Error, ErrorKind, Result};
-use crate::schema::literal::write_value;
 
 /// How many rows of the target a stop shows for each key.
 const SHOWN: usize = 3;
@@ -27,6 +26,28 @@ impl Plan {
         let mut condition = Vec::new();
         self.write_key_condition(&mut condition, row)?;
         self.select(row, &condition).map(Some)
+    }
+
+    /// The same for the row that is most like it, for a table without a key: it has the same value in
+    /// more than half of the columns.
+    pub(super) fn select_nearest(&self, row: &Row<'_>) -> Result<String> {
+        let mut likeness = Vec::new();
+        let mut separator = Separator::new(b" + ");
+        let mut columns = 0;
+        for (column, value) in self.zip(row)? {
+            if let Some(name) = column.stored() {
+                columns += 1;
+                separator.write(&mut likeness);
+                likeness.push(b'(');
+                write_equal(&mut likeness, name, column, value)?;
+                likeness.push(b')');
+            }
+        }
+        let mut condition = likeness.clone();
+        condition.extend_from_slice(format!(" > {} ORDER BY ", columns / 2).as_bytes());
+        condition.extend_from_slice(&likeness);
+        condition.extend_from_slice(b" DESC");
+        self.select(row, &condition)
     }
 
     /// The same for each unique key of the target whose value the row would take, with the key's name.
@@ -104,7 +125,7 @@ impl Plan {
                 separator.write(&mut out);
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b" = ");
-                write_value(&mut out, value, &column.source)?;
+                column.write(&mut out, value)?;
             }
         }
         out.extend_from_slice(b" WHERE ");
@@ -140,11 +161,11 @@ impl Plan {
                 None => {
                     out.extend_from_slice(name.as_bytes());
                     out.extend_from_slice(b" = ");
-                    write_value(out, value, &column.source)?;
+                    column.write(out, value)?;
                 }
                 Some(length) => {
                     out.extend_from_slice(format!("LEFT({name}, {length}) = LEFT(").as_bytes());
-                    write_value(out, value, &column.source)?;
+                    column.write(out, value)?;
                     out.extend_from_slice(format!(", {length})").as_bytes());
                 }
             }

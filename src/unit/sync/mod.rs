@@ -12,6 +12,7 @@
 //! behind it.
 
 mod applier;
+mod cascade;
 mod ddl;
 mod ddl_run;
 mod decoder;

@@ -1,5 +1,6 @@
 //! How the rows of one source table become statements on one target table.
 
+use super::cascade::Unmatched;
 use super::mend::Unique;
 use crate::model::table::quote_name;
 use crate::model::value::{Row, RowChange, Value};
@@ -25,6 +26,8 @@ pub(super) struct Plan {
     auto_update: Vec<usize>,
     /// The unique keys of the target whose values a row of the source tells.
     pub(super) uniques: Vec<Unique>,
+    /// Foreign keys under the table that only one side has.
+    pub(super) unmatched: Vec<Unmatched>,
     /// Whether an UPDATE or DELETE must find the whole row as it was before.
     verifies_all: bool,
 }
@@ -103,6 +106,7 @@ impl Plan {
             insert_columns: format!("({})", names.join(", ")),
             key: shared_key(source, target),
             uniques: unique_keys(source, target),
+            unmatched: Vec::new(),
             columns,
             auto_update,
             verifies_all,
@@ -135,7 +139,7 @@ impl Plan {
         for (column, value) in self.zip(row)? {
             if column.name.is_some() {
                 separator.write(out);
-                write_value(out, value, &column.source)?;
+                column.write(out, value)?;
             }
         }
         out.push(b')');
@@ -172,7 +176,7 @@ impl Plan {
         for index in &self.key {
             let (column, value) = self.at(*index, row)?;
             separator.write(out);
-            write_value(out, value, &column.source)?;
+            column.write(out, value)?;
         }
         if bracket {
             out.push(b')');
@@ -209,7 +213,7 @@ impl Plan {
                 separator.write(out);
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b" = ");
-                write_value(out, value, &column.source)?;
+                column.write(out, value)?;
             }
         }
         if !any {
@@ -218,6 +222,23 @@ impl Plan {
         }
         self.write_where(out, before)?;
         Ok(true)
+    }
+
+    /// How many invalid members of ENUMs an INSERT of `row`, or an UPDATE to it from `before`, writes.
+    pub(super) fn invalid_members(&self, before: Option<&Row<'_>>, row: &Row<'_>) -> usize {
+        let is_invalid = |index: usize| {
+            matches!(row.get(index), Some(Some(Value::Enum(0))))
+                && before.is_none_or(|before| {
+                    !matches!(before.get(index), Some(Some(Value::Enum(0))))
+                })
+        };
+        self.columns
+            .iter()
+            .enumerate()
+            .filter(|(index, column)| {
+                column.name.is_some() && !column.is_widened_enum() && is_invalid(*index)
+            })
+            .count()
     }
 
     /// The row's key, or what stands for it, for people: `id = 7`.
@@ -251,7 +272,7 @@ impl Plan {
             separator.write(out);
             out.extend_from_slice(column.name.as_deref().unwrap_or_default().as_bytes());
             out.extend_from_slice(b" = ");
-            write_value(out, value, &column.source)?;
+            column.write(out, value)?;
         }
         Ok(())
     }
@@ -305,6 +326,23 @@ impl Plan {
     }
 }
 
+impl Placed {
+    /// A value as a literal for this column.
+    pub(super) fn write(&self, out: &mut Vec<u8>, value: &Value<'_>) -> Result<()> {
+        if self.is_widened_enum() && matches!(value, Value::Enum(0)) {
+            // What the invalid member reads as; as a number it would become the text `0`.
+            out.extend_from_slice(b"''");
+            return Ok(());
+        }
+        write_value(out, value, &self.source)
+    }
+
+    /// Whether an ENUM of the source is a text on the target.
+    fn is_widened_enum(&self) -> bool {
+        !matches!(self.kind, ColumnKind::Enum { .. })
+    }
+}
+
 /// The image that says which row is meant.
 pub(super) fn identity<'a, 'v>(change: &'a RowChange<'v>) -> &'a Row<'v> {
     match change {
@@ -327,12 +365,17 @@ pub(super) fn write_equal(
         out.extend_from_slice(after);
         out.extend_from_slice(b" <=> ");
         out.extend_from_slice(value_before);
-        let written = write_value(out, value, &column.source);
+        let written = column.write(out, value);
         out.extend_from_slice(value_after);
         written
     };
     match (value, &column.kind) {
-        (Value::Null, _) => wrapped(b"", b"", b"", b""),
+        // Not every type can be compared with NULL.
+        (Value::Null, _) => {
+            out.extend_from_slice(name);
+            out.extend_from_slice(b" IS NULL");
+            Ok(())
+        }
         // A FLOAT is compared as a DOUBLE: the shortest digits of the one are another DOUBLE.
         (Value::Float(float), _) => {
             out.extend_from_slice(name);
@@ -351,6 +394,17 @@ pub(super) fn write_equal(
         (_, ColumnKind::Json) => {
             wrapped(b"CAST(", b" AS CHAR)", b"CAST(CAST(", b" AS JSON) AS CHAR)")
         }
+        // By number: the invalid member and an empty one read alike.
+        (Value::Enum(index), kind @ ColumnKind::Enum { .. })
+            if *index == 0 || *kind == column.source.kind =>
+        {
+            write_number(out, name, u64::from(*index));
+            Ok(())
+        }
+        (Value::Set(members), kind) if *kind == column.source.kind => {
+            write_number(out, name, *members);
+            Ok(())
+        }
         // Bytes of one character set, so that neither collation nor trailing spaces make two equal.
         (_, ColumnKind::Text { .. } | ColumnKind::Enum { .. } | ColumnKind::Set { .. }) => wrapped(
             b"CAST(CONVERT(",
@@ -358,13 +412,20 @@ pub(super) fn write_equal(
             b"CAST(CONVERT(",
             b" USING utf8mb4) AS BINARY)",
         ),
-        (_, ColumnKind::Geometry) => wrapped(b"CAST(", b" AS BINARY)", b"", b""),
+        (_, ColumnKind::Geometry | ColumnKind::Vector) => wrapped(b"CAST(", b" AS BINARY)", b"", b""),
         _ => wrapped(b"", b"", b"", b""),
     }
 }
 
+/// `+ 0` would give a SET's highest bit a sign, and a cast would warn of it.
+fn write_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
+    out.push(b'(');
+    out.extend_from_slice(name);
+    out.extend_from_slice(format!(" | 0) <=> {number}").as_bytes());
+}
+
 /// Whether two values are the same to the bit: −0 and 0 are not.
-fn is_same(a: &Value<'_>, b: &Value<'_>) -> bool {
+pub(super) fn is_same(a: &Value<'_>, b: &Value<'_>) -> bool {
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
         (Value::Double(a), Value::Double(b)) => a.to_bits() == b.to_bits(),

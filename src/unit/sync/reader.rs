@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::ddl::{self, Verdict};
-use super::decoder::Tables;
+use super::decoder::{Tables, logs_cascades};
 use super::failure::{FailedEvent, Failure};
 use super::statement::Checks;
 use super::transaction::{
@@ -136,7 +136,9 @@ impl Collector {
         format: &FormatDescription,
     ) -> Result<(), Box<Failure>> {
         if self.format.as_deref() != Some(format) {
+            // Another file, maybe of a newer server.
             self.format = Some(Arc::new(format.clone()));
+            self.tables.forget();
         }
         self.step(at, event, format)
             .map_err(|error| Box::new(self.fail(at, event, format, error)))
@@ -615,8 +617,4 @@ fn source_session(event: &Event<'_>, query: &QueryEvent<'_>) -> SourceSession {
         },
         auto_increment: status.auto_increment,
     }
-}
-
-fn logs_cascades(format: &FormatDescription) -> bool {
-    format.flavor() == crate::model::Flavor::MySQL && format.server_version.at_least(9, 6, 0)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::plan::Plan;
 use crate::model::value::RowChange;
 use crate::model::{Error, ErrorKind, Result};
+use crate::target::execute::{LOOSE, STRICT};
 use crate::target::{Packet, Part};
 
 /// How rows become statements.
@@ -104,12 +105,24 @@ impl Writer {
         change: &RowChange<'_>,
         origin: Origin,
     ) -> Result<()> {
+        if !checks.no_foreign_keys {
+            for key in &plan.unmatched {
+                key.check(change, &plan.source, &plan.target)?;
+            }
+        }
         if checks != self.checks {
             self.close();
             self.set_checks(checks);
         }
         self.rows += 1;
         match change {
+            RowChange::Insert { after } if plan.invalid_members(None, after) > 0 => {
+                self.close();
+                let mut statement = Vec::new();
+                plan.begin_insert(&mut statement);
+                plan.write_row(&mut statement, after)?;
+                self.push_loose(&statement, plan.invalid_members(None, after), origin)?;
+            }
             RowChange::Insert { after } => {
                 self.open(Kind::Insert, plan, origin);
                 if let Some(open) = &mut self.open {
@@ -149,6 +162,10 @@ impl Writer {
                 self.close();
                 let mut statement = Vec::new();
                 if plan.write_update(&mut statement, before, after)? {
+                    let invalid = plan.invalid_members(Some(before), after);
+                    if invalid > 0 {
+                        return self.push_loose(&statement, invalid, origin);
+                    }
                     self.check_length(&statement)?;
                     self.push(&statement, 1, origin);
                 }
@@ -259,13 +276,29 @@ impl Writer {
     }
 
     fn push(&mut self, statement: &[u8], rows: u64, origin: Origin) {
+        let number = self.push_change(statement, origin);
+        self.packet.push_guard(Part::Guard(number), rows);
+    }
+
+    /// A statement for one row that writes `invalid` invalid members of ENUMs: each is a warning.
+    fn push_loose(&mut self, statement: &[u8], invalid: usize, origin: Origin) -> Result<()> {
+        self.check_length(statement)?;
+        self.packet.push(Part::Frame, LOOSE);
+        let number = self.push_change(statement, origin);
+        self.packet
+            .push_guard_with_warnings(Part::Guard(number), 1, invalid);
+        self.packet.push(Part::Frame, STRICT);
+        Ok(())
+    }
+
+    fn push_change(&mut self, statement: &[u8], origin: Origin) -> usize {
         if !self.packet.is_empty() && self.packet.len() + statement.len() > self.packet_bytes {
             self.packets.push(std::mem::take(&mut self.packet));
         }
         let number = self.origins.len();
         self.origins.push(origin);
         self.packet.push(Part::Change(number), statement);
-        self.packet.push_guard(Part::Guard(number), rows);
+        number
     }
 
     fn set_checks(&mut self, checks: Checks) {

@@ -185,8 +185,8 @@ fn without_a_key_every_column_counts() {
     assert_eq!(
         written(Style::Merged, &plan, &[delete(1), update(2, 3)]),
         [
-            "DELETE FROM `d`.`t` WHERE `a` <=> 1 AND `b` <=> NULL LIMIT 1 =1",
-            "UPDATE `d`.`t` SET `b` = 3 WHERE `a` <=> 2 AND `b` <=> NULL LIMIT 1 =1",
+            "DELETE FROM `d`.`t` WHERE `a` <=> 1 AND `b` IS NULL LIMIT 1 =1",
+            "UPDATE `d`.`t` SET `b` = 3 WHERE `a` <=> 2 AND `b` IS NULL LIMIT 1 =1",
             "COMMIT",
         ]
     );
@@ -252,7 +252,7 @@ fn the_whole_row_can_be_asked_for() {
     assert_eq!(
         written(Style::Merged, &plan, &[delete(1)]),
         [
-            "DELETE FROM `d`.`t` WHERE `a` = 1 AND `a` <=> 1 AND `b` <=> NULL =1",
+            "DELETE FROM `d`.`t` WHERE `a` = 1 AND `a` <=> 1 AND `b` IS NULL =1",
             "COMMIT"
         ]
     );

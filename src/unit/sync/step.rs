@@ -17,7 +17,7 @@ use super::transaction::{RowsPart, Transaction};
 use crate::config::DriftPolicy;
 use crate::model::value::RowChange;
 use crate::model::{Error, ErrorKind, Result, Timestamp};
-use crate::target::execute::{self, Step, is_guard_failure};
+use crate::target::execute::{self, LOOSE, STRICT, Step, is_guard_failure};
 use crate::target::{Outcome, Packet, Part};
 
 /// A stretch is closed at this size: what is behind a row that fails is built again.
@@ -204,6 +204,7 @@ impl Applier {
         self.session
             .execute(b"SET SESSION foreign_key_checks = 1, unique_checks = 1")
             .await?;
+        self.session.execute(STRICT.as_bytes()).await?;
         Ok(())
     }
 
@@ -245,7 +246,7 @@ impl Applier {
             RowChange::Delete { before } => {
                 // Without a key it is gone already: all of it was looked for.
                 if let Some(delete) = plan.write_delete_by_key(before)? {
-                    self.write(&delete).await?;
+                    self.write(&delete, 0).await?;
                 }
             }
         }
@@ -261,24 +262,29 @@ impl Applier {
         new: &crate::model::value::Row<'_>,
     ) -> Result<(), End> {
         for delete in plan.write_make_room(new, Some(old))? {
-            self.write(&delete).await?;
+            self.write(&delete, 0).await?;
+        }
+        let invalid = plan.invalid_members(None, new);
+        if invalid > 0 {
+            self.session.execute(LOOSE.as_bytes()).await?;
         }
         if let Some(update) = plan.write_make(old, new)?
-            && self.write(&update).await? > 0
+            && self.write(&update, invalid).await? > 0
         {
             return Ok(());
         }
         let mut insert = Vec::new();
         plan.begin_insert(&mut insert);
         plan.write_row(&mut insert, new)?;
-        self.write(&insert).await?;
+        self.write(&insert, invalid).await?;
         Ok(())
     }
 
-    /// Runs a statement of a repair, which may change any number of rows but no value.
-    async fn write(&mut self, statement: &[u8]) -> Result<u64, End> {
+    /// Runs a statement of a repair, which may change any number of rows but no value: it raises a
+    /// warning for each invalid member of an ENUM, and no more.
+    async fn write(&mut self, statement: &[u8], invalid: usize) -> Result<u64, End> {
         let done = self.session.execute(statement).await?;
-        if done.warnings > 0 {
+        if usize::from(done.warnings) > invalid {
             return Err(End::from(super::explain::altered(done.warnings)));
         }
         Ok(done.affected)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::cascade::Cascade;
 use super::failure::Failure;
 use super::statement::Checks;
 use crate::binlog::FormatDescription;
@@ -21,6 +22,8 @@ pub(super) struct SourceTable {
     pub(super) shape: RowShape,
     /// What it is called on the target.
     pub(super) target: TableName,
+    /// What the source does to other tables along with it, and does not log; `None`: it logs it.
+    pub(super) cascades: Option<Vec<Cascade>>,
 }
 
 /// One step of the stream.

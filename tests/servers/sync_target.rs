@@ -1,0 +1,226 @@
+//! Targets that are not what the source is: what is allowed, what stops the stream and how it shows,
+//! and rows and transactions of a size that hurts.
+
+use serde_json::Value;
+
+use crate::support::{Client, Flavor, Server, ServerSpec, Task, Tideway, assert_equal};
+
+/// A stream in sync whose tables the target has as the test made them.
+struct Pair {
+    source: Server,
+    target: Server,
+    tideway: Tideway,
+}
+
+impl Pair {
+    fn start(source: impl Into<ServerSpec>, target: impl Into<ServerSpec>, tables: &str, lines: &str) -> Self {
+        let [source, target] = Server::start_all([source.into(), target.into()]);
+        source.run(&format!("CREATE DATABASE d; USE d; {tables}"));
+        source.source_account(&["d"]);
+        target.target_account(&["d"]);
+        let tideway = Tideway::new()
+            .with(lines)
+            .source("a", &source)
+            .target("copy", &target)
+            .task(&Task::new("t", &["a"], "copy", &["d.*"]));
+        let mut pair = Self { source, target, tideway };
+        pair.tideway.start();
+        pair.tideway.await_streams("sync", "running");
+        pair
+    }
+
+    /// Changes the target's tables while the stream stands.
+    fn change_target(&mut self, sql: &str) {
+        assert!(self.tideway.terminate().success(), "{}", self.tideway.story());
+        self.target.run(&format!("USE d; {sql}"));
+        self.tideway.start();
+        self.tideway.await_streams("sync", "running");
+    }
+
+    fn settle(&mut self) {
+        if self.tideway.is_running() {
+            self.tideway.terminate();
+        }
+        self.tideway.catch_up();
+    }
+
+    /// The stop, which must name all of these.
+    fn stop_with(&mut self, parts: &[&str]) -> Value {
+        let stopped = self.tideway.await_stream("t", "a", "failed");
+        let text = stopped["stop"].to_string();
+        for part in parts {
+            assert!(text.contains(part), "`{part}` is not told in {text}");
+        }
+        assert!(stopped["stop"]["event"]["columns"].is_array(), "the event is shown: {text}");
+        assert!(stopped["stop"]["error"]["fix"].is_string(), "{text}");
+        stopped
+    }
+
+    fn resume(&mut self) {
+        self.tideway.ctl(&["resume", "--task", "t", "--source", "a"]);
+    }
+}
+
+/// More columns, in another order, of wider types, under other keys: all that the source has fits in.
+#[test]
+fn a_roomier_target_takes_everything() {
+    for to in [Flavor::MariaDb1011, Flavor::MySql97] {
+        let mut pair = Pair::start(
+            Flavor::MariaDb1011,
+            to,
+            "CREATE TABLE t (id INT PRIMARY KEY, n SMALLINT, v VARCHAR(10), d DECIMAL(6,2), e ENUM('a','b'), f FLOAT, \
+                s INT AS (n + 1) VIRTUAL, at TIMESTAMP NULL) DEFAULT CHARSET=utf8mb4; \
+             CREATE TABLE heap (n SMALLINT, v VARCHAR(10), f FLOAT, e ENUM('a','b')) DEFAULT CHARSET=utf8mb4; \
+             INSERT INTO t (id, n, v, d, e, f) VALUES (1, 1, 'one', 1.25, 'a', 0.1), (2, -1, NULL, NULL, NULL, NULL); \
+             INSERT INTO heap VALUES (1, 'x', 0.1, 'b'), (1, 'x', 0.1, 'b'), (2, 'y ', NULL, NULL)",
+            "",
+        );
+        pair.change_target(
+            "DROP TABLE t; CREATE TABLE t (extra INT NOT NULL DEFAULT 7, f DOUBLE, e VARCHAR(40), d DECIMAL(20,6), v TEXT, n BIGINT, \
+                id BIGINT NOT NULL, more TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, at DATETIME(6) NULL, \
+                UNIQUE KEY other (id), KEY (n)) DEFAULT CHARSET=utf8mb4; \
+             INSERT INTO t (id, n, v, d, e, f) VALUES (1, 1, 'one', 1.25, 'a', CAST(0.1 AS FLOAT)), (2, -1, NULL, NULL, NULL, NULL); \
+             UPDATE t SET f = 0.10000000149011612 WHERE id = 1; \
+             ALTER TABLE heap ADD COLUMN own BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY FIRST, MODIFY e ENUM('z','b','a')",
+        );
+        let mut client = pair.source.client();
+        client.run("USE d; SET SESSION sql_mode = ''; INSERT INTO t (id, n, v, d, e, f, at) VALUES (3, 3, 'three', 9999.99, 'b', 3.3, '2024-02-29 12:00:00'); \
+            UPDATE t SET n = n * 2, e = 'b', f = f + 1 WHERE id = 1; UPDATE t SET id = 20 WHERE id = 2; DELETE FROM t WHERE id = 20; \
+            UPDATE heap SET f = f + 1 LIMIT 1; UPDATE heap SET e = 'a' WHERE n = 1; DELETE FROM heap WHERE n = 2; \
+            INSERT INTO heap VALUES (5, '', 5.5, ''), (5, '', 5.5, 'a'); UPDATE heap SET v = 'z' WHERE n = 5");
+        pair.settle();
+        let rows = "SELECT id, n, v, d + 0, e, ROUND(f, 4), DATE_FORMAT(at, '%Y-%m-%d %T') FROM d.t ORDER BY id";
+        let (mut here, mut there) = (pair.source.client(), pair.target.client());
+        let trimmed = |rows: Vec<Vec<String>>| -> Vec<Vec<String>> {
+            rows.into_iter()
+                .map(|row| row.into_iter().map(|cell| cell.trim_end_matches('0').trim_end_matches('.').to_owned()).collect())
+                .collect()
+        };
+        assert_eq!(trimmed(here.texts(rows)), trimmed(there.texts(rows)));
+        assert_eq!(there.value("SELECT MIN(extra) FROM d.t"), "7");
+        let rows = "SELECT n, v, f + 0e0, e, e + 0 > 0, COUNT(*) FROM d.heap GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4";
+        assert_eq!(here.texts(rows), there.texts(rows));
+    }
+}
+
+/// Each difference that loses something stops the stream at its event; mended, it goes on from there.
+#[test]
+fn what_does_not_fit_stops_and_goes_on_once_mended() {
+    for to in [Flavor::MariaDb1011, Flavor::MySql97] {
+        let mut pair = Pair::start(
+            Flavor::MySql97,
+            to,
+            "CREATE TABLE t (id INT PRIMARY KEY, n INT, v VARCHAR(50), d DECIMAL(10,3)) DEFAULT CHARSET=utf8mb4",
+            "",
+        );
+        let mut client = pair.source.client();
+        client.run("USE d");
+        // (the target's fault, the change that meets it, what is told, the mending)
+        let faults = [
+            ("ALTER TABLE t DROP COLUMN v", "INSERT INTO t VALUES (1, 1, 'one', 1)", "has no column `v`",
+             "ALTER TABLE t ADD COLUMN v VARCHAR(50) CHARACTER SET utf8mb4"),
+            ("ALTER TABLE t MODIFY n TINYINT", "INSERT INTO t VALUES (2, 1000, 'two', 2)", "1264", "ALTER TABLE t MODIFY n INT"),
+            ("ALTER TABLE t MODIFY v VARCHAR(4)", "UPDATE t SET v = 'too long' WHERE id = 2", "1406", "ALTER TABLE t MODIFY v VARCHAR(50)"),
+            ("ALTER TABLE t MODIFY d DECIMAL(10,1)", "UPDATE t SET d = 2.125 WHERE id = 2", "another value", "ALTER TABLE t MODIFY d DECIMAL(10,3)"),
+            ("ALTER TABLE t MODIFY v VARCHAR(50) CHARACTER SET latin1", "UPDATE t SET v = '\u{4e2d}' WHERE id = 2", "1366",
+             "ALTER TABLE t MODIFY v VARCHAR(50) CHARACTER SET utf8mb4"),
+            ("ALTER TABLE t ADD UNIQUE KEY mine (n)", "INSERT INTO t VALUES (3, 1000, 'three', 3)", "on the key mine", "ALTER TABLE t DROP KEY mine"),
+            ("ALTER TABLE t DROP COLUMN n, ADD COLUMN n INT AS (id) VIRTUAL", "INSERT INTO t VALUES (4, 4, 'four', 4)", "is generated on the target",
+             "ALTER TABLE t DROP COLUMN n, ADD COLUMN n INT; UPDATE t SET n = IF(id = 1, 1, 1000)"),
+            ("CREATE TRIGGER no BEFORE INSERT ON t FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not with me'",
+             "INSERT INTO t VALUES (5, 5, 'five', 5)", "not with me", "DROP TRIGGER no"),
+            ("RENAME TABLE t TO hidden", "INSERT INTO t VALUES (6, 6, 'six', 6)", "the target has no table d.t", "RENAME TABLE hidden TO t"),
+        ];
+        for (fault, change, told, mending) in faults {
+            pair.change_target(fault);
+            client.run(change);
+            pair.stop_with(&[told, "\"table\":\"d.t\""].map(|part| if part.starts_with('"') { "d" } else { part }));
+            pair.target.run(&format!("USE d; {mending}"));
+            pair.resume();
+            pair.tideway.await_status(change, |status| status["streams"][0]["idle"] == true);
+        }
+        // A server that refuses to write refuses the checkpoint too; that is told in the same way.
+        pair.target.run("SET GLOBAL read_only = 1");
+        client.run("INSERT INTO t VALUES (7, 7, 'seven', 7)");
+        let stopped = pair.tideway.await_stream("t", "a", "failed");
+        let text = stopped["stop"].to_string();
+        assert!(text.contains("1290") || text.contains("1836"), "{text}");
+        pair.target.run("SET GLOBAL read_only = 0");
+        pair.resume();
+        pair.tideway.await_status("the rest is applied", |status| status["streams"][0]["idle"] == true);
+        pair.settle();
+        let rows = "SELECT id, n, v, d FROM d.t ORDER BY id";
+        assert_eq!(pair.source.client().texts(rows), pair.target.client().texts(rows));
+    }
+}
+
+/// A row that the target's `max_allowed_packet` is too small for is told before it is sent; one of many
+/// megabytes goes through where there is room for it.
+#[test]
+fn rows_of_many_megabytes() {
+    let mut pair = Pair::start(
+        ServerSpec::new(Flavor::MariaDb1011).option("--max-allowed-packet=256M"),
+        ServerSpec::new(Flavor::MariaDb1011).option("--max-allowed-packet=16M"),
+        "CREATE TABLE t (id INT PRIMARY KEY, b LONGBLOB)",
+        "",
+    );
+    let megabytes = std::env::var("TIDEWAY_ROW_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
+    let mut client: Client = pair.source.client();
+    client.run("INSERT INTO d.t VALUES (1, 'small')");
+    client.run(&format!("INSERT INTO d.t VALUES (2, REPEAT(x'00FF', {}))", megabytes * (1 << 19)));
+    client.run("INSERT INTO d.t VALUES (3, 'behind it')");
+    pair.stop_with(&["max_allowed_packet", "SET GLOBAL max_allowed_packet"]);
+    assert_eq!(pair.target.client().number("SELECT COUNT(*) FROM d.t"), 1);
+    pair.target.run("SET GLOBAL max_allowed_packet = 536870912");
+    pair.resume();
+    pair.tideway.await_status("the row is applied", |status| status["streams"][0]["idle"] == true);
+    client.run("UPDATE d.t SET b = CONCAT(b, 'more') WHERE id = 2");
+    pair.settle();
+    let rows = "SELECT id, LENGTH(b), CRC32(b) FROM d.t ORDER BY id";
+    assert_eq!(pair.source.client().texts(rows), pair.target.client().texts(rows));
+}
+
+/// A transaction far larger than the memory allowed: it is applied as one, in bounded memory.
+/// `TIDEWAY_TRANSACTION_MB` says how large.
+#[test]
+fn a_transaction_larger_than_memory() {
+    let megabytes: u64 = std::env::var("TIDEWAY_TRANSACTION_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(96);
+    let mut pair = Pair::start(
+        ServerSpec::new(Flavor::MariaDb1011).option("--max-binlog-size=64M"),
+        Flavor::MariaDb1011,
+        "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, b VARBINARY(4000)); CREATE TABLE small (a INT PRIMARY KEY)",
+        "memory = \"32MiB\"",
+    );
+    let mut client = pair.source.client();
+    client.run("INSERT INTO d.small VALUES (1)");
+    // 250 rows of 4,000 bytes are a megabyte.
+    client.run(&format!(
+        "USE d; BEGIN; INSERT INTO d.small VALUES (2); INSERT INTO d.t (b) SELECT REPEAT(CHAR(seq % 256), 4000) FROM seq_1_to_{}; \
+         UPDATE d.t SET b = CONCAT('y', SUBSTR(b, 2)) WHERE id % 50 = 0; COMMIT; INSERT INTO d.small VALUES (3)",
+        megabytes * 250
+    ));
+    pair.tideway.await_status("the transaction is under way", |status| {
+        status["streams"][0]["rows_applied"].as_u64() > Some(2)
+    });
+    let mut peak = 0;
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(120 + megabytes);
+    while pair.target.client().number("SELECT COUNT(*) FROM d.small") < 3 {
+        assert!(std::time::Instant::now() < end, "{}", pair.tideway.story());
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pair.tideway.id())).unwrap();
+        peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .and_then(|value| value.trim().trim_end_matches(" kB").parse().ok())
+            .unwrap_or(peak);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    println!("{megabytes} MB in one transaction; peak of resident memory {} MiB", peak / 1024);
+    assert!(peak > 0 && peak < 128 * 1024, "{peak} KiB");
+    pair.settle();
+    if megabytes <= 256 {
+        assert_equal(&pair.source, &pair.target, &[("d", "d")]);
+    } else {
+        let sum = "SELECT COUNT(*), BIT_XOR(CRC32(CONCAT(id, b))) FROM d.t";
+        assert_eq!(pair.source.client().texts(sum), pair.target.client().texts(sum));
+    }
+}
