@@ -97,13 +97,27 @@ fn a_foreign_key_that_one_side_lacks_stops_what_sets_it_in_motion() {
         UPDATE f.child SET note = 'still' WHERE id = 10; DELETE FROM f.parent WHERE id = 7");
     let stopped = tideway.await_stream("t", "a", "failed");
     let error = stopped["stop"]["error"].clone();
-    let (message, fix) = (error["message"].as_str().unwrap_or_default(), error["fix"].as_str().unwrap_or_default());
+    let (message, fix) = (
+        error["message"].as_str().unwrap_or_default(),
+        error["fix"].as_str().unwrap_or_default(),
+    );
     assert!(
-        message.contains("whose work the source does not log") || message.contains("that the source has not"),
+        message.contains("whose work the source does not log")
+            || message.contains("that the source has not"),
         "{stopped}"
     );
-    assert_eq!(target.client().value("SELECT note FROM f.child WHERE id = 10"), "still");
-    assert_eq!(target.client().number("SELECT COUNT(*) FROM f.parent WHERE id = 7"), 1);
+    assert_eq!(
+        target
+            .client()
+            .value("SELECT note FROM f.child WHERE id = 10"),
+        "still"
+    );
+    assert_eq!(
+        target
+            .client()
+            .number("SELECT COUNT(*) FROM f.parent WHERE id = 7"),
+        1
+    );
     // What the message says mends it, one after the other.
     let (mut mended, mut fixes) = (0, vec![fix.to_owned()]);
     while let Some(fix) = fixes.pop() {
@@ -112,7 +126,9 @@ fn a_foreign_key_that_one_side_lacks_stops_what_sets_it_in_motion() {
         match fix.split('`').next().filter(|_| fix.starts_with('`')) {
             Some(_) => {
                 let statement = fix.trim_start_matches('`');
-                let end = statement.find("` on the target").expect("the fix is a statement");
+                let end = statement
+                    .find("` on the target")
+                    .expect("the fix is a statement");
                 target.run(&statement[..end]);
             }
             None => target.run("ALTER TABLE f.strict_child DROP FOREIGN KEY strict_child_ibfk_1"),

@@ -193,8 +193,10 @@ fn every_way_to_change_rows() {
         client.run("INSERT INTO old VALUES (1, 1), (2, 2); UPDATE old SET n = n + 1; DELETE FROM old WHERE id = 1");
         if from.is_mariadb() {
             // MySQL with GTIDs refuses it.
-            client.run("BEGIN; INSERT INTO a VALUES (6, 6, 'mixed'); INSERT INTO old VALUES (3, 3); \
-                UPDATE a SET n = 66 WHERE id = 6; COMMIT");
+            client.run(
+                "BEGIN; INSERT INTO a VALUES (6, 6, 'mixed'); INSERT INTO old VALUES (3, 3); \
+                UPDATE a SET n = 66 WHERE id = 6; COMMIT",
+            );
         }
         client.run("CREATE TEMPORARY TABLE passing (x INT); INSERT INTO passing VALUES (7), (7); \
             INSERT INTO heap SELECT x, 'from a temporary table' FROM passing; DROP TEMPORARY TABLE passing");

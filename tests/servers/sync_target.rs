@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::support::tideway::streams;
 use crate::support::{Client, Flavor, Server, ServerSpec, Task, Tideway, assert_equal};
 
 /// A stream in sync whose tables the target has as the test made them.
@@ -13,7 +14,12 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(source: impl Into<ServerSpec>, target: impl Into<ServerSpec>, tables: &str, lines: &str) -> Self {
+    fn start(
+        source: impl Into<ServerSpec>,
+        target: impl Into<ServerSpec>,
+        tables: &str,
+        lines: &str,
+    ) -> Self {
         let [source, target] = Server::start_all([source.into(), target.into()]);
         source.run(&format!("CREATE DATABASE d; USE d; {tables}"));
         source.source_account(&["d"]);
@@ -23,7 +29,11 @@ impl Pair {
             .source("a", &source)
             .target("copy", &target)
             .task(&Task::new("t", &["a"], "copy", &["d.*"]));
-        let mut pair = Self { source, target, tideway };
+        let mut pair = Self {
+            source,
+            target,
+            tideway,
+        };
         pair.tideway.start();
         pair.tideway.await_streams("sync", "running");
         pair
@@ -31,7 +41,11 @@ impl Pair {
 
     /// Changes the target's tables while the stream stands.
     fn change_target(&mut self, sql: &str) {
-        assert!(self.tideway.terminate().success(), "{}", self.tideway.story());
+        assert!(
+            self.tideway.terminate().success(),
+            "{}",
+            self.tideway.story()
+        );
         self.target.run(&format!("USE d; {sql}"));
         self.tideway.start();
         self.tideway.await_streams("sync", "running");
@@ -51,13 +65,17 @@ impl Pair {
         for part in parts {
             assert!(text.contains(part), "`{part}` is not told in {text}");
         }
-        assert!(stopped["stop"]["event"]["columns"].is_array(), "the event is shown: {text}");
+        assert!(
+            stopped["stop"]["event"]["columns"].is_array(),
+            "the event is shown: {text}"
+        );
         assert!(stopped["stop"]["error"]["fix"].is_string(), "{text}");
         stopped
     }
 
     fn resume(&mut self) {
-        self.tideway.ctl(&["resume", "--task", "t", "--source", "a"]);
+        self.tideway
+            .ctl(&["resume", "--task", "t", "--source", "a"]);
     }
 }
 
@@ -93,7 +111,11 @@ fn a_roomier_target_takes_everything() {
         let (mut here, mut there) = (pair.source.client(), pair.target.client());
         let trimmed = |rows: Vec<Vec<String>>| -> Vec<Vec<String>> {
             rows.into_iter()
-                .map(|row| row.into_iter().map(|cell| cell.trim_end_matches('0').trim_end_matches('.').to_owned()).collect())
+                .map(|row| {
+                    row.into_iter()
+                        .map(|cell| cell.trim_end_matches('0').trim_end_matches('.').to_owned())
+                        .collect()
+                })
                 .collect()
         };
         assert_eq!(trimmed(here.texts(rows)), trimmed(there.texts(rows)));
@@ -117,27 +139,72 @@ fn what_does_not_fit_stops_and_goes_on_once_mended() {
         client.run("USE d");
         // (the target's fault, the change that meets it, what is told, the mending)
         let faults = [
-            ("ALTER TABLE t DROP COLUMN v", "INSERT INTO t VALUES (1, 1, 'one', 1)", "has no column `v`",
-             "ALTER TABLE t ADD COLUMN v VARCHAR(50) CHARACTER SET utf8mb4"),
-            ("ALTER TABLE t MODIFY n TINYINT", "INSERT INTO t VALUES (2, 1000, 'two', 2)", "1264", "ALTER TABLE t MODIFY n INT"),
-            ("ALTER TABLE t MODIFY v VARCHAR(4)", "UPDATE t SET v = 'too long' WHERE id = 2", "1406", "ALTER TABLE t MODIFY v VARCHAR(50)"),
-            ("ALTER TABLE t MODIFY d DECIMAL(10,1)", "UPDATE t SET d = 2.125 WHERE id = 2", "another value", "ALTER TABLE t MODIFY d DECIMAL(10,3)"),
-            ("ALTER TABLE t MODIFY v VARCHAR(50) CHARACTER SET latin1", "UPDATE t SET v = '\u{4e2d}' WHERE id = 2", "1366",
-             "ALTER TABLE t MODIFY v VARCHAR(50) CHARACTER SET utf8mb4"),
-            ("ALTER TABLE t ADD UNIQUE KEY mine (n)", "INSERT INTO t VALUES (3, 1000, 'three', 3)", "on the key mine", "ALTER TABLE t DROP KEY mine"),
-            ("ALTER TABLE t DROP COLUMN n, ADD COLUMN n INT AS (id) VIRTUAL", "INSERT INTO t VALUES (4, 4, 'four', 4)", "is generated on the target",
-             "ALTER TABLE t DROP COLUMN n, ADD COLUMN n INT; UPDATE t SET n = IF(id = 1, 1, 1000)"),
-            ("CREATE TRIGGER no BEFORE INSERT ON t FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not with me'",
-             "INSERT INTO t VALUES (5, 5, 'five', 5)", "not with me", "DROP TRIGGER no"),
-            ("RENAME TABLE t TO hidden", "INSERT INTO t VALUES (6, 6, 'six', 6)", "the target has no table d.t", "RENAME TABLE hidden TO t"),
+            (
+                "ALTER TABLE t DROP COLUMN v",
+                "INSERT INTO t VALUES (1, 1, 'one', 1)",
+                "has no column `v`",
+                "ALTER TABLE t ADD COLUMN v VARCHAR(50) CHARACTER SET utf8mb4",
+            ),
+            (
+                "ALTER TABLE t MODIFY n TINYINT",
+                "INSERT INTO t VALUES (2, 1000, 'two', 2)",
+                "1264",
+                "ALTER TABLE t MODIFY n INT",
+            ),
+            (
+                "ALTER TABLE t MODIFY v VARCHAR(4)",
+                "UPDATE t SET v = 'too long' WHERE id = 2",
+                "1406",
+                "ALTER TABLE t MODIFY v VARCHAR(50)",
+            ),
+            (
+                "ALTER TABLE t MODIFY d DECIMAL(10,1)",
+                "UPDATE t SET d = 2.125 WHERE id = 2",
+                "another value",
+                "ALTER TABLE t MODIFY d DECIMAL(10,3)",
+            ),
+            (
+                "ALTER TABLE t MODIFY v VARCHAR(50) CHARACTER SET latin1",
+                "UPDATE t SET v = '\u{4e2d}' WHERE id = 2",
+                "1366",
+                "ALTER TABLE t MODIFY v VARCHAR(50) CHARACTER SET utf8mb4",
+            ),
+            (
+                "ALTER TABLE t ADD UNIQUE KEY mine (n)",
+                "INSERT INTO t VALUES (3, 1000, 'three', 3)",
+                "on the key mine",
+                "ALTER TABLE t DROP KEY mine",
+            ),
+            (
+                "ALTER TABLE t DROP COLUMN n, ADD COLUMN n INT AS (id) VIRTUAL",
+                "INSERT INTO t VALUES (4, 4, 'four', 4)",
+                "is generated on the target",
+                "ALTER TABLE t DROP COLUMN n, ADD COLUMN n INT; UPDATE t SET n = IF(id = 1, 1, 1000)",
+            ),
+            (
+                "CREATE TRIGGER no BEFORE INSERT ON t FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not with me'",
+                "INSERT INTO t VALUES (5, 5, 'five', 5)",
+                "not with me",
+                "DROP TRIGGER no",
+            ),
+            (
+                "RENAME TABLE t TO hidden",
+                "INSERT INTO t VALUES (6, 6, 'six', 6)",
+                "the target has no table d.t",
+                "RENAME TABLE hidden TO t",
+            ),
         ];
         for (fault, change, told, mending) in faults {
             pair.change_target(fault);
             client.run(change);
-            pair.stop_with(&[told, "\"table\":\"d.t\""].map(|part| if part.starts_with('"') { "d" } else { part }));
+            pair.stop_with(
+                &[told, "\"table\":\"d.t\""]
+                    .map(|part| if part.starts_with('"') { "d" } else { part }),
+            );
             pair.target.run(&format!("USE d; {mending}"));
             pair.resume();
-            pair.tideway.await_status(change, |status| status["streams"][0]["idle"] == true);
+            pair.tideway
+                .await_status(change, |status| status["streams"][0]["idle"] == true);
         }
         // A server that refuses to write refuses the checkpoint too; that is told in the same way.
         pair.target.run("SET GLOBAL read_only = 1");
@@ -147,10 +214,15 @@ fn what_does_not_fit_stops_and_goes_on_once_mended() {
         assert!(text.contains("1290") || text.contains("1836"), "{text}");
         pair.target.run("SET GLOBAL read_only = 0");
         pair.resume();
-        pair.tideway.await_status("the rest is applied", |status| status["streams"][0]["idle"] == true);
+        pair.tideway.await_status("the rest is applied", |status| {
+            status["streams"][0]["idle"] == true
+        });
         pair.settle();
         let rows = "SELECT id, n, v, d FROM d.t ORDER BY id";
-        assert_eq!(pair.source.client().texts(rows), pair.target.client().texts(rows));
+        assert_eq!(
+            pair.source.client().texts(rows),
+            pair.target.client().texts(rows)
+        );
     }
 }
 
@@ -164,27 +236,41 @@ fn rows_of_many_megabytes() {
         "CREATE TABLE t (id INT PRIMARY KEY, b LONGBLOB)",
         "",
     );
-    let megabytes = std::env::var("TIDEWAY_ROW_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
+    let megabytes = std::env::var("TIDEWAY_ROW_MB")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(24);
     let mut client: Client = pair.source.client();
     client.run("INSERT INTO d.t VALUES (1, 'small')");
-    client.run(&format!("INSERT INTO d.t VALUES (2, REPEAT(x'00FF', {}))", megabytes * (1 << 19)));
+    client.run(&format!(
+        "INSERT INTO d.t VALUES (2, REPEAT(x'00FF', {}))",
+        megabytes * (1 << 19)
+    ));
     client.run("INSERT INTO d.t VALUES (3, 'behind it')");
     pair.stop_with(&["max_allowed_packet", "SET GLOBAL max_allowed_packet"]);
     assert_eq!(pair.target.client().number("SELECT COUNT(*) FROM d.t"), 1);
     pair.target.run("SET GLOBAL max_allowed_packet = 536870912");
     pair.resume();
-    pair.tideway.await_status("the row is applied", |status| status["streams"][0]["idle"] == true);
+    pair.tideway.await_status("the row is applied", |status| {
+        status["streams"][0]["idle"] == true
+    });
     client.run("UPDATE d.t SET b = CONCAT(b, 'more') WHERE id = 2");
     pair.settle();
     let rows = "SELECT id, LENGTH(b), CRC32(b) FROM d.t ORDER BY id";
-    assert_eq!(pair.source.client().texts(rows), pair.target.client().texts(rows));
+    assert_eq!(
+        pair.source.client().texts(rows),
+        pair.target.client().texts(rows)
+    );
 }
 
 /// A transaction far larger than the memory allowed: it is applied as one, in bounded memory.
 /// `TIDEWAY_TRANSACTION_MB` says how large.
 #[test]
 fn a_transaction_larger_than_memory() {
-    let megabytes: u64 = std::env::var("TIDEWAY_TRANSACTION_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(96);
+    let megabytes: u64 = std::env::var("TIDEWAY_TRANSACTION_MB")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(96);
     let mut pair = Pair::start(
         ServerSpec::new(Flavor::MariaDb1011).option("--max-binlog-size=64M"),
         Flavor::MariaDb1011,
@@ -199,14 +285,16 @@ fn a_transaction_larger_than_memory() {
          UPDATE d.t SET b = CONCAT('y', SUBSTR(b, 2)) WHERE id % 50 = 0; COMMIT; INSERT INTO d.small VALUES (3)",
         megabytes * 250
     ));
-    pair.tideway.await_status("the transaction is under way", |status| {
-        status["streams"][0]["rows_applied"].as_u64() > Some(2)
-    });
+    pair.tideway
+        .await_status("the transaction is under way", |status| {
+            status["streams"][0]["rows_applied"].as_u64() > Some(2)
+        });
     let mut peak = 0;
     let end = std::time::Instant::now() + std::time::Duration::from_secs(120 + megabytes);
     while pair.target.client().number("SELECT COUNT(*) FROM d.small") < 3 {
         assert!(std::time::Instant::now() < end, "{}", pair.tideway.story());
-        let status = std::fs::read_to_string(format!("/proc/{}/status", pair.tideway.id())).unwrap();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", pair.tideway.id())).unwrap();
         peak = status
             .lines()
             .find_map(|line| line.strip_prefix("VmHWM:"))
@@ -214,13 +302,53 @@ fn a_transaction_larger_than_memory() {
             .unwrap_or(peak);
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    println!("{megabytes} MB in one transaction; peak of resident memory {} MiB", peak / 1024);
+    println!(
+        "{megabytes} MB in one transaction; peak of resident memory {} MiB",
+        peak / 1024
+    );
     assert!(peak > 0 && peak < 128 * 1024, "{peak} KiB");
     pair.settle();
     if megabytes <= 256 {
         assert_equal(&pair.source, &pair.target, &[("d", "d")]);
     } else {
         let sum = "SELECT COUNT(*), BIT_XOR(CRC32(CONCAT(id, b))) FROM d.t";
-        assert_eq!(pair.source.client().texts(sum), pair.target.client().texts(sum));
+        assert_eq!(
+            pair.source.client().texts(sum),
+            pair.target.client().texts(sum)
+        );
     }
+}
+
+/// Two names for one server: merged into one table without a key, every row would be there twice.
+#[test]
+fn one_server_under_two_names_is_refused() {
+    let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);
+    source
+        .run("CREATE DATABASE d; CREATE TABLE d.heap (n INT); INSERT INTO d.heap VALUES (1), (2)");
+    source.source_account(&["d"]);
+    target.target_account(&["d"]);
+    let mut tideway = Tideway::new()
+        .source("a", &source)
+        .source("b", &source)
+        .target("copy", &target)
+        .task(&Task::new("t", &["a", "b"], "copy", &["d.*"]));
+    tideway.start();
+    let status = tideway.await_status("one of the two is refused", |status| {
+        streams(status)
+            .iter()
+            .any(|stream| stream["stage"] == "failed")
+            && streams(status)
+                .iter()
+                .any(|stream| stream["unit"] == "sync" && stream["stage"] == "running")
+    });
+    let text = status.to_string();
+    assert!(text.contains("are the same server"), "{text}");
+    source.run("INSERT INTO d.heap VALUES (3)");
+    for _ in 0..100 {
+        if target.client().number("SELECT COUNT(*) FROM d.heap") == 3 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_equal(&source, &target, &[("d", "d")]);
 }

@@ -21,7 +21,7 @@ impl Claim {
         let rows = session
             .rows(&format!(
                 "SELECT `target_schema`, `target_table`, `source_schema`, `source_table`, `task`, \
-                 `version` FROM {} WHERE `server` = {}",
+                 `version`, `source` FROM {} WHERE `server` = {}",
                 self.tables.owner,
                 literal(&self.key.server)
             ))
@@ -32,13 +32,16 @@ impl Claim {
             tables::check_version(&self.tables, "an owner", cells.number(5)?)?;
             let target = TableName::new(cells.text(0)?, cells.text(1)?);
             let source = TableName::new(cells.text(2)?, cells.text(3)?);
-            owners.insert((source, target), cells.text(4)?);
+            owners.insert((source, target), (cells.text(4)?, cells.text(6)?));
         }
         let mut missing = Vec::new();
         for pair in pairs {
             match owners.get(pair) {
-                Some(task) if *task == self.key.task => {}
-                Some(task) => return Err(self.owned(pair, task)),
+                Some((task, source)) if *task == self.key.task && *source == self.key.source => {}
+                Some((task, source)) if *task == self.key.task => {
+                    return Err(self.same_server(pair, source));
+                }
+                Some((task, _)) => return Err(self.owned(pair, task)),
                 None => missing.push(pair),
             }
         }
@@ -127,6 +130,28 @@ impl Claim {
             literal(&source.name),
             literal(&self.key.task),
             literal(&self.key.source)
+        )
+    }
+
+    /// Two sources of the configuration are one server: each row would come twice.
+    fn same_server(&self, (source, target): &Ownership, other: &str) -> Error {
+        self.locate(
+            Error::new(
+                ErrorKind::Fenced,
+                format!(
+                    "the sources `{}` and `{other}` are the same server `{}`: {source} would go into \
+                     {target} twice",
+                    self.key.source, self.key.server
+                ),
+            )
+            .with_fix(format!(
+                "take one of the two out of the task; if `{other}` is no more, `DELETE FROM {} WHERE \
+                 task = {} AND source = {}`",
+                self.tables.owner,
+                literal(&self.key.task),
+                literal(other)
+            ))
+            .at(|c| c.table = Some(source.clone())),
         )
     }
 

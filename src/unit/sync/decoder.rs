@@ -111,11 +111,7 @@ impl Tables {
         graph.get(table).cloned().unwrap_or_default()
     }
 
-    fn source_table(
-        &self,
-        map: TableMap,
-        cascades: Option<Vec<Cascade>>,
-    ) -> Result<SourceTable> {
+    fn source_table(&self, map: TableMap, cascades: Option<Vec<Cascade>>) -> Result<SourceTable> {
         let structure = self.structure(&map.table)?;
         let shape = RowShape::new(&map, &structure)?;
         let target = self.target(&map.table);

@@ -228,9 +228,8 @@ impl Plan {
     pub(super) fn invalid_members(&self, before: Option<&Row<'_>>, row: &Row<'_>) -> usize {
         let is_invalid = |index: usize| {
             matches!(row.get(index), Some(Some(Value::Enum(0))))
-                && before.is_none_or(|before| {
-                    !matches!(before.get(index), Some(Some(Value::Enum(0))))
-                })
+                && before
+                    .is_none_or(|before| !matches!(before.get(index), Some(Some(Value::Enum(0)))))
         };
         self.columns
             .iter()
@@ -412,7 +411,9 @@ pub(super) fn write_equal(
             b"CAST(CONVERT(",
             b" USING utf8mb4) AS BINARY)",
         ),
-        (_, ColumnKind::Geometry | ColumnKind::Vector) => wrapped(b"CAST(", b" AS BINARY)", b"", b""),
+        (_, ColumnKind::Geometry | ColumnKind::Vector) => {
+            wrapped(b"CAST(", b" AS BINARY)", b"", b"")
+        }
         _ => wrapped(b"", b"", b"", b""),
     }
 }
