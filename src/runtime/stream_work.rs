@@ -298,6 +298,12 @@ impl StreamWork {
         checkpoint::prepare(&mut session, &self.meta_schema).await?;
         let configuration = checkpoint::configuration_text(&self.task);
         let writers = u32::try_from(self.task.load.threads).unwrap_or(u32::MAX);
+        let gone =
+            checkpoint::take_up_selection(&mut session, &self.meta_schema, key.clone(), &self.task)
+                .await?;
+        for table in gone {
+            self.note(format!("{table} is not followed any more, as accepted"));
+        }
         let (_claim, state) = Claim::take(
             &mut session,
             &self.meta_schema,

@@ -364,7 +364,7 @@ fn introducer<'a>(bytes: &[u8], charset: &'a str) -> &'a str {
     let is_surrogate = |unit: &[u8]| unit.first().is_some_and(|high| high & 0xf8 == 0xd8);
     match charset {
         "utf8" | "utf8mb3" => "utf8mb4",
-        "ucs2" if bytes.len() % 2 == 0 && !bytes.chunks(2).any(is_surrogate) => "utf16",
+        "ucs2" if bytes.len().is_multiple_of(2) && !bytes.chunks(2).any(is_surrogate) => "utf16",
         other => other,
     }
 }

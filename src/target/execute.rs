@@ -222,9 +222,8 @@ pub enum Step {
 
 /// Sends a packet within a transaction, and leaves the transaction open whatever becomes of it.
 pub async fn step(session: &mut Session, packet: &Packet) -> Step {
-    let failed = match session.packet(packet.bytes()).await {
-        Ok(_) => return Step::Ran,
-        Err(failed) => failed,
+    let Err(failed) = session.packet(packet.bytes()).await else {
+        return Step::Ran;
     };
     let is_last = failed.index + 1 >= packet.parts.len();
     if session.is_broken() || !is_answered(&failed.error, is_last) {

@@ -19,6 +19,7 @@ mod copy;
 mod decode;
 mod dialect;
 mod exactly_once;
+mod fan;
 mod foreign_keys;
 mod harness;
 mod json_diff;

@@ -352,3 +352,60 @@ fn one_server_under_two_names_is_refused() {
     }
     assert_equal(&source, &target, &[("d", "d")]);
 }
+
+/// A running task's selection: what it takes less is asked about, what it takes more is refused.
+#[test]
+fn a_selection_is_narrowed_once_it_is_accepted() {
+    let mut pair = Pair::start(
+        Flavor::MariaDb1011,
+        Flavor::MySql97,
+        "CREATE TABLE kept (a INT PRIMARY KEY); CREATE TABLE dropped (a INT PRIMARY KEY); INSERT INTO dropped VALUES (1)",
+        "",
+    );
+    assert!(pair.tideway.terminate().success());
+    let again = |tables: &[&str], lines: &str| {
+        Tideway::new()
+            .source("a", &pair.source)
+            .target("copy", &pair.target)
+            .task(&Task::new("t", &["a"], "copy", tables).with(lines))
+    };
+    let narrowed = ["d.*", "!d.dropped"];
+    let mut asked = again(&narrowed, "");
+    asked.start();
+    let stopped = asked.await_stream("t", "a", "failed")["stop"].to_string();
+    assert!(
+        stopped.contains("left out: d.dropped") && stopped.contains("task.accept"),
+        "{stopped}"
+    );
+    asked.kill9();
+
+    let accept = "[[task.accept]]\nname = \"selection\"\nreason = \"it moves by itself\"";
+    let mut accepted = again(&narrowed, accept);
+    accepted.start();
+    accepted.await_streams("sync", "running");
+    pair.source
+        .run("INSERT INTO d.dropped VALUES (2); INSERT INTO d.kept VALUES (2)");
+    accepted.await_status("the row that is still taken", |status| {
+        status["streams"][0]["rows_applied"] == 1
+    });
+    assert!(accepted.terminate().success(), "{}", accepted.story());
+    assert_eq!(
+        pair.target
+            .client()
+            .number("SELECT COUNT(*) FROM d.dropped"),
+        1
+    );
+    assert_eq!(
+        pair.target
+            .client()
+            .value("SELECT GROUP_CONCAT(source_table) FROM tideway.owner"),
+        "kept",
+        "another task may take what was left out"
+    );
+
+    // Back again: between then and now rows were missed.
+    let mut widened = again(&["d.*"], accept);
+    widened.start();
+    let stopped = widened.await_stream("t", "a", "failed")["stop"].to_string();
+    assert!(stopped.contains("now also takes d.dropped"), "{stopped}");
+}

@@ -11,6 +11,7 @@
 
 mod load;
 mod owner;
+mod selection;
 mod sync;
 mod tables;
 
@@ -26,6 +27,7 @@ use crate::target::execute::{self, Outcome, Packet, Part};
 use crate::target::text::{literal, literal_or_null};
 
 pub use owner::Ownership;
+pub use selection::take_up_selection;
 pub use sync::{Change, Intent};
 pub use tables::{Tables, VERSION, prepare};
 

@@ -250,6 +250,7 @@ impl Applier {
                     self.show_lag(part.committed);
                 } else {
                     self.meter.applied(0, packed.rows);
+                    self.show_lag(part.committed);
                 }
                 Ok(())
             }
@@ -451,12 +452,9 @@ impl Applier {
 
     /// The lag of what was committed just now.
     pub(super) fn show_lag(&self, committed: CommitTime) {
-        let ours = Timestamp::from(SystemTime::now()).0;
-        let theirs = ours.saturating_add_signed(self.clock_offset_micros);
-        self.meter.set_lag(Lag::Behind {
-            micros: theirs.saturating_sub(committed.at.0),
-            resolution_micros: committed.resolution_micros,
-        });
+        let now = Timestamp::from(SystemTime::now());
+        self.meter
+            .set_lag(Lag::since(committed, now, self.clock_offset_micros));
     }
 }
 

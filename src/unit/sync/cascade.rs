@@ -198,12 +198,11 @@ impl Applier {
         source: &Structure,
         target: &TableName,
     ) -> Result<Vec<Unmatched>> {
-        let there = match &self.target_graph {
-            Some(graph) => graph,
-            None => {
-                let graph = target_graph(&mut self.session).await?;
-                self.target_graph.insert(graph)
-            }
+        let there = if let Some(graph) = &self.target_graph {
+            graph
+        } else {
+            let graph = target_graph(&mut self.session).await?;
+            self.target_graph.insert(graph)
         };
         let there = there.get(target).map(Vec::as_slice).unwrap_or_default();
         let (here_set, there_set): (HashSet<_>, HashSet<_>) =

@@ -109,7 +109,7 @@ impl Applier {
     /// what is seen is what the statement met.
     pub(super) async fn explain(&mut self, found: MetRow<'_, '_>, error: Error) -> End {
         let target_rows = self.look_at_target(&found).await;
-        let mut described = describe(&found, &target_rows, error);
+        let mut described = describe(&found, &target_rows, &error);
         if let Met::Altered(_) = found.met
             && let Some(warnings) = self.warnings(&found).await
         {
@@ -204,7 +204,7 @@ fn shown(cell: Option<&[u8]>) -> Option<String> {
 }
 
 /// What it means that a change did not find, or found, its row.
-fn describe(found: &MetRow<'_, '_>, target_rows: &[TargetRow], error: Error) -> Error {
+fn describe(found: &MetRow<'_, '_>, target_rows: &[TargetRow], error: &Error) -> Error {
     let plan = found.plan;
     let row = plan.describe_key(identity(found.change));
     let verb = match found.change {

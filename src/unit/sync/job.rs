@@ -417,7 +417,7 @@ async fn apply(
         };
         match item {
             Item::Passed(passed) => {
-                applier.pass(passed);
+                applier.pass(*passed);
                 show_idle(job, applier, queue, receiver.is_empty());
                 // Under a load of foreign transactions the tick would have to wait for its turn.
                 if used_at.elapsed() >= MARK_EVERY && !applier.is_split {

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use crate::model::{Place, Timestamp};
 use crate::target::Mark;
 
+use super::transaction::CommitTime;
+
 /// What a sync has done and where it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figure {
@@ -93,6 +95,18 @@ pub(super) enum Lag {
     },
 }
 
+impl Lag {
+    /// How long ago, `now` by our clock, something was committed at the source, whose clock is
+    /// `clock_offset_micros` ahead of ours.
+    pub(super) fn since(committed: CommitTime, now: Timestamp, clock_offset_micros: i64) -> Self {
+        let theirs = now.0.saturating_add_signed(clock_offset_micros);
+        Self::Behind {
+            micros: theirs.saturating_sub(committed.at.0),
+            resolution_micros: committed.resolution_micros,
+        }
+    }
+}
+
 impl Meter {
     /// The figures now.
     pub fn figure(&self) -> Figure {
@@ -177,5 +191,39 @@ impl Meter {
 
     fn with(&self, change: impl FnOnce(&mut Rest)) {
         change(&mut self.rest.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lag(lag: Lag) -> (Option<u64>, bool) {
+        let meter = Meter::default();
+        meter.set_lag(lag);
+        let figure = meter.figure();
+        (figure.lag_micros, figure.idle)
+    }
+
+    #[test]
+    fn lag_is_by_the_sources_clock() {
+        let at = |seconds| CommitTime {
+            at: Timestamp::from_seconds(seconds),
+            resolution_micros: 1,
+        };
+        let now = Timestamp::from_seconds(1000);
+        // Its clock is 90 s ahead, then 90 s behind: three seconds are three seconds.
+        for (offset, committed) in [(90_000_000, 1087), (-90_000_000, 907), (0, 997)] {
+            let behind = Lag::since(at(committed), now, offset);
+            assert_eq!(lag(behind), (Some(3_000_000), false), "{offset}");
+        }
+        // What seems to come from the future is just now.
+        assert_eq!(lag(Lag::since(at(1005), now, 0)).0, Some(0));
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_zero() {
+        assert_eq!(lag(Lag::Unknown), (None, false));
+        assert_eq!(lag(Lag::Idle), (Some(0), true));
     }
 }

@@ -437,7 +437,7 @@ impl Collector {
         open.bytes += bytes;
         open.events.push(part);
         if open.bytes > limit {
-            let part = open.part(at.end());
+            let part = open.part(at.end(), commit_time(None, event));
             self.items.push(Item::Rows(Box::new(part)));
         }
         if ends_statement {
@@ -538,12 +538,12 @@ impl Collector {
             last.events += events;
             return;
         }
-        self.items.push(Item::Passed(Passed {
+        self.items.push(Item::Passed(Box::new(Passed {
             end,
             gtid,
             events,
             xa,
-        }));
+        })));
     }
 }
 
@@ -569,12 +569,13 @@ impl Open {
     }
 
     /// Hands on what is there of a long transaction.
-    fn part(&mut self, end: Place) -> Transaction {
+    fn part(&mut self, end: Place, so_far: CommitTime) -> Transaction {
         Transaction {
             begin: self.begin.clone(),
             end,
             gtid: self.gtid.clone(),
-            committed: CommitTime::default(),
+            // It is not committed yet at the source either: at least as far behind as its rows.
+            committed: so_far,
             events: std::mem::take(&mut self.events),
             passed: std::mem::take(&mut self.passed),
             bytes: std::mem::take(&mut self.bytes),

@@ -104,6 +104,7 @@ impl Applier {
         } else {
             self.meter.passed_over(part.passed);
             self.meter.applied(0, rows);
+            self.show_lag(part.committed);
         }
         Ok(())
     }
@@ -188,9 +189,11 @@ impl Applier {
         match self.on_drift {
             DriftPolicy::Warn if met.is_drift() => self.leave_out(&found)?,
             DriftPolicy::Repair if met.is_drift() => {
-                self.repair(&plan, &change)
-                    .await
-                    .map_err(|end| self.failed_repair(&found, end))?;
+                self.repair(&plan, &change).await.map_err(|end| match end {
+                    // A repair that the target refuses stops at the row, like the change itself.
+                    End::Failed(failure) => found.failed(failure.error),
+                    other => other,
+                })?;
             }
             _ => return Err(self.explain(found, error).await),
         }
@@ -288,14 +291,6 @@ impl Applier {
             return Err(End::from(super::explain::altered(done.warnings)));
         }
         Ok(done.affected)
-    }
-
-    /// A repair that the target refuses stops at the row, like the change itself.
-    fn failed_repair(&self, found: &MetRow<'_, '_>, end: End) -> End {
-        match end {
-            End::Failed(failure) => found.failed(failure.error),
-            other => other,
-        }
     }
 
     /// Keeps what was left out, before the transaction commits without it.

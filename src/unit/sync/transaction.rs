@@ -34,7 +34,7 @@ pub(super) enum Item {
     /// A statement that runs on the target, or changes what is known of the source's tables.
     Statement(Box<Statement>),
     /// Nothing of the task up to here.
-    Passed(Passed),
+    Passed(Box<Passed>),
     /// The long transaction that began there, of which parts were handed on, was cut off by a crash of
     /// the source and never committed.
     Abandoned(Place),

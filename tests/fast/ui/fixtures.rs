@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tideway::control::{
     CheckFigure, CheckReport, CheckState, EventRow, EventView, GrantState, LogLine, MemoryFigure,
     PrivilegeFigure, Problem, RelayFigure, RelayFileFigure, Snapshot, SourceSnapshot, Stop,
-    StopError, StopPosition, StreamPosition, StreamSnapshot, TableLoad, TargetSnapshot,
+    StopError, StopPosition, StreamPosition, StreamSnapshot, TableLoad, TargetRow, TargetSnapshot,
     TransferFigure,
 };
 use tideway::model::{ErrorKind, Flavor, Place, Position, Stage, TableName, Timestamp, Unit};
@@ -318,6 +318,7 @@ pub(super) fn failing() -> Snapshot {
     failed.rows_per_second = 0.0;
     failed.transactions_per_second = 0.0;
     failed.tries = 3;
+    failed.drift_repaired = 3;
     let text = |value: &str| Some(value.to_owned());
     failed.stop = Some(Stop {
         stop_id: "s-000455-90214711".into(),
@@ -369,17 +370,38 @@ pub(super) fn failing() -> Snapshot {
             }],
         })),
         table: Some(TableName::new("shop", "orders")),
-        target_rows: Vec::new(),
+        target_rows: vec![TargetRow {
+            key: "id = 88123".into(),
+            values: vec![
+                text("88123"),
+                text("5510"),
+                text("cancelled"),
+                text("41.90"),
+                text("2026-11-23 10:27:40"),
+                None,
+            ],
+            differs: vec!["state".into(), "updated_at".into()],
+        }],
         later_applied: 0,
         error: StopError {
             kind: ErrorKind::Drift,
             number: 0,
             sqlstate: String::new(),
-            message: "the UPDATE of shop.orders matched no row on the target".into(),
+            message: "an UPDATE of shop.orders found the row with id = 88123, but it differs in \
+                      state, updated_at"
+                .into(),
             cause: None,
-            fix: Some("compare the row on both sides; mend the target, then retry".into()),
+            fix: Some(
+                "something else changed the row on the target: put it back as the source had it, \
+                 then retry; or let `on_drift` decide"
+                    .into(),
+            ),
         },
-        hint: Some("the row was deleted on the target by hand, or never loaded".into()),
+        hint: Some(
+            "the row on the target is not what the source had before this change: somebody else \
+             writes to the table, or a change was skipped"
+                .into(),
+        ),
         statement: Some(
             "UPDATE `shop`.`orders` SET `state` = 'paid', `updated_at` = '2026-11-23 10:28:55' \
              WHERE `id` = 88123"

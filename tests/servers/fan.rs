@@ -1,0 +1,129 @@
+//! One source into several targets, several sources into one, and streams that come later.
+
+use std::time::Duration;
+
+use crate::support::compare::assert_merged;
+use crate::support::proxy::Proxy;
+use crate::support::tideway::streams;
+use crate::support::{Flavor, Server, Task, Tideway, assert_equal};
+
+const TABLES: &str = "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(200)) DEFAULT CHARSET=utf8mb4; \
+    CREATE TABLE d.heap (n INT, v VARCHAR(200)) DEFAULT CHARSET=utf8mb4";
+
+fn write(server: &Server, from: u32, count: u32) {
+    let mut client = server.client();
+    for n in from..from + count {
+        client.run(&format!(
+            "BEGIN; INSERT INTO d.t VALUES ({n}, REPEAT('x', 100)); INSERT INTO d.heap VALUES ({n} % 9, 'h'), ({n} % 9, 'h'); \
+             UPDATE d.t SET v = 'changed' WHERE id = {n} - 3; DELETE FROM d.heap WHERE n = {n} % 9 LIMIT 1; COMMIT"
+        ));
+    }
+}
+
+/// A slow target and one that cannot be reached hold up nobody else; and a target that is added later
+/// gets everything, from the same relay log.
+#[test]
+fn three_targets_each_at_its_own_speed() {
+    let [source, quick, slow, later] = Server::start_all([
+        Flavor::MySql97,
+        Flavor::MariaDb1011,
+        Flavor::MariaDb1011,
+        Flavor::MySql97,
+    ]);
+    source.run(TABLES);
+    source.source_account(&["d"]);
+    for target in [&quick, &slow, &later] {
+        target.target_account(&["d"]);
+    }
+    let line = Proxy::to(slow.port());
+    let port = format!("port = {}", line.port());
+    let base = |port: &str| {
+        Tideway::new()
+            .source("a", &source)
+            .target("quick", &quick)
+            .target_with("slow", &slow, port)
+            .target("later", &later)
+            .task(&Task::new("quick", &["a"], "quick", &["d.*"]))
+            .task(&Task::new("slow", &["a"], "slow", &["d.*"]).with("[task.sync]\nbatch_rows = 10"))
+    };
+    let mut tideway = base(&port);
+    tideway.start();
+    tideway.await_streams("sync", "running");
+    line.delay(Duration::from_millis(60));
+    write(&source, 1, 300);
+    let mut there = quick.client();
+    for _ in 0..600 {
+        if there.number("SELECT COUNT(*) FROM d.t") == 300 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(there.number("SELECT COUNT(*) FROM d.t"), 300);
+    let behind = slow.client().number("SELECT COUNT(*) FROM d.t");
+    assert!(behind < 300, "the slow one has {behind} rows already");
+    // A third stream comes into the configuration; the others go on from where they were.
+    assert!(tideway.terminate().success(), "{}", tideway.story());
+    let mut tideway = tideway.task(&Task::new("later", &["a"], "later", &["d.*"]));
+    tideway.start();
+    tideway.await_streams("sync", "running");
+    write(&source, 301, 50);
+    line.refuse(true);
+    line.cut();
+    write(&source, 351, 50);
+    let status = tideway.await_status("the others go on", |status| {
+        streams(status)
+            .iter()
+            .filter(|stream| stream["idle"] == true)
+            .count()
+            == 2
+    });
+    assert!(
+        streams(&status)
+            .iter()
+            .any(|stream| stream["task"] == "slow" && stream["idle"] != true),
+        "{status}"
+    );
+    line.refuse(false);
+    line.delay(Duration::ZERO);
+    assert!(tideway.terminate().success(), "{}", tideway.story());
+    tideway.catch_up();
+    for target in [&quick, &slow, &later] {
+        assert_equal(&source, target, &[("d", "d")]);
+    }
+}
+
+/// Three sources of both kinds into the same tables; keys apart, and a table without any.
+#[test]
+fn three_sources_into_one_target() {
+    let [one, two, three, target] = Server::start_all([
+        Flavor::MariaDb1011,
+        Flavor::MySql97,
+        Flavor::MariaDb1011,
+        Flavor::MySql97,
+    ]);
+    target.target_account(&["d"]);
+    for (number, source) in [&one, &two, &three].into_iter().enumerate() {
+        source.run(TABLES);
+        source.source_account(&["d"]);
+        write(source, number as u32 * 10_000 + 1, 20);
+    }
+    let mut tideway = Tideway::new()
+        .source("one", &one)
+        .source("two", &two)
+        .source("three", &three)
+        .target("copy", &target)
+        .task(&Task::new("t", &["one", "two", "three"], "copy", &["d.*"]));
+    tideway.start();
+    tideway.await_streams("sync", "running");
+    std::thread::scope(|scope| {
+        for (number, source) in [&one, &two, &three].into_iter().enumerate() {
+            scope.spawn(move || write(source, number as u32 * 10_000 + 100, 80));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        tideway.kill9();
+    });
+    tideway.catch_up();
+    for table in ["d.t", "d.heap"] {
+        assert_merged(&[&one, &two, &three], &target, table, table);
+    }
+}
