@@ -125,27 +125,6 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
     let width = text_width(area.width);
     let now = view.state.now;
     let mut lines = super::error_lines(view, &stop.error, width);
-    for row in stop.target_rows.iter().take(TARGET_ROWS) {
-        let names = stop.event.iter().flat_map(|event| &event.columns);
-        let values: Vec<String> = names
-            .zip(&row.values)
-            .map(|((name, _), value)| match value {
-                Some(value) => format!("{name} {value}"),
-                None => format!("{name} NULL"),
-            })
-            .collect();
-        let mut text = format!("has by {}: {}", row.key, values.join(", "));
-        if !row.differs.is_empty() {
-            let _ = write!(text, "; differs in {}", row.differs.join(", "));
-        }
-        lines.extend(super::labelled_text(
-            view,
-            "target",
-            Role::Warn,
-            &text,
-            width,
-        ));
-    }
     let mut place = vec![view.span(Role::Text, format!("unit {}", stop.unit))];
     if let Some(table) = &stop.table {
         place.push(view.span(Role::Dim, "  table "));
@@ -186,6 +165,27 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
             view,
             "gtid",
             vec![view.foreign(Role::Text, gtid)],
+        ));
+    }
+    for row in stop.target_rows.iter().take(TARGET_ROWS) {
+        let names = stop.event.iter().flat_map(|event| &event.columns);
+        let values: Vec<String> = names
+            .zip(&row.values)
+            .map(|((name, _), value)| match value {
+                Some(value) => format!("{name} {value}"),
+                None => format!("{name} NULL"),
+            })
+            .collect();
+        let mut text = format!("has by {}: {}", row.key, values.join(", "));
+        if !row.differs.is_empty() {
+            let _ = write!(text, "; differs in {}", row.differs.join(", "));
+        }
+        lines.extend(super::labelled_text(
+            view,
+            "target",
+            Role::Warn,
+            &text,
+            width,
         ));
     }
     let mut time = match &stop.event {
