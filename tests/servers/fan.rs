@@ -127,3 +127,42 @@ fn three_sources_into_one_target() {
         assert_merged(&[&one, &two, &three], &target, table, table);
     }
 }
+
+/// With nothing to apply the mark follows the source all the same and the lag is zero; once the source
+/// says nothing any more, the lag is not known.
+#[test]
+fn an_idle_stream_keeps_up_and_a_silent_source_is_not_called_current() {
+    let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);
+    let mut source = source;
+    source.run(&format!(
+        "{TABLES}; CREATE DATABASE other; CREATE TABLE other.t (n INT)"
+    ));
+    source.source_account(&["d"]);
+    target.target_account(&["d"]);
+    let mut tideway = Tideway::new()
+        .source_with("a", &source, "[source.relay]\nheartbeat = \"1s\"")
+        .target("copy", &target)
+        .task(&Task::new("t", &["a"], "copy", &["d.*"]));
+    tideway.start();
+    tideway.await_status("idle", |status| status["streams"][0]["idle"] == true);
+    let mut there = target.client();
+    let mark = "SELECT binlog_offset FROM tideway.checkpoint WHERE slot = 0";
+    let before = there.number(mark);
+    source.run("INSERT INTO other.t VALUES (1)");
+    let begun = std::time::Instant::now();
+    while there.number(mark) == before {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the mark stands");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let status = tideway.await_status("idle again", |status| status["streams"][0]["idle"] == true);
+    assert_eq!(status["streams"][0]["lag_seconds"], 0.0, "{status}");
+    source.freeze();
+    tideway.await_status("the lag is unknown", |status| {
+        status["streams"][0]["lag_seconds"].is_null() && status["streams"][0]["idle"] == false
+    });
+    source.thaw();
+    tideway.await_status("known again", |status| {
+        status["streams"][0]["lag_seconds"] == 0.0
+    });
+    assert!(tideway.terminate().success());
+}

@@ -188,6 +188,12 @@ fn what_does_not_fit_stops_and_goes_on_once_mended() {
                 "DROP TRIGGER no",
             ),
             (
+                "ALTER TABLE t ENGINE=MyISAM",
+                "INSERT INTO t VALUES (8, 8, 'eight', 8)",
+                "cannot undo a transaction",
+                "ALTER TABLE t ENGINE=InnoDB",
+            ),
+            (
                 "RENAME TABLE t TO hidden",
                 "INSERT INTO t VALUES (6, 6, 'six', 6)",
                 "the target has no table d.t",

@@ -22,6 +22,8 @@ pub(super) struct Plan {
     insert_columns: String,
     /// The places of the columns that tell rows apart on both sides; empty: all of them do.
     key: Vec<usize>,
+    /// ENUMs on both sides, which may hold the invalid member.
+    enums: Vec<usize>,
     /// Columns that the target would set by itself when a row is updated.
     auto_update: Vec<usize>,
     /// The unique keys of the target whose values a row of the source tells.
@@ -99,6 +101,14 @@ impl Plan {
             .iter()
             .filter_map(|column| column.name.as_deref())
             .collect();
+        let is_enum = |column: &Placed| {
+            column.name.is_some()
+                && matches!(column.source.kind, ColumnKind::Enum { .. })
+                && !column.is_widened_enum()
+        };
+        let enums = (0..columns.len())
+            .filter(|index| columns.get(*index).is_some_and(is_enum))
+            .collect();
         Ok(Self {
             source: source.table.clone(),
             target: target.table.clone(),
@@ -106,6 +116,7 @@ impl Plan {
             insert_columns: format!("({})", names.join(", ")),
             key: shared_key(source, target),
             uniques: unique_keys(source, target),
+            enums,
             unmatched: Vec::new(),
             columns,
             auto_update,
@@ -226,16 +237,11 @@ impl Plan {
 
     /// How many invalid members of ENUMs an INSERT of `row`, or an UPDATE to it from `before`, writes.
     pub(super) fn invalid_members(&self, before: Option<&Row<'_>>, row: &Row<'_>) -> usize {
-        let is_invalid = |index: usize| {
-            matches!(row.get(index), Some(Some(Value::Enum(0))))
-                && before
-                    .is_none_or(|before| !matches!(before.get(index), Some(Some(Value::Enum(0)))))
-        };
-        self.columns
+        let is_zero = |row: &Row<'_>, index| matches!(row.get(index), Some(Some(Value::Enum(0))));
+        self.enums
             .iter()
-            .enumerate()
-            .filter(|(index, column)| {
-                column.name.is_some() && !column.is_widened_enum() && is_invalid(*index)
+            .filter(|index| {
+                is_zero(row, **index) && !before.is_some_and(|before| is_zero(before, **index))
             })
             .count()
     }
