@@ -112,6 +112,11 @@ impl Packet {
         );
     }
 
+    /// Adds a guard that lets any count pass, but no warning.
+    pub fn push_guard_of_warnings(&mut self, part: Part) {
+        self.push(part, guard_unless("@@warning_count = 0"));
+    }
+
     /// Its size.
     pub fn len(&self) -> usize {
         self.bytes.len()

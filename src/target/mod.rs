@@ -9,6 +9,7 @@ pub mod execute;
 pub mod text;
 
 pub use checkpoint::{
-    Claim, Intent, LoadStage, LoadState, Mark, PreparedXa, State, StreamKey, SyncState, XaChange,
+    Claim, Intent, LoadStage, LoadState, Mark, PreparedXa, Span, Spans, State, StreamKey,
+    SyncState, XaChange,
 };
 pub use execute::{Outcome, Packet, Part};

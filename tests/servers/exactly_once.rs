@@ -288,7 +288,7 @@ fn killed_at_random_from_mysql_to_mysql() {
 /// whether one is in is read from the checkpoint, never guessed.
 #[test]
 fn cut_between_commit_and_its_answer() {
-    let cuts = setting("TIDEWAY_CUTS", 25);
+    let cuts = setting("TIDEWAY_CUTS", 6);
     let seed = setting("TIDEWAY_SEED", 63);
     println!("{cuts} cuts, seed {seed}");
     let mut proxy = None;

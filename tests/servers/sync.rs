@@ -9,12 +9,12 @@ use tideway::config::{
     ServerConfig, SyncConfig, TargetConfig, TaskConfig, TlsConfig,
 };
 use tideway::connect::{Session, Setup};
-use tideway::model::{ErrorKind, Place, Position, Secret};
+use tideway::model::{ErrorKind, Place, Position, Secret, TableName};
 use tideway::relay_log::RelayLog;
 use tideway::route::{Routes, Selection};
 use tideway::source::ServerInfo;
-use tideway::source::structure::{read_defaults, read_schema_defaults};
-use tideway::target::Mark;
+use tideway::source::structure::{read_defaults, read_schema_defaults, read_structures_of};
+use tideway::target::{Mark, Span, Spans};
 use tideway::unit::sync::{Failure, Meter, SyncJob, run};
 use tokio_util::sync::CancellationToken;
 
@@ -586,4 +586,120 @@ async fn drift_in_a_long_transaction() {
     }
     assert_eq!(meter.figure().drift_repaired, 4);
     assert_equal(&source, &target, &[("d", "d")]);
+}
+
+/// Copies the rows of a table as they are now, those for which `condition` holds.
+fn copy_now(source: &Server, target: &Server, table: &str, condition: &str) {
+    let mut there = target.client();
+    for row in source
+        .client()
+        .texts(&format!("SELECT * FROM {table} WHERE {condition}"))
+    {
+        let values: Vec<String> = row
+            .iter()
+            .map(|cell| {
+                if cell == "NULL" {
+                    cell.clone()
+                } else {
+                    format!("'{cell}'")
+                }
+            })
+            .collect();
+        // As a load without a lock does: what is there already is older.
+        there.run(&format!(
+            "REPLACE INTO {table} VALUES ({})",
+            values.join(", ")
+        ));
+    }
+}
+
+/// The end of the source's binlog.
+fn end_of(source: &Server) -> Position {
+    let show = if source.flavor().is_mariadb() {
+        "SHOW MASTER STATUS"
+    } else {
+        "SHOW BINARY LOG STATUS"
+    };
+    let row = source.client().texts(show).remove(0);
+    Position::new(row[0].clone(), row[1].parse().unwrap())
+}
+
+/// Rows read at moments apart, as a dump without a lock reads them: sync brings them together, and is
+/// strict behind the dump's end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_without_a_lock_is_brought_to_one_moment() {
+    for (from, to) in [
+        (Flavor::MariaDb1011, Flavor::MySql97),
+        (Flavor::MySql97, Flavor::MariaDb1011),
+    ] {
+        let [source, target] = servers(from, to);
+        let tables = "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, u INT UNIQUE, v VARCHAR(40)) DEFAULT CHARSET=utf8mb4; \
+            CREATE TABLE d.heap (n INT, v VARCHAR(40)) DEFAULT CHARSET=utf8mb4";
+        source.run(tables);
+        target.run(tables);
+        source.run("INSERT INTO d.t VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c'), (4, 4, 'd'), (5, 5, 'e'), (6, 6, 'f'); \
+            INSERT INTO d.heap VALUES (1, 'x'), (1, 'x'), (2, 'y')");
+        let begin = end_of(&source);
+        source.run("UPDATE d.t SET v = 'A' WHERE id = 1; DELETE FROM d.t WHERE id = 2; INSERT INTO d.t VALUES (7, 2, 'seven'); INSERT INTO d.heap VALUES (3, 'z')");
+        copy_now(&source, &target, "d.t", "id % 2 = 1");
+        // Unique values wander between rows that are read at different moments; a key changes twice.
+        source.run("UPDATE d.t SET u = 100 WHERE id = 3; UPDATE d.t SET u = 3 WHERE id = 4; UPDATE d.t SET id = 30 WHERE id = 3; \
+            INSERT INTO d.t VALUES (2, 200, 'again'); DELETE FROM d.t WHERE id = 7; INSERT INTO d.t VALUES (9, 2, 'nine'); DELETE FROM d.heap WHERE n = 1 LIMIT 1");
+        let exact = end_of(&source);
+        copy_now(&source, &target, "d.heap", "TRUE");
+        source.run("INSERT INTO d.heap VALUES (1, 'x'); UPDATE d.t SET v = CONCAT(v, '!') WHERE id > 3; DELETE FROM d.t WHERE id = 6; INSERT INTO d.t VALUES (6, 66, 'back')");
+        copy_now(&source, &target, "d.t", "id % 2 = 0");
+        source.run(
+            "UPDATE d.t SET id = 31, u = 6 WHERE id = 30; UPDATE d.t SET v = NULL WHERE id = 5",
+        );
+        let until = end_of(&source);
+        source.run("UPDATE d.t SET v = 'strict' WHERE id = 31; DELETE FROM d.heap WHERE n = 2; INSERT INTO d.t VALUES (10, 10, 'ten')");
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut job = job(&source, &target, folder.path(), "d.*").await;
+        let relay = job.log.newest_folder().unwrap().name;
+        let span = |position: &Position, is_exact| Span {
+            until: Place::new(&relay, position.clone()),
+            is_exact,
+        };
+        let names = [TableName::new("d", "t"), TableName::new("d", "heap")];
+        let spans: Spans = [
+            (names[0].clone(), span(&until, false)),
+            (names[1].clone(), span(&exact, true)),
+        ]
+        .into();
+        let mut session = Session::open(&config(&source), &Setup::default())
+            .await
+            .unwrap();
+        let structures = read_structures_of(&mut session, &names).await.unwrap();
+        let mark = Mark::new(Place::new(&relay, begin), None).with_spans(spans);
+        job.begin = Some((mark, structures));
+        let (result, meter) = run_until_idle(&job).await;
+        if let Err(failure) = result {
+            panic!("{}\n{:#?}", failure.error.report(), failure.event);
+        }
+        assert!(
+            meter
+                .figure()
+                .notes
+                .iter()
+                .any(|note| note.contains("without a lock"))
+        );
+        assert_equal(&source, &target, &[("d", "d")]);
+
+        // Behind the dump's end a row that is not there is drift again, from the next start on too.
+        target.run("DELETE FROM d.t WHERE id = 10");
+        source.run("UPDATE d.t SET v = 'gone' WHERE id = 10");
+        let folder = tempfile::tempdir().unwrap();
+        let job = self::job(&source, &target, folder.path(), "d.*").await;
+        let failure = run_until_idle(&job).await.0.unwrap_err();
+        assert_eq!(
+            failure.error.kind(),
+            ErrorKind::Drift,
+            "{}",
+            failure.error.report()
+        );
+        let spans = "SELECT COALESCE(spans, 'none') FROM tideway.checkpoint WHERE slot = 0";
+        assert_eq!(target.client().value(spans), "none");
+    }
 }

@@ -12,10 +12,12 @@
 mod load;
 mod owner;
 mod selection;
+mod span;
 mod sync;
 mod tables;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +30,7 @@ use crate::target::text::{literal, literal_or_null};
 
 pub use owner::Ownership;
 pub use selection::take_up_selection;
+pub use span::{Span, Spans};
 pub use sync::{Change, Intent};
 pub use tables::{Tables, VERSION, prepare};
 
@@ -57,6 +60,8 @@ pub struct Mark {
     /// XA transactions that were prepared before the place and are neither committed nor rolled back:
     /// their changes are not in the target. Oldest first.
     pub prepared: Vec<PreparedXa>,
+    /// Tables that were loaded without a lock, while the place is before the end of the dump.
+    pub spans: Arc<Spans>,
 }
 
 impl Mark {
@@ -66,6 +71,7 @@ impl Mark {
             place,
             gtid_set,
             prepared: Vec::new(),
+            spans: Arc::default(),
         }
     }
 
@@ -215,7 +221,7 @@ const STREAM: &str = "`task`, `source`, `server`";
 
 /// All columns of a checkpoint row, in the order of [`Claim::row`].
 const COLUMNS: &str = "`task`, `source`, `server`, `slot`, `version`, `epoch`, `revision`, `phase`, \
-     `dump_id`, `folder`, `binlog_file`, `binlog_offset`, `gtid_set`, `prepared`, `structures`, \
+     `dump_id`, `folder`, `binlog_file`, `binlog_offset`, `gtid_set`, `prepared`, `spans`, `structures`, \
      `configuration`, `intent`, `claimed_by`, `updated_at`";
 
 impl Claim {
@@ -272,7 +278,7 @@ impl Claim {
         let rows = session
             .rows(&format!(
                 "SELECT `slot`, `version`, `epoch`, `phase`, `dump_id`, `folder`, `binlog_file`, \
-                 `binlog_offset`, `gtid_set`, `structures`, `configuration`, `intent`, `prepared` FROM {} \
+                 `binlog_offset`, `gtid_set`, `structures`, `configuration`, `intent`, `prepared`, `spans` FROM {} \
                  WHERE {} ORDER BY `slot` FOR UPDATE",
                 self.tables.checkpoint,
                 self.stream()
@@ -289,6 +295,11 @@ impl Claim {
                 before = Some(cells.text(10)?);
                 self.structures = cells.number(9)?;
                 self.phase = self.read_phase(&cells)?;
+                if let Phase::Sync(mark) = &mut self.phase
+                    && mark.is_behind_spans()
+                {
+                    mark.spans = Arc::default();
+                }
                 intent = cells.optional(11)?;
             }
         }
@@ -348,10 +359,16 @@ impl Claim {
                     .map(|text| serde_json::from_str(&text))
                     .transpose()
                     .map_err(|why| self.unreadable(&format!("its XA transactions: {why}")))?;
+                let spans = cells
+                    .optional(13)?
+                    .map(|text| span::read(&text))
+                    .transpose()
+                    .map_err(|why| self.unreadable(&format!("its spans: {why}")))?;
                 Ok(Phase::Sync(Mark {
                     place: Place::new(cells.text(5)?, position),
                     gtid_set,
                     prepared: prepared.unwrap_or_default(),
+                    spans: spans.unwrap_or_default().into(),
                 }))
             }
             other => Err(self.unreadable(&format!("its phase is `{other}`"))),
@@ -492,15 +509,16 @@ impl Claim {
             Phase::Sync(mark) => (None, Some(mark)),
         };
         let place = mark.map_or_else(
-            || "NULL, NULL, NULL, NULL, NULL".to_owned(),
+            || "NULL, NULL, NULL, NULL, NULL, NULL".to_owned(),
             |mark| {
                 format!(
-                    "{}, {}, {}, {}, {}",
+                    "{}, {}, {}, {}, {}, {}",
                     literal(&mark.place.folder),
                     literal(&mark.place.position.file),
                     mark.place.position.offset,
                     literal_or_null(mark.gtid_set.as_ref().map(ToString::to_string).as_deref()),
-                    literal_or_null(sync::prepared_text(mark).as_deref())
+                    literal_or_null(sync::prepared_text(mark).as_deref()),
+                    span::stored(mark)
                 )
             },
         );
@@ -649,15 +667,15 @@ mod tests {
             Place::new("7.1", Position::new("bin.000001", 4)),
             GtidSet::parse(Flavor::MariaDB, "0-1-2").ok(),
         );
-        assert_eq!(COLUMNS.split(',').count(), 19);
+        assert_eq!(COLUMNS.split(',').count(), 20);
         assert_eq!(
             claim(Phase::Sync(mark)).row(0, None),
-            "('it''s', 'a', '7', 0, 1, 3, 0, 'sync', NULL, '7.1', 'bin.000001', 4, '0-1-2', NULL, 4, \
+            "('it''s', 'a', '7', 0, 1, 3, 0, 'sync', NULL, '7.1', 'bin.000001', 4, '0-1-2', NULL, NULL, 4, \
              'tables = x', NULL, 'process 1, connection 2', UTC_TIMESTAMP(6))"
         );
         assert_eq!(
             claim(Phase::Load("d1".into(), LoadStage::Whole)).row(1, None),
-            "('it''s', 'a', '7', 1, 1, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
+            "('it''s', 'a', '7', 1, 1, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
              'process 1, connection 2', UTC_TIMESTAMP(6))"
         );
     }

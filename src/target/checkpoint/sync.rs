@@ -146,7 +146,7 @@ impl Claim {
         Ok(())
     }
 
-    fn fence_condition(&self) -> String {
+    pub(super) fn fence_condition(&self) -> String {
         format!(
             "{} AND `slot` = 0 AND `epoch` = {}",
             self.stream(),

@@ -69,6 +69,7 @@ fn definitions(tables: &Tables) -> [(&str, String); 5] {
 `binlog_offset` BIGINT UNSIGNED NULL COMMENT 'offset in binlog_file',
 `gtid_set` LONGTEXT NULL COMMENT 'all transactions before the mark',
 `prepared` LONGTEXT NULL COMMENT 'JSON: XA transactions before the mark that wait for XA COMMIT',
+`spans` LONGTEXT NULL COMMENT 'JSON: tables loaded without a lock, and the end of their dump',
 `structures` BIGINT UNSIGNED NOT NULL COMMENT 'version of the structures at the mark',
 `configuration` MEDIUMTEXT NOT NULL COMMENT 'tables, routes and filters of the stream',
 `intent` MEDIUMTEXT NULL COMMENT 'the DDL statement under way, JSON',
@@ -167,7 +168,7 @@ pub async fn prepare(session: &mut Session, meta_schema: &str) -> Result<()> {
         .filter(|(name, _)| !has(name))
         .collect();
     if has("checkpoint") {
-        add_prepared(session, &tables).await?;
+        add_columns(session, &tables).await?;
     }
     if missing.is_empty() {
         return Ok(());
@@ -190,29 +191,45 @@ pub async fn prepare(session: &mut Session, meta_schema: &str) -> Result<()> {
     Ok(())
 }
 
-/// Adds the column that checkpoints of the first versions lack.
-async fn add_prepared(session: &mut Session, tables: &Tables) -> Result<()> {
+/// Adds the columns that checkpoints of the first versions lack.
+async fn add_columns(session: &mut Session, tables: &Tables) -> Result<()> {
     let found = session
         .rows(&format!(
-            "SELECT 1 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} \
-             AND TABLE_NAME = 'checkpoint' AND COLUMN_NAME = 'prepared'",
+            "SELECT LOWER(COLUMN_NAME) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} \
+             AND TABLE_NAME = 'checkpoint' AND COLUMN_NAME IN ('prepared', 'spans')",
             literal(&tables.schema)
         ))
         .await?;
-    if !found.is_empty() {
-        return Ok(());
+    for (name, after, comment) in [
+        (
+            "prepared",
+            "gtid_set",
+            "JSON: XA transactions before the mark that wait for XA COMMIT",
+        ),
+        (
+            "spans",
+            "prepared",
+            "JSON: tables loaded without a lock, and the end of their dump",
+        ),
+    ] {
+        let has = found
+            .iter()
+            .any(|row| matches!(row.first(), Some(Some(cell)) if cell == name.as_bytes()));
+        if has {
+            continue;
+        }
+        let alter = format!(
+            "ALTER TABLE {} ADD COLUMN `{name}` LONGTEXT NULL COMMENT '{comment}' AFTER `{after}`",
+            tables.checkpoint
+        );
+        match session.execute(alter.as_bytes()).await {
+            Ok(_) => {}
+            // Another stream of this process was first.
+            Err(error) if error.server().is_some_and(|e| e.number == DUPLICATE_COLUMN) => {}
+            Err(error) => return Err(error),
+        }
     }
-    let alter = format!(
-        "ALTER TABLE {} ADD COLUMN `prepared` LONGTEXT NULL \
-         COMMENT 'JSON: XA transactions before the mark that wait for XA COMMIT' AFTER `gtid_set`",
-        tables.checkpoint
-    );
-    match session.execute(alter.as_bytes()).await {
-        Ok(_) => Ok(()),
-        // Another stream of this process was first.
-        Err(error) if error.server().is_some_and(|e| e.number == DUPLICATE_COLUMN) => Ok(()),
-        Err(error) => Err(error),
-    }
+    Ok(())
 }
 
 /// Refuses a row of a form that is newer than this program.

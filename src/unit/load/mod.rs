@@ -31,7 +31,7 @@ use crate::dump_files::{Announcement, DumpFile, FeedReader, Manifest, Opening};
 use crate::model::{Error, ErrorKind, Place, Position, Result, TableName, Unit};
 use crate::source::ServerInfo;
 use crate::target::checkpoint::{LoadStage, LoadState, StreamKey, configuration_text, prepare};
-use crate::target::{Claim, Mark, State, execute};
+use crate::target::{Claim, Mark, Span, Spans, State, execute};
 use crate::unit::transfer::{self, Phases};
 
 pub use discard::discard;
@@ -238,16 +238,29 @@ async fn finish(
     session: &mut crate::connect::Session,
 ) -> Result<Mark> {
     let header = &manifest.header;
+    let place = |position: &Position| {
+        let folder = job.relay_folder.clone().unwrap_or_default();
+        Place::new(folder, position.clone())
+    };
+    let begin = header.position.clone();
+    // Tables read without a lock are of later moments than the rest.
+    let spans: Spans = manifest
+        .tables
+        .iter()
+        .filter_map(|(name, table)| {
+            let strict = table.strict_from.as_ref()?;
+            let span = Span {
+                until: place(&strict.position),
+                is_exact: strict.is_exact,
+            };
+            Some((name.clone(), span))
+        })
+        .collect();
     let mark = Mark::new(
-        Place::new(
-            job.relay_folder.clone().unwrap_or_default(),
-            header
-                .position
-                .clone()
-                .unwrap_or_else(|| Position::new("", 0)),
-        ),
+        place(&begin.unwrap_or_else(|| Position::new("", 0))),
         header.gtid_set.clone(),
-    );
+    )
+    .with_spans(spans);
     let structures: Vec<_> = manifest
         .tables
         .values()

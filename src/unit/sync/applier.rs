@@ -10,6 +10,7 @@ use super::failure::{FailedEvent, Failure, stop_id};
 use super::meter::{Lag, Meter};
 use super::plan::Plan;
 use super::skipped::Skipper;
+use super::span::Way;
 use super::statement::{Finished, Origin, Style, Writer};
 use super::step::Mended;
 use super::transaction::{CommitTime, Passed, RowsPart, SourceTable, Transaction};
@@ -351,7 +352,10 @@ impl Applier {
                 Err(error) => return Err(failed_event(transaction, part, None, error)),
             };
             let mut row = 0;
-            write_event(writer, &plan, part, number, at, &mut row)
+            let way = self
+                .way(transaction, part, &plan)
+                .map_err(|error| failed_event(transaction, part, None, error))?;
+            write_event(writer, &plan, way, part, number, at, &mut row)
                 .map_err(|error| failed_event(transaction, part, Some(row), error))?;
         }
         Ok(())
@@ -497,6 +501,7 @@ pub(super) fn is_passing(error: &Error) -> bool {
 fn write_event(
     writer: &mut Writer,
     plan: &Arc<Plan>,
+    way: Way,
     part: &RowsPart,
     transaction: usize,
     event: usize,
@@ -509,7 +514,7 @@ fn write_event(
             event,
             row: *row,
         };
-        writer.write(plan, part.checks, &change?, origin)?;
+        way.write(writer, plan, part.checks, &change?, origin)?;
         *row += 1;
     }
     Ok(())

@@ -157,6 +157,14 @@ async fn attempt(
     let (claim, state) = claim(job, &mut session).await?;
     let mark = state.mark.clone();
     meter.stands_at(&mark);
+    if let Some(until) = mark.spans.values().map(|span| &span.until.position).max() {
+        let note = format!(
+            "tables that were dumped without a lock are brought to one moment, up to {until}"
+        );
+        if !meter.figure().notes.contains(&note) {
+            meter.note(note);
+        }
+    }
     let pairs: Vec<Ownership> = state
         .structures
         .iter()
@@ -409,6 +417,9 @@ async fn apply(
                     } else if used_at.elapsed() >= PING_EVERY {
                         applier.session.execute(b"DO 0").await?;
                         used_at = Instant::now();
+                    }
+                    if !applier.is_split {
+                        applier.end_spans().await?;
                     }
                     show_idle(job, applier, queue, receiver.is_empty());
                     continue;

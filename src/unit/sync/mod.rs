@@ -27,6 +27,7 @@ mod reader;
 mod reader_tests;
 mod session;
 mod skipped;
+mod span;
 mod statement;
 #[cfg(test)]
 mod statement_tests;

@@ -198,6 +198,58 @@ impl Writer {
         )))
     }
 
+    /// Adds a row's change so that it does not matter whether it is in the target already: what is
+    /// under the old key and under the new one's unique values goes, and the new row comes.
+    pub(super) fn write_anyway(
+        &mut self,
+        plan: &Arc<Plan>,
+        checks: Checks,
+        change: &RowChange<'_>,
+        origin: Origin,
+    ) -> Result<()> {
+        self.close();
+        // A parent may be missing, or still there, until its own table is at the same moment.
+        self.set_checks(Checks {
+            no_foreign_keys: true,
+            ..checks
+        });
+        self.rows += 1;
+        let (before, after) = match change {
+            RowChange::Insert { after } => (None, Some(after)),
+            RowChange::Update { before, after } => (Some(before), Some(after)),
+            RowChange::Delete { before } => (Some(before), None),
+        };
+        if let Some(delete) = before
+            .map(|row| plan.write_delete_by_key(row))
+            .transpose()?
+            .flatten()
+        {
+            self.push_any(&delete, origin)?;
+        }
+        let Some(after) = after else { return Ok(()) };
+        for delete in plan.write_make_room(after, None)? {
+            self.push_any(&delete, origin)?;
+        }
+        let mut insert = Vec::new();
+        plan.begin_insert(&mut insert);
+        plan.write_row(&mut insert, after)?;
+        let invalid = plan.invalid_members(None, after);
+        if invalid > 0 {
+            return self.push_loose(&insert, invalid, origin);
+        }
+        self.check_length(&insert)?;
+        self.push(&insert, 1, origin);
+        Ok(())
+    }
+
+    /// A statement that may concern any number of rows.
+    fn push_any(&mut self, statement: &[u8], origin: Origin) -> Result<()> {
+        self.check_length(statement)?;
+        let number = self.push_change(statement, origin);
+        self.packet.push_guard_of_warnings(Part::Guard(number));
+        Ok(())
+    }
+
     /// Rows taken so far.
     pub(super) fn rows(&self) -> u64 {
         self.rows

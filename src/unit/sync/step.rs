@@ -12,6 +12,7 @@ use super::applier::{Applier, End, failed_event, is_passing};
 use super::explain::{Met, MetRow};
 use super::plan::Plan;
 use super::skipped::SkippedChange;
+use super::span::Way;
 use super::statement::{Finished, Origin, Style, Writer};
 use super::transaction::{RowsPart, Transaction};
 use crate::config::DriftPolicy;
@@ -123,7 +124,10 @@ impl Applier {
                 Err(error) => return Err(failed_event(transaction, event, None, error)),
             };
             let mut row = first;
-            let is_full = write_rows(writer, &plan, event, number, &mut row)
+            let way = self
+                .way(transaction, event, &plan)
+                .map_err(|error| failed_event(transaction, event, None, error))?;
+            let is_full = write_rows(writer, &plan, way, event, number, &mut row)
                 .map_err(|error| failed_event(transaction, event, Some(row), error))?;
             if is_full {
                 return Ok(Some(Next { event: number, row }));
@@ -315,6 +319,7 @@ impl Applier {
 fn write_rows(
     writer: &mut Writer,
     plan: &Arc<Plan>,
+    way: Way,
     event: &RowsPart,
     number: usize,
     row: &mut u32,
@@ -326,7 +331,7 @@ fn write_rows(
             event: number,
             row: *row,
         };
-        writer.write(plan, event.checks, &change?, origin)?;
+        way.write(writer, plan, event.checks, &change?, origin)?;
         *row += 1;
         if writer.is_over(STRETCH_BYTES) {
             return Ok(true);
