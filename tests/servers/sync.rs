@@ -376,8 +376,11 @@ async fn a_long_transaction_stays_one() {
     );
 }
 
+/// The values of a row of the target, and the columns in which it differs.
+type ShownRow = (Vec<Option<String>>, Vec<String>);
+
 /// What a stop is expected to have: the message, and the target's rows with what differs in them.
-fn shown(failure: &Failure) -> (String, Vec<(Vec<Option<String>>, Vec<String>)>) {
+fn shown(failure: &Failure) -> (String, Vec<ShownRow>) {
     let event = failure.event.as_ref().expect("it stopped at an event");
     let rows = event
         .target_rows

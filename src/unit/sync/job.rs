@@ -85,6 +85,8 @@ const QUEUE_ITEMS: usize = 4096;
 const BUDGET_UNIT: usize = 1024;
 /// A packet's size, where the target takes it.
 const PACKET_BYTES: usize = 8 << 20;
+/// A packet's size where memory is short.
+const PACKET_LEAST: usize = 256 << 10;
 /// What is left free below the target's `max_allowed_packet`.
 const PACKET_MARGIN: usize = 64 << 10;
 
@@ -191,7 +193,10 @@ async fn attempt(
     let settings = Settings {
         clock_offset_micros: job.clock_offset_micros,
         verifies_all: job.task.sync.is_before_image_verified,
-        packet_bytes: statement_bytes.min(PACKET_BYTES),
+        // A packet is there several times over while it is sent: as text, as the driver's, on the line.
+        packet_bytes: statement_bytes
+            .min(PACKET_BYTES)
+            .min((memory / 16).max(PACKET_LEAST)),
         statement_bytes,
         tables: pairs.into_iter().map(|(_, target)| target).collect(),
         batch_rows: job.task.sync.batch_rows as u64,
