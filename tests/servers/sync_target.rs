@@ -415,3 +415,55 @@ fn a_selection_is_narrowed_once_it_is_accepted() {
     let stopped = widened.await_stream("t", "a", "failed")["stop"].to_string();
     assert!(stopped.contains("now also takes d.dropped"), "{stopped}");
 }
+
+/// What is left out is counted in the status and kept in the task's file, over restarts too.
+#[test]
+fn changes_left_out_are_in_the_tasks_file() {
+    let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);
+    source.run(
+        "CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY, b VARCHAR(9)); \
+         INSERT INTO d.t VALUES (1, 'one'), (2, 'two')",
+    );
+    source.source_account(&["d"]);
+    target.target_account(&["d"]);
+    let mut tideway = Tideway::new()
+        .source("a", &source)
+        .target("copy", &target)
+        .task(&Task::new("t", &["a"], "copy", &["d.*"]).with("[task.sync]\non_drift = \"warn\""));
+    tideway.start();
+    tideway.await_streams("sync", "running");
+    target.run("DELETE FROM d.t WHERE a = 2");
+    source.run("UPDATE d.t SET b = 'zwei' WHERE a = 2; UPDATE d.t SET b = 'eins' WHERE a = 1");
+    let status = tideway.await_status("one row is left out", |status| {
+        status["streams"][0]["drift_skipped"] == 1 && status["streams"][0]["idle"] == true
+    });
+    assert_eq!(status["streams"][0]["stage"], "running");
+    tideway.kill9();
+    let path = tideway.data_folder().join("skipped/t.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let kept: Value = serde_json::from_str(text.trim_end()).expect("one line");
+    assert_eq!(
+        (&kept["version"], &kept["source"], &kept["met"]),
+        (&1.into(), &"a".into(), &"missing".into()),
+        "{text}"
+    );
+    assert!(
+        kept["sql"]
+            .as_str()
+            .unwrap_or_default()
+            .starts_with("UPDATE `d`.`t` SET `b` = 'zwei'"),
+        "{text}"
+    );
+    tideway.start();
+    source.run("UPDATE d.t SET b = 'deux' WHERE a = 2");
+    tideway.await_status("another is left out", |status| {
+        status["streams"][0]["drift_skipped"] == 1
+    });
+    assert!(tideway.terminate().success());
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert_eq!(
+        target.client().value("SELECT GROUP_CONCAT(a, b) FROM d.t"),
+        "1eins"
+    );
+}

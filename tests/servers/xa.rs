@@ -97,7 +97,7 @@ fn prepared_waits_for_its_end(from: Flavor, to: Flavor) {
     );
 
     // Killed again and again while prepared ones come and go.
-    for round in 0..6 {
+    for round in 0..4 {
         tideway.start();
         prepare(
             &source,
