@@ -4,10 +4,14 @@
 //! own.
 
 use std::path::Path;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row, Value};
 use tokio::runtime::Runtime;
+
+/// How long a log-in may take.
+const LOG_IN: Duration = Duration::from_secs(20);
 
 /// A connection.
 pub(crate) struct Client {
@@ -44,7 +48,7 @@ impl Client {
         let options = Opts::from(options.stmt_cache_size(0));
         let conn = on_a_thread(|| {
             runtime.block_on(async {
-                let mut conn = Conn::new(options).await?;
+                let mut conn = connect(options).await?;
                 conn.query_drop("SET NAMES utf8mb4, time_zone = '+00:00'")
                     .await?;
                 Ok::<_, mysql_async::Error>(conn)
@@ -126,6 +130,20 @@ impl Drop for Client {
         let (runtime, conn) = (&self.runtime, self.conn.take());
         on_a_thread(|| runtime.block_on(async { drop(conn) }));
     }
+}
+
+/// Connects. Under load a log-in over the socket of a server that has just begun was seen to wait for
+/// ever on both sides: it is tried again, so that a campaign does not stand still for it.
+async fn connect(options: Opts) -> Result<Conn, mysql_async::Error> {
+    for _ in 0..3 {
+        let log_in = tokio::time::timeout(LOG_IN, Conn::new(options.clone()));
+        if let Ok(done) = log_in.await {
+            return done;
+        }
+    }
+    Err(mysql_async::Error::from(std::io::Error::from(
+        std::io::ErrorKind::TimedOut,
+    )))
 }
 
 /// A runtime that may be dropped within another one.
