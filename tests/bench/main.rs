@@ -14,6 +14,7 @@
 mod support;
 
 mod binlogs;
+mod copy;
 mod decode;
 mod measure;
 mod relay;
@@ -34,6 +35,8 @@ enum Bench {
     Pull(relay::Pull),
     /// Reading relay files back to typed rows: `mariadb-binlog --verbose`.
     Decode(decode::Options),
+    /// A whole copy: `mydumper`, then `myloader`.
+    Copy(copy::Options),
 }
 
 fn main() {
@@ -43,5 +46,6 @@ fn main() {
         Bench::Relay(options) => relay::run(&options),
         Bench::Pull(pull) => relay::pull(&pull),
         Bench::Decode(options) => decode::run(&options),
+        Bench::Copy(options) => copy::run(&options),
     }
 }

@@ -23,6 +23,7 @@ mod fan;
 mod foreign_keys;
 mod harness;
 mod json_diff;
+mod load;
 mod main_job;
 mod sync;
 mod sync_applying;
