@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::config::Config;
+use crate::job::check;
 use crate::model::{CheckReport, CheckState, GrantState, Result};
 
 use super::{FINE, PROBLEM};
@@ -10,7 +11,7 @@ use super::{FINE, PROBLEM};
 /// Runs the checks and prints what was found.
 pub(super) fn check(config: Config, json: bool) -> Result<u8> {
     let config = crate::app::with_passwords(config)?;
-    let report = super::small_runtime()?.block_on(crate::job::check::run(
+    let report = super::small_runtime()?.block_on(check::run(
         &config,
         &tokio_util::sync::CancellationToken::new(),
     ));
@@ -46,6 +47,10 @@ fn text(report: &CheckReport) -> String {
     }
     let mut grants: Vec<(&str, &str)> = Vec::new();
     for cell in &report.privileges {
+        if matches!(cell.how.as_str(), check::NOT_CONNECTED | check::NOT_READ) {
+            // Said once, by the row of the connection or the account.
+            continue;
+        }
         let word = match cell.state {
             GrantState::Have => "have",
             GrantState::Missing => "MISS",

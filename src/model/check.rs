@@ -63,10 +63,19 @@ pub struct PrivilegeFigure {
     pub object: String,
     /// The verdict.
     pub state: GrantState,
+    /// How it is known, in a few words: `grant`, `role ops`, `grant + probe`, `probe: 1227`.
+    #[serde(default)]
+    pub how: String,
     /// What it rests on: the grant's line, a probe, an error.
     pub evidence: String,
     /// Why it is needed.
     pub why: String,
+    /// Whether it is in the unit's documented minimum, which suffices everywhere.
+    #[serde(default)]
+    pub in_minimum: bool,
+    /// What does as well.
+    #[serde(default)]
+    pub instead: String,
     /// The statement that gives it; empty where nothing is missing.
     pub grant: String,
 }

@@ -84,6 +84,14 @@ impl Grants {
         }
     }
 
+    /// These lines and those of another answer.
+    #[must_use]
+    pub fn with(&self, more: &Self) -> Self {
+        let mut lines = self.lines.clone();
+        lines.extend(more.lines.iter().filter(|line| !self.lines.contains(line)).cloned());
+        Self { lines }
+    }
+
     /// The lines.
     pub fn lines(&self) -> &[GrantLine] {
         &self.lines
@@ -137,13 +145,14 @@ impl Token {
 
 fn parse_line(text: &str) -> GrantLine {
     let text = text.trim();
-    let tokens = tokens(text);
-    let kept = without_secret(text, tokens.as_deref().unwrap_or_default());
-    let parsed = tokens.and_then(|tokens| {
-        let tokens: Vec<Token> = tokens.into_iter().map(|(_, token)| token).collect();
-        statement(&tokens)
-    });
-    let (line, grantee) = parsed.unwrap_or((Line::NotUnderstood, String::new()));
+    let (tokens, is_whole) = tokens(text);
+    let kept = without_secret(text, if is_whole { &tokens } else { &[] });
+    // A quote that is not closed may be one of a user's name, which older servers print as it is; then
+    // what is granted on what stands before it all the same.
+    let tokens: Vec<Token> = tokens.into_iter().map(|(_, token)| token).collect();
+    let (line, grantee) = statement(&tokens)
+        .filter(|(line, _)| is_whole || !matches!(line, Line::Roles(_)))
+        .unwrap_or((Line::NotUnderstood, String::new()));
     GrantLine {
         text: kept,
         line,
@@ -192,15 +201,16 @@ fn statement(tokens: &[Token]) -> Option<(Line, String)> {
         return None;
     };
     let to = rest.iter().position(|token| token.is_word(towards))?;
-    let grantee = account(&rest[to + 1..])?;
     let head = &rest[..to];
+    let grantee = account(&rest[to + 1..]);
     let Some(on) = head.iter().position(|token| token.is_word("ON")) else {
         let roles = split(head, ',')
             .into_iter()
             .map(account)
             .collect::<Option<Vec<_>>>()?;
-        return is_grant.then_some((Line::Roles(roles), grantee));
+        return is_grant.then_some((Line::Roles(roles), grantee?));
     };
+    let grantee = grantee.unwrap_or_default();
     if head.first()?.is_word("PROXY") {
         return Some((Line::Proxy, grantee));
     }
@@ -315,8 +325,8 @@ fn split(tokens: &[Token], sign: char) -> Vec<&[Token]> {
     parts
 }
 
-/// Takes a line apart; `None` where a quote is not closed.
-fn tokens(text: &str) -> Option<Vec<(usize, Token)>> {
+/// Takes a line apart, and says whether it could to its end: a quote may not be closed.
+fn tokens(text: &str) -> (Vec<(usize, Token)>, bool) {
     let mut tokens = Vec::new();
     let mut chars = text.char_indices().peekable();
     while let Some((start, c)) = chars.next() {
@@ -324,7 +334,9 @@ fn tokens(text: &str) -> Option<Vec<(usize, Token)>> {
             '`' | '\'' | '"' => {
                 let mut name = String::new();
                 loop {
-                    let (_, inner) = chars.next()?;
+                    let Some((_, inner)) = chars.next() else {
+                        return (tokens, false);
+                    };
                     if inner == c {
                         // A doubled quote is one of the name's own.
                         if chars.peek().is_some_and(|(_, next)| *next == c) {
@@ -351,7 +363,7 @@ fn tokens(text: &str) -> Option<Vec<(usize, Token)>> {
             other => tokens.push((start, Token::Sign(other))),
         }
     }
-    Some(tokens)
+    (tokens, true)
 }
 
 /// Older TiDB prints names without quotes, patterns among them.

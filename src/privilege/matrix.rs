@@ -1,42 +1,53 @@
 //! The verdict on each cell of the matrix of units and privileges.
 
-use crate::model::{Flavor, GrantState, PrivilegeFigure, ServerVersion};
+use crate::model::{Flavor, GrantState, PrivilegeFigure};
 
-use super::grants::{GrantLine, Granted, Grants, Level, Line};
-use super::name::{ALL, is_in_all, shown};
-use super::requirement::{Object, Requirement, Want};
-use super::statement::{account_name, activate_roles, grant, object_text};
+use super::account::{Account, Outcome, Probe, Role};
+use super::cover::{By, Cover, covered};
+use super::grants::Grants;
+use super::name::shown;
+use super::need::{Requirement, Want};
+use super::statement::{account_name, activate_role, grant, object_text};
 
-/// An account, as the server knows it, and what it is allowed.
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// `CURRENT_USER()`: the entry that matched, which need not be the one meant.
-    pub current_user: String,
-    /// The server's version.
-    pub version: ServerVersion,
-    /// What the session may do: `SHOW GRANTS`.
-    pub grants: Grants,
-    /// What it could do with every role it was granted; `None` where that is the same or cannot be seen.
-    pub with_roles: Option<Grants>,
-    /// Whether MySQL's partial revokes are on: database names are literal then.
-    pub has_partial_revokes: bool,
-    /// Whether names of databases and tables compare without case.
-    pub is_case_folded: bool,
-}
-
-/// How a privilege is covered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Cover {
-    /// By this.
-    Yes(String),
-    /// It could be, but how the server decides is not certain.
-    Doubtful(String),
-    /// Not; with what is to be said about it.
-    No(Option<String>),
+/// A verdict, before it is put into a cell.
+struct Verdict {
+    state: GrantState,
+    /// In a few words, for a narrow column.
+    how: String,
+    evidence: String,
+    mend: String,
 }
 
 /// The cell of one requirement. `server` is `source:NAME` or `target:NAME`.
 pub fn figure(requirement: &Requirement, account: &Account, server: &str) -> PrivilegeFigure {
+    let want = &requirement.want;
+    let found = verdict(requirement, account);
+    let verdict = match (&requirement.not_needed, found.state) {
+        (None, _) | (Some(_), GrantState::Have) => found,
+        (Some(reason), _) => Verdict {
+            state: GrantState::NotNeeded,
+            how: "not needed here".to_owned(),
+            evidence: reason.clone(),
+            mend: String::new(),
+        },
+    };
+    PrivilegeFigure {
+        server: server.to_owned(),
+        account: account_name(&account.current_user),
+        unit: requirement.unit,
+        privilege: shown(want.privilege, &account.version),
+        object: object_text(&want.object, true),
+        state: verdict.state,
+        how: verdict.how,
+        evidence: verdict.evidence,
+        why: requirement.why.clone(),
+        in_minimum: requirement.in_minimum,
+        instead: instead(requirement, account),
+        grant: verdict.mend,
+    }
+}
+
+fn verdict(requirement: &Requirement, account: &Account) -> Verdict {
     let want = &requirement.want;
     let statement = || {
         grant(
@@ -47,357 +58,200 @@ pub fn figure(requirement: &Requirement, account: &Account, server: &str) -> Pri
             account.has_partial_revokes,
         )
     };
-    let (state, evidence, mend) = match covered(requirement, &account.grants, account) {
-        Cover::Yes(evidence) => (GrantState::Have, evidence, String::new()),
-        cover => {
-            let with_roles = account
-                .with_roles
-                .as_ref()
-                .map(|grants| covered(requirement, grants, account));
-            if let Some(reason) = &requirement.not_needed {
-                (GrantState::NotNeeded, reason.clone(), String::new())
-            } else if let Some(Cover::Yes(evidence)) = with_roles {
-                (
-                    GrantState::Inactive,
-                    format!("granted to a role that is not active: {evidence}"),
-                    activate_roles(
-                        &account.grants.roles(),
-                        &account.current_user,
-                        &account.version,
-                    ),
-                )
-            } else if let Cover::Doubtful(evidence) = cover {
-                (GrantState::Unknown, evidence, statement())
-            } else if let Cover::No(Some(evidence)) = cover {
-                (GrantState::Missing, evidence, statement())
-            } else if let Some(line) = account.grants.not_understood() {
-                (
-                    GrantState::Unknown,
-                    format!("a line of `SHOW GRANTS` is not understood: {line}"),
-                    statement(),
-                )
-            } else {
-                (
-                    GrantState::Missing,
-                    "no line of `SHOW GRANTS` gives it".to_owned(),
-                    statement(),
-                )
-            }
+    let cover = covered(want, &requirement.others, &account.grants, account);
+    // What the server does counts for more than what is read into its words.
+    match (account.probed(want), &cover) {
+        (
+            Some(Probe {
+                outcome: Outcome::Denied { number, message },
+                statement: probe,
+                ..
+            }),
+            Cover::Yes(_) | Cover::Doubtful(_),
+        ) => {
+            return Verdict {
+                state: GrantState::Missing,
+                how: format!("probe: {number}"),
+                evidence: format!("`{probe}` was refused: {number}: {message}"),
+                mend: statement(),
+            };
         }
+        (
+            Some(Probe {
+                outcome: Outcome::Allowed,
+                statement: probe,
+                ..
+            }),
+            Cover::No(_) | Cover::Doubtful(_),
+        ) => {
+            return Verdict {
+                state: GrantState::Have,
+                how: "probe".to_owned(),
+                evidence: format!("`{probe}` was allowed"),
+                mend: String::new(),
+            };
+        }
+        _ => {}
+    }
+    let probe = account.probed(want);
+    match cover {
+        Cover::Yes(by) => had(&by, probe, account),
+        cover => lacking(requirement, cover, account, probe, &statement),
+    }
+}
+
+fn had(by: &By, probe: Option<&Probe>, account: &Account) -> Verdict {
+    let mut how = match by.grantee.as_str() {
+        "" => "grant".to_owned(),
+        "PUBLIC" => "grant to PUBLIC".to_owned(),
+        grantee if same_account(grantee, &account.current_user) => "grant".to_owned(),
+        role => format!("role {role}"),
     };
-    PrivilegeFigure {
-        server: server.to_owned(),
-        account: account_name(&account.current_user),
-        unit: requirement.unit,
-        privilege: shown(want.privilege, &account.version),
-        object: object_text(&want.object, true),
-        state: match (&requirement.not_needed, state) {
-            (Some(_), GrantState::Have) => GrantState::Have,
-            (Some(_), _) => GrantState::NotNeeded,
-            (None, state) => state,
-        },
+    let mut evidence = by.evidence.clone();
+    if let Some(probe) = probe.filter(|probe| probe.outcome == Outcome::Allowed) {
+        how.push_str(" + probe");
+        evidence = format!("{evidence}; `{}` was allowed", probe.statement);
+    }
+    Verdict {
+        state: GrantState::Have,
+        how,
         evidence,
-        why: requirement.why.clone(),
-        grant: mend,
+        mend: String::new(),
     }
 }
 
-fn covered(requirement: &Requirement, grants: &Grants, account: &Account) -> Cover {
-    let first = cover(&requirement.want, grants, account);
-    if matches!(first, Cover::Yes(_)) {
-        return first;
-    }
-    for group in &requirement.others {
-        let covers: Vec<Cover> = group
-            .iter()
-            .map(|want| cover(want, grants, account))
-            .collect();
-        let evidence: Vec<&str> = covers
-            .iter()
-            .filter_map(|cover| match cover {
-                Cover::Yes(evidence) => Some(evidence.as_str()),
-                _ => None,
-            })
-            .collect();
-        if !group.is_empty() && evidence.len() == group.len() {
-            return Cover::Yes(evidence.join("; "));
-        }
-    }
-    first
+/// Whether a line's grantee is the account: MariaDB prints it as the entry stands.
+fn same_account(grantee: &str, current_user: &str) -> bool {
+    grantee == current_user || current_user.strip_suffix("@%") == Some(grantee)
 }
 
-fn cover(want: &Want, grants: &Grants, account: &Account) -> Cover {
-    let global = on_all(want.privilege, grants, account);
-    match &want.object {
-        Object::Global => global.map_or(Cover::No(None), |line| Cover::Yes(line.text.clone())),
-        Object::Schema { name, tables } => {
-            let whole = on_schema(want.privilege, name, global, grants, account);
-            if matches!(whole, Cover::Yes(_)) || tables.is_empty() {
-                return whole;
-            }
-            let all_tables = tables.iter().all(|table| {
-                on_table(want.privilege, &table.schema, &table.name, grants, account).is_some()
-            });
-            if all_tables {
-                Cover::Yes(format!("granted on each of {} tables", tables.len()))
-            } else {
-                whole
-            }
-        }
-        Object::Table(table) => {
-            let whole = on_schema(want.privilege, &table.schema, global, grants, account);
-            if matches!(whole, Cover::Yes(_)) {
-                return whole;
-            }
-            match on_table(want.privilege, &table.schema, &table.name, grants, account) {
-                Some(line) => Cover::Yes(line.text.clone()),
-                None => on_columns(want.privilege, &table.schema, &table.name, grants, account)
-                    .map_or(whole, |line| {
-                        Cover::Doubtful(format!("granted on some columns alone: {}", line.text))
-                    }),
-            }
-        }
-    }
-}
-
-/// The line that gives `privilege` on `*.*`.
-fn on_all<'a>(privilege: &str, grants: &'a Grants, account: &Account) -> Option<&'a GrantLine> {
-    grants.lines().iter().find(|line| match &line.line {
-        Line::Grant {
-            granted,
-            level: Level::Global,
-        } => granted.iter().any(|g| {
-            g.name == privilege || (g.name == ALL && is_in_all(privilege, &account.version))
-        }),
-        _ => false,
-    })
-}
-
-fn on_schema(
-    privilege: &str,
-    schema: &str,
-    global: Option<&GrantLine>,
-    grants: &Grants,
+fn lacking(
+    requirement: &Requirement,
+    cover: Cover,
     account: &Account,
-) -> Cover {
-    if let Some(line) = global {
-        let Some(revoked) = revoked(privilege, schema, grants, account) else {
-            return Cover::Yes(line.text.clone());
-        };
-        // What was revoked on a database may still be granted on that database.
-        let below = by_pattern(privilege, schema, grants, account);
-        return match below {
-            Cover::No(_) => Cover::No(Some(format!("granted, but taken back by {}", revoked.text))),
-            other => other,
+    probe: Option<&Probe>,
+    statement: &dyn Fn() -> String,
+) -> Verdict {
+    if let Some((role, by)) = idle_role(requirement, account) {
+        return Verdict {
+            state: GrantState::Inactive,
+            how: format!("inactive role {}", role.name),
+            evidence: format!(
+                "role {} has it and is not active: {}",
+                role.name, by.evidence
+            ),
+            mend: activate_role(account, &role.name).unwrap_or_else(statement),
         };
     }
-    by_pattern(privilege, schema, grants, account)
-}
-
-fn revoked<'a>(
-    privilege: &str,
-    schema: &str,
-    grants: &'a Grants,
-    account: &Account,
-) -> Option<&'a GrantLine> {
-    grants.lines().iter().find(|line| match &line.line {
-        Line::Revoke {
-            granted,
-            level: Level::Schema(name),
-        } => same(name, schema, account) && has(granted, privilege),
-        _ => false,
-    })
-}
-
-/// Lines for databases. Where several patterns of one grantee match a name, the servers take the most
-/// specific line alone, and do not add them up (MariaDB 10.11 and 11.8 and MySQL 9.7 were asked). MySQL
-/// merges the lines of active roles into the account's, and then it cannot be told which was whose.
-fn by_pattern(privilege: &str, schema: &str, grants: &Grants, account: &Account) -> Cover {
-    let mut matching: Vec<(&GrantLine, &[Granted], usize)> = grants
-        .lines()
-        .iter()
-        .filter_map(|line| match &line.line {
-            Line::Grant {
-                granted,
-                level: Level::Schema(pattern),
-            } if schema_matches(pattern, schema, account) => {
-                Some((line, granted.as_slice(), specificity(pattern, account)))
-            }
-            _ => None,
-        })
-        .collect();
-    matching.sort_by_key(|(_, _, specificity)| std::cmp::Reverse(*specificity));
-    let may_be_a_roles = account.version.flavor != Flavor::MariaDB && !grants.roles().is_empty();
-    let mut shadowed = None;
-    for (line, granted, own) in &matching {
-        if !has(granted, privilege) {
-            continue;
-        }
-        let rival = matching
-            .iter()
-            .find(|(other, _, specificity)| other.grantee == line.grantee && specificity > own);
-        match rival {
-            None => return Cover::Yes(line.text.clone()),
-            Some((rival, _, _)) => {
-                shadowed.get_or_insert_with(|| {
-                    format!(
-                        "{} gives it, but the server goes by {} alone, which is more specific",
-                        line.text, rival.text
-                    )
-                });
-            }
-        }
-    }
-    match shadowed {
-        Some(evidence) if may_be_a_roles => Cover::Doubtful(evidence),
-        shadowed => Cover::No(shadowed),
-    }
-}
-
-fn on_table<'a>(
-    privilege: &str,
-    schema: &str,
-    name: &str,
-    grants: &'a Grants,
-    account: &Account,
-) -> Option<&'a GrantLine> {
-    table_lines(schema, name, grants, account)
-        .find(|(_, granted)| has(granted, privilege))
-        .map(|(line, _)| line)
-}
-
-fn on_columns<'a>(
-    privilege: &str,
-    schema: &str,
-    name: &str,
-    grants: &'a Grants,
-    account: &Account,
-) -> Option<&'a GrantLine> {
-    table_lines(schema, name, grants, account)
-        .find(|(_, granted)| {
-            granted
-                .iter()
-                .any(|g| g.name == privilege && !g.columns.is_empty())
-        })
-        .map(|(line, _)| line)
-}
-
-fn table_lines<'a>(
-    schema: &str,
-    name: &str,
-    grants: &'a Grants,
-    account: &Account,
-) -> impl Iterator<Item = (&'a GrantLine, &'a [Granted])> {
-    grants
-        .lines()
-        .iter()
-        .filter_map(move |line| match &line.line {
-            Line::Grant {
-                granted,
-                level:
-                    Level::Table {
-                        schema: in_schema,
-                        name: of_table,
-                    },
-            } if same(in_schema, schema, account) && same(of_table, name, account) => {
-                Some((line, granted.as_slice()))
-            }
-            _ => None,
-        })
-}
-
-/// Whether a database's or table's line has the privilege, on all columns.
-fn has(granted: &[Granted], privilege: &str) -> bool {
-    granted
-        .iter()
-        .any(|g| (g.name == privilege || g.name == ALL) && g.columns.is_empty())
-}
-
-fn same(a: &str, b: &str, account: &Account) -> bool {
-    if account.is_case_folded {
-        a.to_lowercase() == b.to_lowercase()
+    let denied = probe.and_then(|probe| match &probe.outcome {
+        Outcome::Denied { number, .. } => Some((probe, number)),
+        _ => None,
+    });
+    let (state, how, evidence) = if let Some((probe, number)) = denied {
+        (
+            GrantState::Missing,
+            format!("probe: {number}"),
+            format!(
+                "no line of `SHOW GRANTS` gives it, and `{}` was refused",
+                probe.statement
+            ),
+        )
+    } else if let Cover::Doubtful(evidence) = cover {
+        (GrantState::Unknown, "not certain".to_owned(), evidence)
+    } else if let Cover::No(Some(evidence)) = cover {
+        (GrantState::Missing, "taken back".to_owned(), evidence)
+    } else if let Some(line) = account.grants.not_understood() {
+        (
+            GrantState::Unknown,
+            "line not understood".to_owned(),
+            format!("a line of `SHOW GRANTS` is not understood: {line}"),
+        )
+    } else if let Some((role, reason)) = account.unreadable_roles.first() {
+        (
+            GrantState::Unknown,
+            format!("role {role} unreadable"),
+            format!("no line of `SHOW GRANTS` gives it, and role {role} cannot be looked into: {reason}"),
+        )
     } else {
-        a == b
-    }
-}
-
-/// Whether a database's line is for `schema`: a pattern with `%`, `_` and `\`, or a literal name where
-/// MySQL's partial revokes are on.
-fn schema_matches(pattern: &str, schema: &str, account: &Account) -> bool {
-    if account.has_partial_revokes && account.version.flavor == Flavor::MySQL {
-        return same(pattern, schema, account);
-    }
-    let fold = |text: &str| -> Vec<char> {
-        if account.is_case_folded {
-            text.to_lowercase().chars().collect()
-        } else {
-            text.chars().collect()
-        }
+        (
+            GrantState::Missing,
+            "no grant".to_owned(),
+            "no line of `SHOW GRANTS` gives it".to_owned(),
+        )
     };
-    like(&fold(pattern), &fold(schema))
-}
-
-fn like(pattern: &[char], name: &[char]) -> bool {
-    match pattern {
-        [] => name.is_empty(),
-        ['%', rest @ ..] => (0..=name.len()).any(|at| like(rest, &name[at..])),
-        ['_', rest @ ..] => !name.is_empty() && like(rest, &name[1..]),
-        ['\\', escaped, rest @ ..] => name.first() == Some(escaped) && like(rest, &name[1..]),
-        [c, rest @ ..] => name.first() == Some(c) && like(rest, &name[1..]),
+    Verdict {
+        state,
+        how,
+        evidence,
+        mend: statement(),
     }
 }
 
-/// How specific a pattern is: the letters before its first wildcard; a name without one is the most.
-fn specificity(pattern: &str, account: &Account) -> usize {
-    if account.has_partial_revokes && account.version.flavor == Flavor::MySQL {
-        return usize::MAX;
-    }
-    let mut letters = 0;
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '%' | '_' => return letters,
-            '\\' => {
-                chars.next();
-            }
-            _ => {}
+/// The first role that would give it, once active.
+fn idle_role<'a>(requirement: &Requirement, account: &'a Account) -> Option<(&'a Role, By)> {
+    account.idle_roles.iter().find_map(|role| {
+        let all: Grants = account.grants.with(&role.grants);
+        match covered(&requirement.want, &requirement.others, &all, account) {
+            Cover::Yes(by) => Some((role, by)),
+            Cover::Doubtful(_) | Cover::No(_) => None,
         }
-        letters += 1;
+    })
+}
+
+/// What does as well, in words.
+fn instead(requirement: &Requirement, account: &Account) -> String {
+    let one = |want: &Want| {
+        format!(
+            "{} on {}",
+            shown(want.privilege, &account.version),
+            object_text(&want.object, true)
+        )
+    };
+    let lists: Vec<String> = requirement
+        .others
+        .iter()
+        .map(|group| group.iter().map(one).collect::<Vec<_>>().join(" and "))
+        .collect();
+    lists.join("; or ")
+}
+
+/// Whether the server is one whose grants were tried; the others rest on grants that were written down
+/// from manuals.
+pub fn is_tried(account: &Account) -> bool {
+    let version = &account.version;
+    match version.flavor {
+        Flavor::MySQL => version.at_least(9, 0, 0),
+        Flavor::MariaDB => version.at_least(10, 11, 0),
+        Flavor::TiDB => false,
     }
-    usize::MAX
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TableName, Unit};
+    use crate::model::{ServerVersion, TableName, Unit};
+    use crate::privilege::need::Object;
 
     fn account(version: &str, lines: &[&str]) -> Account {
         Account {
             current_user: "u@%".into(),
             version: ServerVersion::parse(version),
             grants: Grants::parse(lines.iter().copied()),
-            with_roles: None,
+            active_roles: Vec::new(),
+            idle_roles: Vec::new(),
+            unreadable_roles: Vec::new(),
+            probes: Vec::new(),
             has_partial_revokes: false,
             is_case_folded: false,
         }
     }
 
     fn need(privilege: &'static str, object: Object) -> Requirement {
-        Requirement {
-            unit: Unit::Dump,
-            want: Want { privilege, object },
-            others: Vec::new(),
-            why: String::new(),
-            not_needed: None,
-        }
+        Requirement::beyond(Unit::Dump, Want::on(privilege, object), "")
     }
 
     fn schema(name: &str) -> Object {
-        Object::Schema {
-            name: name.into(),
-            tables: Vec::new(),
-        }
+        Object::schema(name)
     }
 
     fn state(account: &Account, privilege: &'static str, object: Object) -> GrantState {
@@ -532,10 +386,13 @@ mod tests {
             state(&inactive, "SELECT", schema("shop")),
             GrantState::Missing
         );
-        inactive.with_roles = Some(Grants::parse(["GRANT SELECT ON `shop`.* TO `u`@`%`"]));
+        inactive.idle_roles.push(Role {
+            name: "r1@%".into(),
+            grants: Grants::parse(["GRANT SELECT ON `shop`.* TO `u`@`%`"]),
+        });
         let cell = figure(&need("SELECT", schema("shop")), &inactive, "source:a");
         assert_eq!(cell.state, GrantState::Inactive);
-        assert_eq!(cell.grant, "SET DEFAULT ROLE ALL TO 'u'@'%';");
+        assert_eq!(cell.grant, "SET DEFAULT ROLE 'r1'@'%' TO 'u'@'%';");
     }
 
     #[test]
@@ -572,5 +429,60 @@ mod tests {
             (cell.state, cell.privilege.as_str()),
             (GrantState::Have, "BINLOG MONITOR")
         );
+    }
+
+    #[test]
+    fn a_probe_counts_for_more_than_words() {
+        let t = Object::Table(TableName::new("db", "t"));
+        let probe = |outcome| Probe {
+            privilege: "SELECT",
+            object: t.clone(),
+            statement: "SELECT * FROM `db`.`t` LIMIT 0".into(),
+            outcome,
+        };
+        let mut a = account(MYSQL, &["GRANT SELECT (`id`) ON `db`.`t` TO `u`@`%`"]);
+        a.probes.push(probe(Outcome::Allowed));
+        let cell = figure(&need("SELECT", t.clone()), &a, "source:a");
+        assert_eq!((cell.state, cell.how.as_str()), (GrantState::Have, "probe"));
+        let mut b = account(MYSQL, &["GRANT SELECT ON `db`.* TO `u`@`%`"]);
+        b.probes.push(probe(Outcome::Denied {
+            number: 1142,
+            message: "denied".into(),
+        }));
+        let whole = Object::Schema {
+            name: "db".into(),
+            tables: vec![TableName::new("db", "t")],
+        };
+        for object in [t.clone(), whole] {
+            let cell = figure(&need("SELECT", object), &b, "source:a");
+            assert_eq!(
+                (cell.state, cell.how.as_str()),
+                (GrantState::Missing, "probe: 1142")
+            );
+        }
+        b.probes[0].outcome = Outcome::Untold;
+        let cell = figure(&need("SELECT", t.clone()), &b, "source:a");
+        assert_eq!((cell.state, cell.how.as_str()), (GrantState::Have, "grant"));
+    }
+
+    #[test]
+    fn a_role_that_cannot_be_looked_into_is_no_refusal() {
+        let mut a = account(MYSQL, &["GRANT `gone`@`%` TO `u`@`%`"]);
+        a.unreadable_roles
+            .push(("gone@%".into(), "it was dropped".into()));
+        assert_eq!(state(&a, "SELECT", schema("shop")), GrantState::Unknown);
+    }
+
+    #[test]
+    fn partial_revokes_and_everything() {
+        let a = account(
+            MYSQL,
+            &[
+                "GRANT SELECT, RELOAD ON *.* TO `u`@`%`",
+                "REVOKE SELECT ON `hr`.* FROM `u`@`%`",
+            ],
+        );
+        assert_eq!(state(&a, "SELECT", Object::Global), GrantState::Unknown);
+        assert_eq!(state(&a, "RELOAD", Object::Global), GrantState::Have);
     }
 }

@@ -5,16 +5,22 @@
 //! server's own `SHOW GRANTS`: the tables of `information_schema` say less (managed servers) or more
 //! (every account's rows) than is true. A line that is not understood makes a cell "unknown", never "have".
 
+pub mod account;
+pub mod at_source;
+pub mod at_target;
+mod cover;
 pub mod grants;
 pub mod matrix;
 pub mod name;
-pub mod requirement;
+pub mod need;
+pub mod refusal;
 pub mod statement;
 
+pub use account::{Account, Outcome, Probe, Role};
+pub use at_source::{DumpMode, DumpNeeds, SourceNeeds, source_requirements};
+pub use at_target::{LeftOut, LoadNeeds, SyncNeeds, TargetNeeds, target_requirements};
 pub use grants::{GrantLine, Granted, Grants, Level, Line};
-pub use matrix::{Account, figure};
-pub use requirement::{
-    DumpNeeds, Object, Requirement, SourceNeeds, TargetNeeds, Want, source_requirements,
-    target_requirements,
-};
-pub use statement::{account_name, grant, object_text};
+pub use matrix::figure;
+pub use need::{Object, Requirement, Want};
+pub use refusal::Refusal;
+pub use statement::{account_name, combined, grant, object_text};

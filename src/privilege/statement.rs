@@ -3,8 +3,9 @@
 use crate::model::table::quote_name;
 use crate::model::{Flavor, ServerVersion};
 
+use super::account::Account;
 use super::name::shown;
-use super::requirement::Object;
+use super::need::Object;
 
 /// `CURRENT_USER()`'s `user@host`, quoted: `'u'@'%'`. A user's name may hold an `@`, a host's may not.
 pub fn account_name(current_user: &str) -> String {
@@ -49,16 +50,56 @@ pub fn grant(
     )
 }
 
-/// What makes a granted role active from the next login on.
-pub fn activate_roles(roles: &[String], current_user: &str, version: &ServerVersion) -> String {
-    let user = account_name(current_user);
-    match (version.flavor, roles.first()) {
-        // MariaDB has one default role.
-        (Flavor::MariaDB, Some(role)) => {
-            format!("SET DEFAULT ROLE {} FOR {user};", quote_name(role))
-        }
-        _ => format!("SET DEFAULT ROLE ALL TO {user};"),
+/// What makes a granted role active from the next login on, without making another one inactive. MariaDB
+/// has one default role: where the account has one already there is no such statement.
+pub fn activate_role(account: &Account, role: &str) -> Option<String> {
+    let user = account_name(&account.current_user);
+    if account.version.flavor == Flavor::MariaDB {
+        return account
+            .active_roles
+            .is_empty()
+            .then(|| format!("SET DEFAULT ROLE {} FOR {user};", quote_name(role)));
     }
+    let mut roles: Vec<String> = account
+        .active_roles
+        .iter()
+        .map(|role| account_name(role))
+        .collect();
+    roles.push(account_name(role));
+    Some(format!(
+        "SET DEFAULT ROLE {} TO {user};",
+        roles.join(", ")
+    ))
+}
+
+/// The same statements with those for one object and account put together: `GRANT a, b ON o TO u;`.
+/// Anything that is no `GRANT` of [`grant`]'s stays as it is.
+pub fn combined<'a>(statements: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut groups: Vec<(Option<&str>, Vec<&str>)> = Vec::new();
+    for statement in statements {
+        let parts = statement
+            .strip_prefix("GRANT ")
+            .and_then(|rest| rest.split_once(" ON "));
+        let (names, tail) = match parts {
+            Some((names, tail)) => (names, Some(tail)),
+            None => (statement, None),
+        };
+        let same = groups
+            .iter()
+            .position(|(have, list)| *have == tail && (tail.is_some() || list == &[names]));
+        match same.and_then(|at| groups.get_mut(at)) {
+            Some((_, list)) if list.contains(&names) => {}
+            Some((_, list)) => list.push(names),
+            None => groups.push((tail, vec![names])),
+        }
+    }
+    groups
+        .into_iter()
+        .map(|(tail, names)| match tail {
+            Some(tail) => format!("GRANT {} ON {tail}", names.join(", ")),
+            None => names.concat(),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -70,10 +111,7 @@ mod tests {
     fn grants_in_the_servers_own_words() {
         let mariadb = ServerVersion::parse("11.8.3-MariaDB");
         let mysql = ServerVersion::parse("9.7.4");
-        let schema = Object::Schema {
-            name: "my_shop".into(),
-            tables: Vec::new(),
-        };
+        let schema = Object::schema("my_shop");
         assert_eq!(
             grant(
                 &["REPLICATION CLIENT"],
@@ -92,5 +130,25 @@ mod tests {
         let table = Object::Table(TableName::new("a_b", "c`d"));
         assert_eq!(object_text(&table, false), "`a_b`.`c``d`");
         assert_eq!(account_name("a@b@host"), "'a@b'@'host'");
+    }
+
+    #[test]
+    fn statements_for_one_object_go_together() {
+        let all = [
+            "GRANT SELECT ON `a`.* TO 'u'@'%';",
+            "GRANT RELOAD ON *.* TO 'u'@'%';",
+            "GRANT INSERT ON `a`.* TO 'u'@'%';",
+            "GRANT SELECT ON `a`.* TO 'u'@'%';",
+            "SET DEFAULT ROLE `r` FOR 'u'@'%';",
+            "SET DEFAULT ROLE `r` FOR 'u'@'%';",
+        ];
+        assert_eq!(
+            combined(all),
+            [
+                "GRANT SELECT, INSERT ON `a`.* TO 'u'@'%';",
+                "GRANT RELOAD ON *.* TO 'u'@'%';",
+                "SET DEFAULT ROLE `r` FOR 'u'@'%';",
+            ]
+        );
     }
 }

@@ -2,72 +2,139 @@
 
 use crate::connect::{Catalogue, CatalogueRow};
 use crate::model::table::quote_name;
-use crate::model::{Flavor, Result};
-use crate::privilege::{Account, Grants, account_name};
+use crate::model::{Error, Flavor, Result};
+use crate::privilege::{Account, Grants, Role, account_name};
 use crate::source::ServerInfo;
 
-/// Reads `USER()` and the account with its grants. Only `SHOW GRANTS` itself must succeed, which needs no
-/// privilege.
+/// Beyond this many granted roles only the first are looked into.
+const ROLES: usize = 32;
+
+/// Who answered to our name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    /// `USER()`: who we asked to be, and from where the server sees us.
+    pub(super) asked_for: String,
+    /// The account whose login stands for another's, where that is so.
+    pub(super) proxy_user: Option<String>,
+    /// `@@server_id` and `@@hostname` as this connection has them.
+    pub(super) server_id: Option<u64>,
+}
+
+/// Reads who we are and our grants. Only `CURRENT_USER()` and `SHOW GRANTS` themselves must succeed,
+/// which need no privilege.
 pub(super) async fn read(
     catalogue: &mut Catalogue,
     info: &ServerInfo,
-) -> Result<(String, Account)> {
+) -> Result<(Identity, Account)> {
     let who = catalogue
-        .rows("SELECT USER() AS asked_for, CURRENT_USER() AS current")
+        .rows("SELECT USER() AS asked_for, CURRENT_USER() AS current_user_name, @@server_id AS id")
         .await?;
-    let text = |name: &str| {
-        who.first()
-            .and_then(|row| row.text(name))
-            .unwrap_or_default()
+    let row = who.first();
+    // Without quotes a name would be what its letters are taken for. A server that does not know the
+    // setting always writes them.
+    let _ = catalogue.run("SET SESSION sql_quote_show_create = 1").await;
+    let text = |name: &str| row.and_then(|row| row.text(name)).unwrap_or_default();
+    let mut identity = Identity {
+        asked_for: text("asked_for"),
+        proxy_user: None,
+        server_id: row.and_then(|row| row.u64("id")),
     };
-    let (asked_for, current_user) = (text("asked_for"), text("current"));
+    let current_user = text("current_user_name");
+    identity.proxy_user = single(catalogue, "SELECT @@proxy_user").await;
     let has_partial_revokes = catalogue
         .rows("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'")
         .await?
         .first()
         .and_then(|row| row.text_at(1))
         .is_some_and(|value| value.eq_ignore_ascii_case("ON"));
-    let lines = first_columns(&catalogue.rows("SHOW GRANTS").await?);
-    let grants = parse(&lines);
-    let with_roles = with_roles(catalogue, info.flavor(), &lines, &grants).await;
-    let account = Account {
+    let active_roles = active_roles(catalogue, info.flavor()).await;
+    let grants = parse(&first_columns(&catalogue.rows("SHOW GRANTS").await?));
+    let mut account = Account {
         current_user,
         version: info.version.clone(),
         grants,
-        with_roles,
+        active_roles,
+        idle_roles: Vec::new(),
+        unreadable_roles: Vec::new(),
         has_partial_revokes,
         is_case_folded: info.lower_case_table_names > 0,
+        probes: Vec::new(),
     };
-    Ok((asked_for, account))
+    read_roles(catalogue, &mut account).await;
+    Ok((identity, account))
 }
 
-/// What the account could do with all its roles active; `None` where it has none, or may not see them.
-async fn with_roles(
-    catalogue: &mut Catalogue,
-    flavor: Flavor,
-    lines: &[String],
-    grants: &Grants,
-) -> Option<Grants> {
-    let roles = grants.roles();
-    if roles.is_empty() {
-        return None;
+async fn single(catalogue: &mut Catalogue, sql: &str) -> Option<String> {
+    let rows = catalogue.rows(sql).await.ok()?;
+    rows.first()?.text_at(0).filter(|text| !text.is_empty())
+}
+
+/// The roles in force, as `name` or `name@host`; none where the server knows no roles.
+async fn active_roles(catalogue: &mut Catalogue, flavor: Flavor) -> Vec<String> {
+    let Some(text) = single(catalogue, "SELECT CURRENT_ROLE()").await else {
+        return Vec::new();
+    };
+    if text.eq_ignore_ascii_case("NONE") || text.eq_ignore_ascii_case("NULL") {
+        return Vec::new();
     }
     if flavor == Flavor::MariaDB {
-        // A role's grants are shown to whom it is active for; this connection is closed after this.
-        let mut all = lines.to_vec();
-        for role in &roles {
-            catalogue
-                .run(&format!("SET ROLE {}", quote_name(role)))
-                .await
-                .ok()?;
-            all.extend(first_columns(&catalogue.rows("SHOW GRANTS").await.ok()?));
-        }
-        return Some(parse(&all));
+        return vec![text];
     }
-    let names: Vec<String> = roles.iter().map(|role| account_name(role)).collect();
-    let sql = format!("SHOW GRANTS FOR CURRENT_USER() USING {}", names.join(", "));
-    let all = catalogue.rows(&sql).await.ok()?;
-    Some(parse(&first_columns(&all)))
+    // `r1`@`%`,`r2`@`%`: the form of a line that grants roles.
+    Grants::parse([format!("GRANT {text} TO `x`@`%`").as_str()]).roles()
+}
+
+/// Looks into each role that is granted, or mandatory, and not active.
+async fn read_roles(catalogue: &mut Catalogue, account: &mut Account) {
+    let mut roles = account.grants.roles();
+    if account.version.flavor != Flavor::MariaDB
+        && let Some(mandatory) = single(catalogue, "SELECT @@mandatory_roles").await
+    {
+        let quoted: Vec<String> = mandatory
+            .split(',')
+            .map(|role| role.trim().to_owned())
+            .filter(|role| !role.is_empty())
+            .collect();
+        let line = format!("GRANT {} TO `x`@`%`", quoted.join(","));
+        roles.extend(Grants::parse([line.as_str()]).roles());
+        roles.sort();
+        roles.dedup();
+    }
+    roles.retain(|role| !account.active_roles.contains(role));
+    for name in roles.into_iter().take(ROLES) {
+        match role_lines(catalogue, account.version.flavor, &name).await {
+            Ok(lines) => account.idle_roles.push(Role {
+                grants: parse(&lines),
+                name,
+            }),
+            Err(error) => {
+                let reason = super::rows::one_line(&error);
+                account.unreadable_roles.push((name, reason));
+            }
+        }
+        if catalogue.is_broken() {
+            return;
+        }
+    }
+}
+
+async fn role_lines(
+    catalogue: &mut Catalogue,
+    flavor: Flavor,
+    role: &str,
+) -> Result<Vec<String>, Error> {
+    if flavor == Flavor::MariaDB {
+        // A role's grants are shown to whom it is active for; this connection is closed after this.
+        catalogue
+            .run(&format!("SET ROLE {}", quote_name(role)))
+            .await?;
+        return Ok(first_columns(&catalogue.rows("SHOW GRANTS").await?));
+    }
+    let sql = format!(
+        "SHOW GRANTS FOR CURRENT_USER() USING {}",
+        account_name(role)
+    );
+    Ok(first_columns(&catalogue.rows(&sql).await?))
 }
 
 fn parse(lines: &[String]) -> Grants {

@@ -9,7 +9,7 @@ use crate::privilege::Account;
 use crate::schema::Structure;
 use crate::source::{self, ServerInfo, TableInfo, TableType};
 
-use super::account;
+use super::account::{self, Identity};
 
 /// What is asked of every server.
 #[derive(Debug)]
@@ -17,8 +17,8 @@ pub(super) struct ServerFacts {
     pub(super) info: ServerInfo,
     /// The TLS version, where the line is encrypted.
     pub(super) tls: Option<String>,
-    /// `USER()`: who we asked to be, and from where the server sees us.
-    pub(super) asked_for: String,
+    /// Who answered to our name.
+    pub(super) identity: Identity,
     pub(super) account: Result<Account>,
 }
 
@@ -64,21 +64,21 @@ impl ServerFacts {
     async fn read(server: &ServerConfig, session: &mut Session) -> Result<Self> {
         let info = ServerInfo::read(session).await?;
         let tls = session.tls().map(str::to_owned);
-        let (asked_for, account) = match Catalogue::open(server).await {
+        let (identity, account) = match Catalogue::open(server).await {
             Ok(mut catalogue) => {
                 let found = account::read(&mut catalogue, &info).await;
                 catalogue.close().await;
                 match found {
-                    Ok((asked_for, account)) => (asked_for, Ok(account)),
-                    Err(error) => (String::new(), Err(error)),
+                    Ok((identity, account)) => (identity, Ok(account)),
+                    Err(error) => (Identity::default(), Err(error)),
                 }
             }
-            Err(error) => (String::new(), Err(error)),
+            Err(error) => (Identity::default(), Err(error)),
         };
         Ok(Self {
             info,
             tls,
-            asked_for,
+            identity,
             account,
         })
     }
@@ -114,6 +114,13 @@ impl SourceFacts {
         self.tables
             .iter()
             .filter(|table| is_table(table) && task.selection.takes(&table.name))
+    }
+
+    /// Whether the task's patterns take a view.
+    pub(super) fn has_views(&self, task: &TaskConfig) -> bool {
+        self.tables.iter().any(|table| {
+            table.table_type == TableType::View && task.selection.takes(&table.name)
+        })
     }
 
     /// What is known of the structure of one of those.

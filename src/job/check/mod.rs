@@ -9,6 +9,7 @@ mod account;
 mod facts;
 mod local;
 mod needs;
+mod probes;
 mod rows;
 mod server;
 mod tables;
@@ -18,12 +19,14 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::{join, join_all};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, ServerConfig};
+use crate::connect::Catalogue;
 use crate::model::{
     CheckReport, CheckState, Error, ErrorKind, GrantState, PrivilegeFigure, Result, ServerVersion,
-    Timestamp,
+    TableName, Timestamp,
 };
 use crate::privilege::{self, Requirement};
+use crate::source::TableInfo;
 
 use facts::{ServerFacts, SourceFacts, TargetFacts};
 use rows::Rows;
@@ -45,8 +48,103 @@ pub async fn run(config: &Config, stop: &CancellationToken) -> CheckReport {
         .targets
         .iter()
         .map(|target| bounded(stop, Box::pin(TargetFacts::read(config, target))));
-    let (sources, targets) = join(join_all(sources), join_all(targets)).await;
-    report(config, &sources, &targets)
+    let (mut sources, mut targets) = join(join_all(sources), join_all(targets)).await;
+    let needed = Needed::of(config, &sources, &targets);
+    try_out(config, &needed, &mut sources, &mut targets, stop).await;
+    report(config, &needed, &sources, &targets)
+}
+
+/// What is needed on each server, in the configuration's order.
+struct Needed {
+    at_sources: Vec<Vec<Requirement>>,
+    at_targets: Vec<Vec<Requirement>>,
+}
+
+impl Needed {
+    fn of(config: &Config, sources: &[Result<SourceFacts>], targets: &[Result<TargetFacts>]) -> Self {
+        let at_sources = config
+            .sources
+            .iter()
+            .zip(sources)
+            .map(|(source, facts)| {
+                let needs = needs::of_source(config, source, facts.as_ref().ok());
+                let version = version_of(facts.as_ref().map(|f| &f.server));
+                privilege::source_requirements(&needs, &version)
+            })
+            .collect();
+        let at_targets = config
+            .targets
+            .iter()
+            .zip(targets)
+            .map(|(target, facts)| {
+                let needs = needs::of_target(config, target, sources, facts.as_ref().ok());
+                let version = version_of(facts.as_ref().map(|f| &f.server));
+                privilege::target_requirements(&needs, &version)
+            })
+            .collect();
+        Self {
+            at_sources,
+            at_targets,
+        }
+    }
+}
+
+/// Runs the probes on all servers at once, each on a connection of its own: reading the roles has
+/// changed what the other one may do.
+async fn try_out(
+    config: &Config,
+    needed: &Needed,
+    sources: &mut [Result<SourceFacts>],
+    targets: &mut [Result<TargetFacts>],
+    stop: &CancellationToken,
+) {
+    let at_sources = config
+        .sources
+        .iter()
+        .zip(sources)
+        .zip(&needed.at_sources)
+        .filter_map(|((source, facts), list)| {
+            let SourceFacts { server, tables, .. } = facts.as_mut().ok()?;
+            Some(try_one(&source.server, server, tables, list))
+        });
+    let at_targets = config
+        .targets
+        .iter()
+        .zip(targets)
+        .zip(&needed.at_targets)
+        .filter_map(|((target, facts), list)| {
+            let TargetFacts { server, tables, .. } = facts.as_mut().ok()?;
+            Some(try_one(&target.server, server, tables, list))
+        });
+    let all = join(join_all(at_sources), join_all(at_targets));
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        // What was not tried by then rests on the grants alone, and says so.
+        _ = tokio::time::timeout(SERVER_TIMEOUT, all) => {}
+    }
+}
+
+async fn try_one(
+    server: &ServerConfig,
+    facts: &mut ServerFacts,
+    tables: &[TableInfo],
+    requirements: &[Requirement],
+) {
+    let Ok(account) = &mut facts.account else {
+        return;
+    };
+    // A server that has gone meanwhile takes nothing from what is known.
+    let Ok(mut catalogue) = Catalogue::open(server).await else {
+        return;
+    };
+    let is_there = |table: &TableName| {
+        tables
+            .binary_search_by(|have| have.name.cmp(table))
+            .is_ok()
+    };
+    probes::run(&mut catalogue, account, requirements, is_there).await;
+    catalogue.close().await;
 }
 
 async fn bounded<T>(stop: &CancellationToken, facts: impl Future<Output = Result<T>>) -> Result<T> {
@@ -66,12 +164,14 @@ async fn bounded<T>(stop: &CancellationToken, facts: impl Future<Output = Result
 /// Judges what was found.
 fn report(
     config: &Config,
+    needed: &Needed,
     sources: &[Result<SourceFacts>],
     targets: &[Result<TargetFacts>],
 ) -> CheckReport {
     let mut rows = Rows::default();
     let mut privileges = Vec::new();
-    for (source, facts) in config.sources.iter().zip(sources) {
+    let at_sources = sources.iter().zip(&needed.at_sources);
+    for (source, (facts, list)) in config.sources.iter().zip(at_sources) {
         let scope = format!("source:{}", source.server.name);
         server::connection(
             &mut rows.of(&scope),
@@ -81,12 +181,10 @@ fn report(
         if let Ok(facts) = facts {
             server::source(&mut rows.of(&scope), config, source, facts);
         }
-        let needs = needs::of_source(config, source, facts.as_ref().ok());
-        let version = version_of(facts.as_ref().map(|f| &f.server));
-        let list = privilege::source_requirements(&needs, &version);
-        privileges.extend(figures(&list, facts.as_ref().map(|f| &f.server), &scope));
+        privileges.extend(figures(list, facts.as_ref().map(|f| &f.server), &scope));
     }
-    for (target, facts) in config.targets.iter().zip(targets) {
+    let at_targets = targets.iter().zip(&needed.at_targets);
+    for (target, (facts, list)) in config.targets.iter().zip(at_targets) {
         let scope = format!("target:{}", target.server.name);
         server::connection(
             &mut rows.of(&scope),
@@ -96,10 +194,7 @@ fn report(
         if let Ok(facts) = facts {
             server::target(&mut rows.of(&scope), facts);
         }
-        let needs = needs::of_target(config, target, sources);
-        let version = version_of(facts.as_ref().map(|f| &f.server));
-        let list = privilege::target_requirements(&needs, &version);
-        privileges.extend(figures(&list, facts.as_ref().map(|f| &f.server), &scope));
+        privileges.extend(figures(list, facts.as_ref().map(|f| &f.server), &scope));
     }
     for task in &config.tasks {
         tables::task(
@@ -140,22 +235,27 @@ fn figures(
     facts: Result<&ServerFacts, &Error>,
     scope: &str,
 ) -> Vec<PrivilegeFigure> {
-    let unknown = |evidence: String, current_user: &str| -> Vec<PrivilegeFigure> {
+    let unknown = |how: &str, evidence: &str| -> Vec<PrivilegeFigure> {
+        let version = version_of(facts);
         requirements
             .iter()
             .map(|requirement| PrivilegeFigure {
                 server: scope.to_owned(),
-                account: current_user.to_owned(),
+                account: String::new(),
                 unit: requirement.unit,
-                privilege: requirement.want.privilege.to_owned(),
+                privilege: privilege::name::shown(requirement.want.privilege, &version),
                 object: privilege::object_text(&requirement.want.object, true),
                 state: GrantState::Unknown,
-                evidence: evidence.clone(),
+                how: how.to_owned(),
+                evidence: evidence.to_owned(),
                 why: requirement.why.clone(),
+                in_minimum: requirement.in_minimum,
+                instead: String::new(),
                 grant: String::new(),
             })
             .collect()
     };
+    // The reason stands once, in the row of the connection or of the account.
     match facts {
         Ok(ServerFacts {
             account: Ok(account),
@@ -164,13 +264,12 @@ fn figures(
             .iter()
             .map(|requirement| privilege::figure(requirement, account, scope))
             .collect(),
-        Ok(ServerFacts {
-            account: Err(error),
-            ..
-        }) => unknown(
-            format!("the grants cannot be read: {}", rows::one_line(error)),
-            "",
-        ),
-        Err(error) => unknown(format!("not connected: {}", rows::one_line(error)), ""),
+        Ok(_) => unknown(NOT_READ, "the grants cannot be read: see the check `account`"),
+        Err(_) => unknown(NOT_CONNECTED, "not connected: see the check `connection`"),
     }
 }
+
+/// How a privilege of a server is known that did not answer.
+pub const NOT_CONNECTED: &str = "not connected";
+/// The same, of one that does not say what is granted.
+pub const NOT_READ: &str = "grants not read";

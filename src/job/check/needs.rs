@@ -2,11 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{Config, Consistency, Mode, SourceConfig, TargetConfig, TaskConfig};
+use crate::config::{
+    Config, Consistency, Mode, OnDuplicate, SourceConfig, TargetConfig, TaskConfig,
+};
 use crate::model::{Result, TableName};
-use crate::privilege::{DumpNeeds, Object, SourceNeeds, TargetNeeds};
+use crate::privilege::{
+    DumpMode, DumpNeeds, LeftOut, LoadNeeds, Object, SourceNeeds, SyncNeeds, TargetNeeds,
+};
+use crate::route::event_filter::FilterAction;
+use crate::route::{EventFilter, EventKind};
+use crate::target::checkpoint;
 
-use super::facts::{SourceFacts, tasks_of_source};
+use super::facts::{Brief, SourceFacts, TargetFacts, tasks_of_source};
 
 /// Single tables are named up to this many in a database; beyond, the database is.
 const SINGLE_TABLES: usize = 8;
@@ -22,6 +29,12 @@ struct Scope {
 }
 
 impl Scope {
+    /// The databases as wholes, with the tables that matter in them.
+    fn into_whole_schemas(self) -> Vec<Object> {
+        let open = self.schemas.keys().cloned().collect();
+        Self { open, ..self }.into_objects()
+    }
+
     fn into_objects(self) -> Vec<Object> {
         if self.is_global && self.schemas.is_empty() {
             return vec![Object::Global];
@@ -67,27 +80,44 @@ pub(super) fn of_source(
                 .any(|table| !is_transactional(&table.engine))
         })
     });
+    let mut modes: Vec<DumpMode> = Vec::new();
+    for task in &dumps {
+        let mode = dump_mode(task.dump.consistency);
+        if !modes.contains(&mode) {
+            modes.push(mode);
+        }
+    }
     SourceNeeds {
-        has_relay: source.relay.is_enabled,
+        has_relay: source.relay.is_enabled && !syncs.is_empty(),
         dump: (!dumps.is_empty()).then(|| DumpNeeds {
             objects: objects(&dumps),
-            may_lock_all: dumps
-                .iter()
-                .any(|task| task.dump.consistency != Consistency::Snapshot),
-            may_go_without: dumps
-                .iter()
-                .all(|task| task.dump.consistency != Consistency::Flush),
+            modes,
+            needs_position: dumps.iter().any(|task| task.mode == Mode::All),
+            has_gtids: facts.is_some_and(|facts| facts.server.info.has_gtids()),
             unversioned,
         }),
         sync: (!syncs.is_empty()).then(|| objects(&syncs)),
+        has_views: facts.is_some_and(|facts| {
+            tasks_of_source(config, source).any(|task| facts.has_views(task))
+        }),
     }
 }
 
-/// What is done at a target.
+fn dump_mode(consistency: Consistency) -> DumpMode {
+    match consistency {
+        Consistency::Auto => DumpMode::Auto,
+        Consistency::Flush => DumpMode::Flush,
+        Consistency::Snapshot => DumpMode::Snapshot,
+        Consistency::Fuzzy => DumpMode::Fuzzy,
+    }
+}
+
+/// What is done at a target. `target_facts` says what is there already.
 pub(super) fn of_target(
     config: &Config,
     target: &TargetConfig,
     sources: &[Result<SourceFacts>],
+    target_facts: Option<&TargetFacts>,
 ) -> TargetNeeds {
     let tasks = |is_meant: fn(Mode) -> bool| -> Vec<&TaskConfig> {
         config
@@ -98,37 +128,129 @@ pub(super) fn of_target(
     };
     let loads = tasks(|mode| mode != Mode::Incremental);
     let syncs = tasks(|mode| mode != Mode::Full);
-    let mut has_foreign_keys = false;
-    let mut objects = |tasks: &[&TaskConfig]| {
+    let scope_of = |tasks: &[&TaskConfig]| {
         let mut scope = Scope::default();
         for task in tasks {
-            for (source, facts) in config.sources.iter().zip(sources) {
-                if task.sources.contains(&source.server.name) {
-                    let facts = facts.as_ref().ok();
-                    add_target(&mut scope, task, facts);
-                    has_foreign_keys |= facts.is_some_and(|facts| {
-                        facts.taken(task).any(|table| {
-                            facts
-                                .brief(&table.name)
-                                .is_some_and(|brief| brief.has_foreign_keys)
-                        })
-                    });
-                }
+            for facts in facts_of_task(config, task, sources) {
+                add_target(&mut scope, task, facts);
             }
         }
-        // A table may have to be created, so it is the databases that count.
-        let open = scope.schemas.keys().cloned().collect();
-        Scope { open, ..scope }.into_objects()
+        scope
     };
-    let load = (!loads.is_empty()).then(|| objects(&loads));
-    let sync = (!syncs.is_empty()).then(|| objects(&syncs));
+    let any_table = |has: fn(Brief) -> bool| {
+        loads.iter().chain(&syncs).any(|task| {
+            facts_of_task(config, task, sources)
+                .into_iter()
+                .flatten()
+                .any(|facts| {
+                    facts
+                        .taken(task)
+                        .any(|table| facts.brief(&table.name).is_some_and(has))
+                })
+        })
+    };
+    let is_there = |table: &TableName| {
+        target_facts.is_some_and(|facts| {
+            facts
+                .tables
+                .binary_search_by(|have| have.name.cmp(table))
+                .is_ok()
+        })
+    };
+    let load = (!loads.is_empty()).then(|| {
+        let scope = scope_of(&loads);
+        let wanted: Vec<&TableName> = scope.schemas.values().flatten().collect();
+        LoadNeeds {
+            has_all_tables: !wanted.is_empty() && wanted.into_iter().all(is_there),
+            // A table may have to be created, so it is the databases that count.
+            objects: scope.into_whole_schemas(),
+            replaces_rows: loads.iter().any(|task| {
+                task.load.on_duplicate == OnDuplicate::Replace
+                    || task.dump.consistency == Consistency::Fuzzy
+            }),
+        }
+    });
+    let sync = (!syncs.is_empty()).then(|| SyncNeeds {
+        objects: scope_of(&syncs).into_whole_schemas(),
+        left_out: left_out(config, &syncs, sources),
+    });
+    let meta_schema = config.worker.meta_schema.clone();
+    let has_meta_tables = checkpoint::table_names()
+        .iter()
+        .all(|name| is_there(&TableName::new(&meta_schema, *name)));
     TargetNeeds {
-        meta_schema: config.worker.meta_schema.clone(),
+        has_meta_tables,
+        meta_schema,
         load,
         sync,
-        has_foreign_keys,
+        has_foreign_keys: any_table(|brief| brief.has_foreign_keys),
+        has_views: loads.iter().chain(&syncs).any(|task| {
+            facts_of_task(config, task, sources)
+                .into_iter()
+                .flatten()
+                .any(|facts| facts.has_views(task))
+        }),
     }
 }
+
+/// What is known of each source of a task; `None` for one that did not answer.
+fn facts_of_task<'a>(
+    config: &Config,
+    task: &TaskConfig,
+    sources: &'a [Result<SourceFacts>],
+) -> Vec<Option<&'a SourceFacts>> {
+    config
+        .sources
+        .iter()
+        .zip(sources)
+        .filter(|(source, _)| task.sources.contains(&source.server.name))
+        .map(|(_, facts)| facts.as_ref().ok())
+        .collect()
+}
+
+/// Kinds of events that the tasks' filters leave out of every table that is known.
+fn left_out(
+    config: &Config,
+    tasks: &[&TaskConfig],
+    sources: &[Result<SourceFacts>],
+) -> LeftOut {
+    let is_left_out = |kind: EventKind| {
+        !tasks.is_empty()
+            && tasks.iter().all(|task| {
+                let mut has_tables = false;
+                let all = facts_of_task(config, task, sources).into_iter().all(|facts| {
+                    facts.is_some_and(|facts| {
+                        facts.taken(task).all(|table| {
+                            has_tables = true;
+                            EventFilter::first_action(&task.filters, &table.name, kind, None)
+                                == Some(FilterAction::Ignore)
+                        })
+                    })
+                });
+                all && has_tables
+            })
+    };
+    LeftOut {
+        inserts: is_left_out(EventKind::Insert),
+        updates: is_left_out(EventKind::Update),
+        deletes: is_left_out(EventKind::Delete),
+        ddl: DDL_KINDS.iter().all(|kind| is_left_out(*kind)),
+    }
+}
+
+/// DDL that would be passed on to the target.
+const DDL_KINDS: [EventKind; 10] = [
+    EventKind::CreateDatabase,
+    EventKind::AlterDatabase,
+    EventKind::DropDatabase,
+    EventKind::CreateTable,
+    EventKind::AlterTable,
+    EventKind::DropTable,
+    EventKind::TruncateTable,
+    EventKind::RenameTable,
+    EventKind::CreateIndex,
+    EventKind::DropIndex,
+];
 
 /// Whether an engine keeps rows as of a moment.
 pub(super) fn is_transactional(engine: &str) -> bool {

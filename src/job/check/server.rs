@@ -88,7 +88,7 @@ fn account(rows: &mut Scope<'_>, facts: &ServerFacts) {
             "account",
             format!(
                 "the anonymous account `{}` matches before `{}`",
-                account.current_user, facts.asked_for
+                account.current_user, facts.identity.asked_for
             ),
             why,
             format!(
@@ -100,7 +100,7 @@ fn account(rows: &mut Scope<'_>, facts: &ServerFacts) {
             "account",
             format!(
                 "{} (asked for as {})",
-                account.current_user, facts.asked_for
+                account.current_user, facts.identity.asked_for
             ),
             why,
         ),

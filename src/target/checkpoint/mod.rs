@@ -32,7 +32,7 @@ pub use owner::Ownership;
 pub use selection::take_up_selection;
 pub use span::{Span, Spans};
 pub use sync::{Change, Intent};
-pub use tables::{Tables, VERSION, prepare};
+pub use tables::{Tables, VERSION, prepare, table_names};
 
 /// How often a claim is tried when others claim the same stream at the same moment.
 const TRIES: usize = 8;

@@ -49,7 +49,7 @@ const STREAM: &str = "\
 `source` VARCHAR(128) NOT NULL COMMENT 'source name in the configuration',
 `server` VARCHAR(64) NOT NULL COMMENT 'the source server itself: its uuid, or server_id on MariaDB'";
 
-fn definitions(tables: &Tables) -> [(&str, String); 5] {
+fn definitions(tables: &Tables) -> [(&'static str, String); 5] {
     let form = "`version` INT UNSIGNED NOT NULL COMMENT 'form of this row'";
     let tail = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
     [
@@ -144,6 +144,11 @@ PRIMARY KEY (`task`, `source`, `server`, `schema_name`, `table_name`, `structure
             ),
         ),
     ]
+}
+
+/// The names of our own tables.
+pub fn table_names() -> [&'static str; 5] {
+    definitions(&Tables::new("")).map(|(name, _)| name)
 }
 
 /// Makes the meta schema and those of its tables that are missing. What is there stays as it is, so

@@ -478,7 +478,20 @@ fn report(is_ok: bool) -> CheckReport {
                 GrantState::Unknown => "performance_schema is off".into(),
                 _ => format!("GRANT {privilege} ON {object}"),
             },
+            how: match state {
+                GrantState::Missing => "probe: 1227".into(),
+                GrantState::NotNeeded => "not needed here".into(),
+                GrantState::Unknown => "not certain".into(),
+                GrantState::Inactive => "inactive role ops".into(),
+                GrantState::Have => "grant + probe".into(),
+            },
             why: "reads the rows of the full copy and the structure of the tables".into(),
+            in_minimum: privilege != "REFERENCES",
+            instead: if privilege == "RELOAD" {
+                "FLUSH_TABLES on *.*".into()
+            } else {
+                String::new()
+            },
             grant: if is_missing {
                 format!("GRANT {privilege} ON {object} TO `tideway`@`10.%`;")
             } else {
