@@ -318,7 +318,10 @@ mod tests {
         let mariadb = "10.11.6-MariaDB";
         assert_eq!(lock_of(dump(DumpMode::Flush), mariadb).not_needed, None);
         for mode in [DumpMode::Auto, DumpMode::Snapshot, DumpMode::Fuzzy] {
-            assert!(lock_of(dump(mode), mariadb).not_needed.is_some(), "{mode:?}");
+            assert!(
+                lock_of(dump(mode), mariadb).not_needed.is_some(),
+                "{mode:?}"
+            );
             let plain = DumpNeeds {
                 unversioned: true,
                 ..dump(mode)

@@ -81,7 +81,9 @@ pub fn target_requirements(needs: &TargetNeeds, version: &ServerVersion) -> Vec<
                         Want::on("CREATE VIEW", object.widened()),
                         "would create views",
                     )
-                    .unless(Some("views are not moved: they are counted and passed over")),
+                    .unless(Some(
+                        "views are not moved: they are counted and passed over",
+                    )),
                 );
             }
         }
@@ -111,13 +113,12 @@ fn data_of_load(list: &mut Vec<Requirement>, load: &LoadNeeds) {
                 .then_some("every table is there already"),
         );
         add("INSERT", object.clone(), "writes rows", None);
-        add(
-            "DELETE",
-            object.clone(),
-            "replaces rows that are there",
-            (!load.replaces_rows)
-                .then_some("`on_duplicate` is not `replace`: no row that is there is touched"),
-        );
+        let why = if load.replaces_rows {
+            "replaces rows that are there"
+        } else {
+            "takes back the rows of a dump that came to nothing"
+        };
+        add("DELETE", object.clone(), why, None);
     }
 }
 
@@ -283,7 +284,7 @@ mod tests {
         let mut needs = needs();
         assert_eq!(
             needed(&needs, Unit::Load, "shop"),
-            ["SELECT", "CREATE", "INSERT"]
+            ["SELECT", "CREATE", "INSERT", "DELETE"]
         );
         assert_eq!(
             needed(&needs, Unit::Load, "tideway"),

@@ -37,7 +37,12 @@ impl By {
 }
 
 /// Whether the lines cover `want`, or one of the lists that do as well.
-pub(super) fn covered(want: &Want, others: &[Vec<Want>], grants: &Grants, account: &Account) -> Cover {
+pub(super) fn covered(
+    want: &Want,
+    others: &[Vec<Want>],
+    grants: &Grants,
+    account: &Account,
+) -> Cover {
     let first = cover(want, grants, account);
     if matches!(first, Cover::Yes(_)) {
         return first;
@@ -54,7 +59,10 @@ pub(super) fn covered(want: &Want, others: &[Vec<Want>], grants: &Grants, accoun
             let evidence: Vec<&str> = by.iter().map(|by| by.evidence.as_str()).collect();
             return Cover::Yes(By {
                 evidence: evidence.join("; "),
-                grantee: by.into_iter().next().map_or_else(String::new, |by| by.grantee),
+                grantee: by
+                    .into_iter()
+                    .next()
+                    .map_or_else(String::new, |by| by.grantee),
             });
         }
     }

@@ -88,7 +88,12 @@ impl Grants {
     #[must_use]
     pub fn with(&self, more: &Self) -> Self {
         let mut lines = self.lines.clone();
-        lines.extend(more.lines.iter().filter(|line| !self.lines.contains(line)).cloned());
+        lines.extend(
+            more.lines
+                .iter()
+                .filter(|line| !self.lines.contains(line))
+                .cloned(),
+        );
         Self { lines }
     }
 

@@ -170,7 +170,9 @@ fn lacking(
         (
             GrantState::Unknown,
             format!("role {role} unreadable"),
-            format!("no line of `SHOW GRANTS` gives it, and role {role} cannot be looked into: {reason}"),
+            format!(
+                "no line of `SHOW GRANTS` gives it, and role {role} cannot be looked into: {reason}"
+            ),
         )
     } else {
         (

@@ -183,7 +183,10 @@ pub fn purpose(unit: Unit, privilege: &str, version: &ServerVersion) -> Option<S
 
 /// 1044 does not say what was wanted of the database: the statement does.
 fn wanted_of_schema(statement: Option<&str>) -> &'static str {
-    let upper = statement.unwrap_or_default().trim_start().to_ascii_uppercase();
+    let upper = statement
+        .unwrap_or_default()
+        .trim_start()
+        .to_ascii_uppercase();
     for (beginning, privilege) in [
         ("LOCK TABLES", "LOCK TABLES"),
         ("CREATE", "CREATE"),
@@ -214,7 +217,11 @@ fn quoted_after(text: &str, before: &str) -> Option<String> {
 fn names(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut rest = text;
-    while let Some(quote) = rest.chars().next().filter(|c| matches!(c, '`' | '\'' | '"')) {
+    while let Some(quote) = rest
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '`' | '\'' | '"'))
+    {
         let body = &rest[1..];
         let mut name = String::new();
         let mut chars = body.char_indices().peekable();
@@ -308,7 +315,10 @@ mod tests {
             grant(&mariadb, &Object::Global, MARIADB),
             "GRANT BINLOG MONITOR ON *.* TO 'u'@'%';"
         );
-        let replica = read(1045, "Access denied for user 'u'@'localhost' (using password: YES)");
+        let replica = read(
+            1045,
+            "Access denied for user 'u'@'localhost' (using password: YES)",
+        );
         assert_eq!(replica.privileges, ["REPLICATION SLAVE"]);
     }
 
@@ -336,7 +346,11 @@ mod tests {
             (routine.privileges[0].as_str(), routine.object),
             ("ALTER ROUTINE", Some(Object::schema("db_1")))
         );
-        assert!(read(1419, "You do not have the SUPER privilege").instead.is_some());
+        assert!(
+            read(1419, "You do not have the SUPER privilege")
+                .instead
+                .is_some()
+        );
         assert_eq!(Refusal::read(1062, "Duplicate entry", None), None);
     }
 
@@ -344,12 +358,17 @@ mod tests {
     fn every_privilege_of_the_minimum_has_a_purpose() {
         let version = ServerVersion::parse("9.7.4");
         for (unit, names) in [
-            (Unit::Relay, &["REPLICATION SLAVE", "REPLICATION CLIENT"][..]),
+            (
+                Unit::Relay,
+                &["REPLICATION SLAVE", "REPLICATION CLIENT"][..],
+            ),
             (Unit::Dump, &["SELECT", "RELOAD"]),
             (Unit::Load, &["SELECT", "CREATE", "INSERT", "DELETE"]),
             (
                 Unit::Sync,
-                &["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX"],
+                &[
+                    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX",
+                ],
             ),
         ] {
             for name in names {

@@ -66,10 +66,7 @@ pub fn activate_role(account: &Account, role: &str) -> Option<String> {
         .map(|role| account_name(role))
         .collect();
     roles.push(account_name(role));
-    Some(format!(
-        "SET DEFAULT ROLE {} TO {user};",
-        roles.join(", ")
-    ))
+    Some(format!("SET DEFAULT ROLE {} TO {user};", roles.join(", ")))
 }
 
 /// The same statements with those for one object and account put together: `GRANT a, b ON o TO u;`.

@@ -160,7 +160,10 @@ fn every_recorded_answer_is_understood() {
     paths.sort();
     for path in paths {
         let file = read(&path);
-        assert!(["a server", "the manual"].contains(&file.from.as_str()), "{path:?}");
+        assert!(
+            ["a server", "the manual"].contains(&file.from.as_str()),
+            "{path:?}"
+        );
         let figures = verdicts
             .entry(format!("{} (from {})", file.server, file.from))
             .or_default();
@@ -196,7 +199,8 @@ fn every_recorded_answer_is_understood() {
 /// Whatever a line says, it is read without a panic, and what is not understood gives nothing.
 #[test]
 fn broken_lines_give_nothing() {
-    let whole = "GRANT SELECT (`a`, `b`), INSERT ON `sh``op`.`ord ers` TO `u`@`%` WITH GRANT OPTION";
+    let whole =
+        "GRANT SELECT (`a`, `b`), INSERT ON `sh``op`.`ord ers` TO `u`@`%` WITH GRANT OPTION";
     for cut in 0..=whole.len() {
         if !whole.is_char_boundary(cut) {
             continue;

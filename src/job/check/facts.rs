@@ -118,9 +118,9 @@ impl SourceFacts {
 
     /// Whether the task's patterns take a view.
     pub(super) fn has_views(&self, task: &TaskConfig) -> bool {
-        self.tables.iter().any(|table| {
-            table.table_type == TableType::View && task.selection.takes(&table.name)
-        })
+        self.tables
+            .iter()
+            .any(|table| table.table_type == TableType::View && task.selection.takes(&table.name))
     }
 
     /// What is known of the structure of one of those.

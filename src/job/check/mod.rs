@@ -61,7 +61,11 @@ struct Needed {
 }
 
 impl Needed {
-    fn of(config: &Config, sources: &[Result<SourceFacts>], targets: &[Result<TargetFacts>]) -> Self {
+    fn of(
+        config: &Config,
+        sources: &[Result<SourceFacts>],
+        targets: &[Result<TargetFacts>],
+    ) -> Self {
         let at_sources = config
             .sources
             .iter()
@@ -138,11 +142,7 @@ async fn try_one(
     let Ok(mut catalogue) = Catalogue::open(server).await else {
         return;
     };
-    let is_there = |table: &TableName| {
-        tables
-            .binary_search_by(|have| have.name.cmp(table))
-            .is_ok()
-    };
+    let is_there = |table: &TableName| tables.binary_search_by(|have| have.name.cmp(table)).is_ok();
     probes::run(&mut catalogue, account, requirements, is_there).await;
     catalogue.close().await;
 }
@@ -264,7 +264,10 @@ fn figures(
             .iter()
             .map(|requirement| privilege::figure(requirement, account, scope))
             .collect(),
-        Ok(_) => unknown(NOT_READ, "the grants cannot be read: see the check `account`"),
+        Ok(_) => unknown(
+            NOT_READ,
+            "the grants cannot be read: see the check `account`",
+        ),
         Err(_) => unknown(NOT_CONNECTED, "not connected: see the check `connection`"),
     }
 }

@@ -97,9 +97,8 @@ pub(super) fn of_source(
             unversioned,
         }),
         sync: (!syncs.is_empty()).then(|| objects(&syncs)),
-        has_views: facts.is_some_and(|facts| {
-            tasks_of_source(config, source).any(|task| facts.has_views(task))
-        }),
+        has_views: facts
+            .is_some_and(|facts| tasks_of_source(config, source).any(|task| facts.has_views(task))),
     }
 }
 
@@ -209,24 +208,22 @@ fn facts_of_task<'a>(
 }
 
 /// Kinds of events that the tasks' filters leave out of every table that is known.
-fn left_out(
-    config: &Config,
-    tasks: &[&TaskConfig],
-    sources: &[Result<SourceFacts>],
-) -> LeftOut {
+fn left_out(config: &Config, tasks: &[&TaskConfig], sources: &[Result<SourceFacts>]) -> LeftOut {
     let is_left_out = |kind: EventKind| {
         !tasks.is_empty()
             && tasks.iter().all(|task| {
                 let mut has_tables = false;
-                let all = facts_of_task(config, task, sources).into_iter().all(|facts| {
-                    facts.is_some_and(|facts| {
-                        facts.taken(task).all(|table| {
-                            has_tables = true;
-                            EventFilter::first_action(&task.filters, &table.name, kind, None)
-                                == Some(FilterAction::Ignore)
+                let all = facts_of_task(config, task, sources)
+                    .into_iter()
+                    .all(|facts| {
+                        facts.is_some_and(|facts| {
+                            facts.taken(task).all(|table| {
+                                has_tables = true;
+                                EventFilter::first_action(&task.filters, &table.name, kind, None)
+                                    == Some(FilterAction::Ignore)
+                            })
                         })
-                    })
-                });
+                    });
                 all && has_tables
             })
     };

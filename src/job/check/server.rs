@@ -84,6 +84,24 @@ fn account(rows: &mut Scope<'_>, facts: &ServerFacts) {
             why,
             error.fix().unwrap_or("check again"),
         ),
+        Ok(_)
+            if facts
+                .identity
+                .server_id
+                .is_some_and(|id| id != u64::from(facts.info.server_id)) =>
+        {
+            rows.fail(
+                "account",
+                format!(
+                    "one connection reached the server with the id {}, the next one that with {}",
+                    facts.info.server_id,
+                    facts.identity.server_id.unwrap_or_default()
+                ),
+                "something between here and there spreads connections over several servers, whose \
+                 binlogs and grants differ",
+                "name one server itself as `host`, not a proxy or a balancer",
+            );
+        }
         Ok(account) if account.current_user.starts_with('@') => rows.fail(
             "account",
             format!(
@@ -96,14 +114,23 @@ fn account(rows: &mut Scope<'_>, facts: &ServerFacts) {
                 crate::privilege::account_name(&account.current_user)
             ),
         ),
-        Ok(account) => rows.pass(
-            "account",
-            format!(
-                "{} (asked for as {})",
-                account.current_user, facts.identity.asked_for
-            ),
-            why,
-        ),
+        Ok(account) => {
+            let by = facts
+                .identity
+                .proxy_user
+                .as_ref()
+                .map_or_else(String::new, |proxy| {
+                    format!(", through the proxy account {proxy}")
+                });
+            rows.pass(
+                "account",
+                format!(
+                    "{} (asked for as {}{by})",
+                    account.current_user, facts.identity.asked_for
+                ),
+                why,
+            );
+        }
     }
 }
 
