@@ -21,9 +21,14 @@ pub(crate) fn names(server: &Server) -> Vec<String> {
     names
 }
 
-/// The files that the server writes no more: all but its newest.
+/// The files that the server writes no more, after it has begun a new one.
 pub(crate) fn complete(server: &Server) -> Vec<PathBuf> {
     server.run("FLUSH BINARY LOGS");
+    ended(server)
+}
+
+/// The files that the server writes no more: all but its newest.
+pub(crate) fn ended(server: &Server) -> Vec<PathBuf> {
     let mut names = names(server);
     names.pop();
     let folder = server.data_folder();

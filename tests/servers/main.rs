@@ -25,6 +25,7 @@ mod harness;
 mod json_diff;
 mod load;
 mod main_job;
+mod relay_files;
 mod sync;
 mod sync_applying;
 mod sync_target;
