@@ -72,11 +72,18 @@ impl<'a> Cursor<'a> {
     /// An unsigned number of `width` bytes (at most 8), the least significant first.
     #[inline]
     pub(crate) fn uint_le(&mut self, width: usize) -> Result<u64> {
-        let bytes = self.take(width.min(8))?;
-        Ok(bytes
-            .iter()
-            .rev()
-            .fold(0, |number, byte| (number << 8) | u64::from(*byte)))
+        // One load for each of the usual widths: most of a row's values are read here.
+        Ok(match width {
+            1 => u64::from(self.u8()?),
+            2 => u64::from(self.u16()?),
+            4 => u64::from(self.u32()?),
+            8 => self.u64()?,
+            _ => {
+                let bytes = self.take(width.min(8))?;
+                let number = bytes.iter().rev();
+                number.fold(0, |number, byte| (number << 8) | u64::from(*byte))
+            }
+        })
     }
 
     /// An unsigned number of `width` bytes (at most 8), the most significant first.

@@ -1,6 +1,11 @@
 //! Real binlog files, as they are and damaged in every way: what is right is read whole, and what is
 //! wrong is an error, never a panic.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that goes beyond the end fails"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::*;
@@ -241,6 +246,94 @@ fn no_damage_makes_a_panic() {
             }
             let whole = sized(event.to_vec());
             reader.read(&format.open(&whole).unwrap(), &format).unwrap();
+        }
+    }
+}
+
+/// Bits flipped, bytes set, pieces taken out, doubled or moved, lengths and kinds changed, several at
+/// a time: `TIDEWAY_MUTATIONS` times, from `TIDEWAY_SEED` on.
+#[test]
+fn no_mutation_makes_a_panic_or_a_giant() {
+    let number =
+        |name: &str, usual: u64| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
+    let count = number("TIDEWAY_MUTATIONS", 4000);
+    let mut state = number("TIDEWAY_SEED", 5);
+    println!("TIDEWAY_MUTATIONS={count} TIDEWAY_SEED={state}");
+    let mut below = move |bound: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound.max(1)
+    };
+    let (mut taken, mut refused) = (0u64, 0u64);
+    for file in [MYSQL, MARIADB] {
+        let events = split(file);
+        let mut format = FormatDescription::parse(events.first().unwrap()).unwrap();
+        format.checksum = ChecksumAlgorithm::Off;
+        let mut whole = Reader::default();
+        for _ in 0..count / 2 {
+            let mut reader = Reader {
+                maps: std::mem::take(&mut whole.maps),
+                ..Reader::default()
+            };
+            for event in events.iter().skip(1 + below(events.len() - 1)).take(3) {
+                let mut bytes = event.get(..event.len() - 4).unwrap().to_vec();
+                for _ in 0..below(4) {
+                    mutate(&mut bytes, &mut below);
+                }
+                let size = (bytes.len() as u32).to_le_bytes();
+                if let Some(place) = bytes.get_mut(9..13) {
+                    place.copy_from_slice(&size);
+                }
+                let largest = bytes.len();
+                match format
+                    .open(&bytes)
+                    .and_then(|event| reader.read(&event, &format))
+                {
+                    Ok(()) => taken += 1,
+                    Err(_) => refused += 1,
+                }
+                let made: usize = reader.documents.iter().map(String::len).sum();
+                // Six characters for a byte that is escaped; a payload's bytes are many more than its own.
+                assert!(
+                    made < (largest << 12) + (1 << 20),
+                    "{made} bytes of text from {largest}"
+                );
+            }
+            whole.maps = reader.maps;
+            if below(8) == 0 {
+                whole.maps.clear();
+            }
+        }
+    }
+    println!("{taken} read, {refused} refused");
+    assert!(taken > 0 && refused > 0);
+}
+
+fn mutate(bytes: &mut Vec<u8>, below: &mut impl FnMut(usize) -> usize) {
+    const TELLING: [u8; 12] = [0, 1, 2, 4, 0x7f, 0x80, 0xfa, 0xfb, 0xfc, 0xfd, 0xfe, 0xff];
+    if bytes.len() <= HEADER_LEN {
+        return;
+    }
+    let at = HEADER_LEN + below(bytes.len() - HEADER_LEN);
+    let length = 1 + below(16).min(bytes.len() - at - 1);
+    match below(7) {
+        0 => bytes[at] ^= 1 << below(8),
+        1 => bytes[at] = TELLING[below(TELLING.len())],
+        2 => drop(bytes.drain(at..at + length)),
+        3 => {
+            let piece = bytes[at..at + length].to_vec();
+            let to = HEADER_LEN + below(bytes.len() - HEADER_LEN);
+            drop(bytes.splice(to..to, piece));
+        }
+        4 => bytes[at..at + length].fill(TELLING[below(TELLING.len())]),
+        5 => bytes.truncate(at),
+        // The event of one kind read as another.
+        _ => {
+            bytes[4] = [
+                2, 4, 16, 19, 23, 24, 25, 29, 30, 31, 32, 33, 38, 39, 40, 42, 162, 163, 165, 166,
+                167, 169, 170,
+            ][below(23)]
         }
     }
 }

@@ -88,6 +88,22 @@ pub(crate) fn tls_failed(
         .with_fix(fix)
 }
 
+/// A TLS handshake that came to nothing: a connection that broke during it is tried again.
+pub(crate) fn handshake_failed(error: std::io::Error, doing: &str) -> Error {
+    if is_tls(&error) {
+        tls_failed(error, doing)
+    } else {
+        lost(error, doing)
+    }
+}
+
+/// The TLS library hands its errors on as I/O errors.
+fn is_tls(error: &std::io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+}
+
 /// A connection that broke, or could not be made.
 pub(crate) fn lost(error: std::io::Error, doing: &str) -> Error {
     let fix = match error.kind() {
@@ -103,11 +119,7 @@ pub(crate) fn lost(error: std::io::Error, doing: &str) -> Error {
         }
         _ => None,
     };
-    // The TLS library hands its errors on as I/O errors.
-    let is_tls = error
-        .get_ref()
-        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
-    let (kind, fix) = if is_tls {
+    let (kind, fix) = if is_tls(&error) {
         (ErrorKind::Tls, Some(tls_fix(&error.to_string())))
     } else {
         (ErrorKind::Connect, fix)

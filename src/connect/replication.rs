@@ -354,7 +354,6 @@ async fn secure(
     flags: u32,
     doing: &str,
 ) -> Result<(Wire, String)> {
-    let tls_failed = |e| error::tls_failed(e, doing);
     wire.send(&log_in_head(flags))
         .await
         .map_err(|e| error::lost(e, doing))?;
@@ -362,7 +361,10 @@ async fn secure(
     let io = wire.into_io().map_err(|e| error::lost(e, doing))?;
     let name = ServerName::try_from(host.to_owned()).map_err(|e| error::tls_failed(e, doing))?;
     let connector = TlsConnector::from(Arc::new(tls::client_config(&server.tls)?));
-    let stream = connector.connect(name, io).await.map_err(tls_failed)?;
+    let stream = connector
+        .connect(name, io)
+        .await
+        .map_err(|e| error::handshake_failed(e, doing))?;
     let version = stream
         .get_ref()
         .1
