@@ -25,6 +25,11 @@ pub(super) fn ctl(data_dir: &Path, order: Order) -> Result<u8> {
         }
         Order::Stop { json } => (Command::Stop, json),
     };
+    send(data_dir, command, json)
+}
+
+/// Sends a command to the running worker and prints its reply.
+pub(super) fn send(data_dir: &Path, command: Command, json: bool) -> Result<u8> {
     let reply = super::small_runtime()?
         .block_on(async { Client::connect(data_dir).await?.command(command).await })?;
     if json {

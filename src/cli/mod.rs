@@ -3,6 +3,7 @@
 mod check;
 mod compare;
 mod ctl;
+mod relay;
 mod run;
 mod status;
 
@@ -77,6 +78,11 @@ enum Action {
         #[command(subcommand)]
         order: Order,
     },
+    /// Looks after the relay logs: what is there, whether it is whole, what can go.
+    Relay {
+        #[command(subcommand)]
+        order: RelayOrder,
+    },
     /// Compares source and target row by row, both ways, on data at rest; exit code 1 when they
     /// differ.
     Compare {
@@ -110,6 +116,58 @@ enum Order {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What `tideway relay` can do.
+#[derive(Debug, Subcommand)]
+enum RelayOrder {
+    /// Shows the relay files.
+    List {
+        /// Only this source's.
+        #[arg(long)]
+        source: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Reads every relay file through and checks each event; exit code 1 when one is damaged.
+    Verify {
+        /// Only this source's.
+        #[arg(long)]
+        source: Option<String>,
+        /// Have the running worker fetch what is damaged from the source again.
+        #[arg(long)]
+        mend: bool,
+        /// Print JSON, one object a file.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes relay files that no stream needs; asks the running worker, which knows.
+    Purge {
+        /// Of which source.
+        #[arg(long)]
+        source: String,
+        #[command(flatten)]
+        which: PurgeArguments,
+        /// Print the reply as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which files `tideway relay purge` is for.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct PurgeArguments {
+    /// Those before this one: `bin.000007`.
+    #[arg(long, value_name = "FILE")]
+    before: Option<String>,
+    /// Those last written longer ago: `7days`.
+    #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
+    older_than: Option<std::time::Duration>,
+    /// All up to this one, even if a stream still needs them: it must then be copied anew.
+    #[arg(long, value_name = "FILE")]
+    force: Option<String>,
 }
 
 /// Which streams are meant.
@@ -157,6 +215,7 @@ fn act(arguments: Arguments) -> Result<u8> {
         Some(Action::Check { json }) => check::check(load(&config)?, json),
         Some(Action::Status { json, watch }) => status::status(&data_dir(&config)?, json, watch),
         Some(Action::Ctl { order }) => ctl::ctl(&data_dir(&config)?, order),
+        Some(Action::Relay { order }) => relay::relay(&config, order),
         Some(Action::Compare { task, json }) => {
             compare::compare(load(&config)?, task.as_deref(), json)
         }
@@ -239,6 +298,10 @@ mod tests {
             "tideway ctl retry --task t --stop-id 5 --json",
             "tideway ctl stop",
             "tideway compare --task t --json",
+            "tideway relay list --json",
+            "tideway relay verify --source s --mend",
+            "tideway relay purge --source s --before bin.000007",
+            "tideway relay purge --source s --older-than 7days --json",
         ] {
             assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -246,6 +309,8 @@ mod tests {
             "tideway run --until tuesday",
             "tideway ctl",
             "tideway ctl pause --relay",
+            "tideway relay purge --source s",
+            "tideway relay purge --source s --before a.1 --force a.1",
         ] {
             assert!(
                 Arguments::try_parse_from(line.split(' ')).is_err(),

@@ -184,7 +184,7 @@ impl RelayConfig {
             start: RelayStart::read(section, "start"),
             purge_after: section.duration(
                 "purge_after",
-                Duration::from_mins(1)..=Duration::from_hours(87840),
+                Duration::from_secs(1)..=Duration::from_hours(87840),
                 defaults.purge_after,
             ),
             keep_free_bytes: section.size("keep_free", 0..=1 << 50, defaults.keep_free_bytes),
@@ -205,16 +205,16 @@ impl RelayStart {
             return Self::Auto;
         };
         match Self::parse(&text.value) {
-            Ok(start @ (Self::GtidSet(_) | Self::Time(_))) => {
-                section.not_yet(key, "a start by GTID set or time");
-                start
-            }
             Ok(start) => start,
             Err(message) => {
                 section.fault_of(
                     &text,
                     message,
-                    Some("write `auto`, `now`, or a position such as `bin.000123:4`".to_owned()),
+                    Some(
+                        "write `auto`, `now`, a position such as `bin.000123:4`, a GTID set, or a time \
+                         such as `2026-11-23T10:41:07Z`"
+                            .to_owned(),
+                    ),
                 );
                 Self::Auto
             }

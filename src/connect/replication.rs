@@ -13,7 +13,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Address, ServerConfig, TlsMode};
-use crate::model::{Error, ErrorKind, Flavor, Position, Result, ServerError, ServerVersion};
+use crate::model::{
+    Error, ErrorKind, Flavor, GtidSet, Position, Result, ServerError, ServerVersion,
+};
 
 use super::auth::{Login, Reply};
 use super::wire::Wire;
@@ -136,10 +138,10 @@ impl ReplicationClient {
         }
     }
 
-    /// Prepares the session as a replica does, registers, and asks for the binlog.
-    pub async fn dump(&mut self, request: &DumpRequest) -> Result<()> {
-        let nanos = request.heartbeat.as_nanos();
-        let uuid = replica_uuid(request.server_id);
+    /// Prepares the session as a replica does, and registers.
+    async fn register(&mut self, server_id: u32, heartbeat: Duration) -> Result<()> {
+        let nanos = heartbeat.as_nanos();
+        let uuid = replica_uuid(server_id);
         // Old and new names: each server reads those it knows.
         let mut settings = vec![
             "SET @master_binlog_checksum = @@global.binlog_checksum, \
@@ -156,25 +158,55 @@ impl ReplicationClient {
             self.query(setting).await?;
         }
         let doing = format!("replicate from {}", self.label);
-        self.command(COM_REGISTER_SLAVE, &registration(request.server_id), &doing)
+        self.command(COM_REGISTER_SLAVE, &registration(server_id), &doing)
             .await?;
         self.receive(&doing).await.map_err(not_a_replica)?;
+        self.silence = heartbeat.saturating_mul(3);
+        Ok(())
+    }
 
+    /// Registers as a replica and asks for the binlog.
+    pub async fn dump(&mut self, request: &DumpRequest) -> Result<()> {
+        self.register(request.server_id, request.heartbeat).await?;
         let offset = u32::try_from(request.position.offset).map_err(|_| {
             Error::new(
                 ErrorKind::Internal,
                 "the protocol cannot name an offset beyond 4 GiB",
             )
         })?;
+        self.ask_for_binlog(offset, request.server_id, &request.position.file)
+            .await
+    }
+
+    /// Asks a MariaDB server for the binlog behind these transactions. It refuses if it does not have
+    /// every one of them; else the first event names the file it begins in.
+    pub async fn dump_behind(
+        &mut self,
+        set: &GtidSet,
+        server_id: u32,
+        heartbeat: Duration,
+    ) -> Result<()> {
+        self.register(server_id, heartbeat).await?;
+        for setting in [
+            format!("SET @slave_connect_state = '{set}'"),
+            "SET @slave_gtid_strict_mode = 1".to_owned(),
+            "SET @slave_gtid_ignore_duplicates = 0".to_owned(),
+        ] {
+            self.query(&setting).await?;
+        }
+        self.ask_for_binlog(4, server_id, "").await
+    }
+
+    async fn ask_for_binlog(&mut self, offset: u32, server_id: u32, file: &str) -> Result<()> {
         let flags = match self.version.flavor {
             Flavor::MariaDB => SEND_ANNOTATE_ROWS,
             Flavor::MySQL | Flavor::TiDB => 0,
         };
         let mut body = offset.to_le_bytes().to_vec();
         body.extend(flags.to_le_bytes());
-        body.extend(request.server_id.to_le_bytes());
-        body.extend(request.position.file.as_bytes());
-        self.silence = request.heartbeat.saturating_mul(3);
+        body.extend(server_id.to_le_bytes());
+        body.extend(file.as_bytes());
+        let doing = format!("replicate from {}", self.label);
         self.command(COM_BINLOG_DUMP, &body, &doing).await
     }
 
@@ -570,6 +602,11 @@ fn stream_refused(server: ServerError, doing: &str) -> Error {
         (
             ErrorKind::ServerId,
             "give this source another `server_id`: a replica with the same one is connected",
+        )
+    } else if has("not in the master's binlog") {
+        (
+            ErrorKind::History,
+            "the server lacks transactions that were received before: see which server is right",
         )
     } else if has("could not find first log file") || has("could not find") || has("purged") {
         (

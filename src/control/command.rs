@@ -16,6 +16,27 @@ pub struct Scope {
     pub relay: bool,
 }
 
+/// Which relay files a purge is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "which", rename_all = "kebab-case")]
+pub enum PurgeWhich {
+    /// Those last written longer ago than this, as far as no stream needs them.
+    OlderThan {
+        /// In seconds.
+        seconds: u64,
+    },
+    /// Those before this one, as far as no stream needs them.
+    Before {
+        /// `bin.000007`, or `SUB-FOLDER/bin.000007`.
+        file: String,
+    },
+    /// All up to this one, whoever needs them.
+    Force {
+        /// `bin.000007`, or `SUB-FOLDER/bin.000007`.
+        file: String,
+    },
+}
+
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
@@ -40,6 +61,23 @@ pub enum Command {
         /// The stop this answers; refused if the stream stands elsewhere by now.
         #[serde(default)]
         stop_id: Option<String>,
+    },
+    /// Remove relay files.
+    PurgeRelay {
+        /// Of which source.
+        source: String,
+        /// Which files.
+        #[serde(flatten)]
+        which: PurgeWhich,
+    },
+    /// Fetch a complete relay file from the source again.
+    RefetchRelay {
+        /// Of which source.
+        source: String,
+        /// The sub-folder.
+        folder: String,
+        /// The file.
+        file: String,
     },
     /// Run the checks and privileges again.
     Check,

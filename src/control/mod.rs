@@ -6,7 +6,7 @@ pub mod handle;
 pub mod query;
 pub mod snapshot;
 
-pub use command::{Command, Reply, Scope};
+pub use command::{Command, PurgeWhich, Reply, Scope};
 pub use handle::{Envelope, Handle};
 pub use query::{Answer, Query};
 pub use snapshot::{

@@ -216,6 +216,57 @@ impl GtidSet {
         }
     }
 
+    /// Adds the transactions of another set of the same flavor. For MariaDB: what has come further in
+    /// each domain.
+    pub fn unite(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::MySQL(mine), Self::MySQL(theirs)) => {
+                for (key, intervals) in theirs {
+                    let list = mine.entry(key.clone()).or_default();
+                    for (from, to) in intervals {
+                        add(list, *from, *to);
+                    }
+                }
+            }
+            (Self::MariaDB(mine), Self::MariaDB(theirs)) => {
+                for (domain, last) in theirs {
+                    let have = mine.entry(*domain).or_insert(*last);
+                    if have.1 < last.1 {
+                        *have = *last;
+                    }
+                }
+            }
+            _ => debug_assert!(false, "a set of another flavor"),
+        }
+    }
+
+    /// What of this set is not in `other`. For MariaDB: the last transactions of those domains in which
+    /// `other` has not come as far.
+    pub fn without(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::MySQL(mine), Self::MySQL(theirs)) => {
+                let mut rest = BTreeMap::new();
+                for (key, intervals) in mine {
+                    let taken = theirs.get(key).map_or(&[][..], Vec::as_slice);
+                    let left = subtract(intervals, taken);
+                    if !left.is_empty() {
+                        rest.insert(key.clone(), left);
+                    }
+                }
+                Self::MySQL(rest)
+            }
+            (Self::MariaDB(mine), Self::MariaDB(theirs)) => Self::MariaDB(
+                mine.iter()
+                    .filter(|(domain, (_, last))| {
+                        theirs.get(domain).is_none_or(|(_, have)| have < last)
+                    })
+                    .map(|(domain, last)| (*domain, *last))
+                    .collect(),
+            ),
+            _ => self.clone(),
+        }
+    }
+
     /// Whether every transaction of `other` is in this set.
     pub fn is_superset(&self, other: &Self) -> bool {
         match (self, other) {
@@ -251,6 +302,27 @@ fn add(intervals: &mut Vec<(u64, u64)>, mut from: u64, mut to: u64) {
         to = to.max(b.1);
     }
     intervals.splice(first..behind.max(first), [(from, to)]);
+}
+
+/// What of the ordered half-open intervals is in none of the others, which are ordered too.
+fn subtract(intervals: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut left = Vec::new();
+    for (from, to) in intervals {
+        let mut from = *from;
+        for (start, end) in taken {
+            if *end <= from || *start >= *to {
+                continue;
+            }
+            if *start > from {
+                left.push((from, *start));
+            }
+            from = *end;
+        }
+        if from < *to {
+            left.push((from, *to));
+        }
+    }
+    left
 }
 
 impl fmt::Display for GtidSet {
@@ -369,6 +441,24 @@ mod tests {
         for wrong in ["0-1", "0-1-2-3", "a-b-c"] {
             assert!(GtidSet::parse(Flavor::MariaDB, wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn sets_unite_and_are_subtracted() {
+        let mut set = mysql(&format!("{UUID}:1-3:10"));
+        set.unite(&mysql(&format!("{UUID}:3-5,{UUID}:tag:1")));
+        assert_eq!(set.to_string(), format!("{UUID}:1-5:10,{UUID}:tag:1"));
+        let rest = set.without(&mysql(&format!("{UUID}:2-3:5-20,{UUID}:tag:1-2")));
+        assert_eq!(rest.to_string(), format!("{UUID}:1:4"));
+        assert!(set.without(&set).is_empty());
+        let maria = |text: &str| GtidSet::parse(Flavor::MariaDB, text).unwrap();
+        let mut set = maria("0-1-5,1-1-9");
+        set.unite(&maria("0-2-7,1-2-3,2-1-1"));
+        assert_eq!(set.to_string(), "0-2-7,1-1-9,2-1-1");
+        assert_eq!(
+            set.without(&maria("0-2-7,1-1-8")).to_string(),
+            "1-1-9,2-1-1"
+        );
     }
 
     #[test]

@@ -41,6 +41,13 @@ pub struct RelayFigure {
     pub oldest_file: Option<String>,
     /// The files, newest last; at most the newest 64.
     pub files: Vec<RelayFileFigure>,
+    /// Seconds until the source may purge a file that is not wholly here yet, by its own setting;
+    /// `None` while nothing is at risk or the source keeps its binlog for good.
+    #[serde(default)]
+    pub source_purges_in_seconds: Option<u64>,
+    /// What the operator should know though nothing has failed.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The relay's error in one line, if it has one.
     pub error: Option<String>,
 }

@@ -8,10 +8,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::model::position::{compare_files, file_number};
-use crate::model::{Error, ErrorKind, Flavor, GtidSet, Result};
+use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result};
 
 /// The state file's name; no binlog file can be called so, as it does not end in digits.
-const STATE: &str = "state.json";
+pub(super) const STATE: &str = "state.json";
 const STATE_NEW: &str = "state.json.new";
 /// The version of the state file's form.
 const STATE_VERSION: u32 = 1;
@@ -31,6 +31,15 @@ pub(super) struct State {
     pub(super) offset: u64,
     /// The transactions up to there.
     pub(super) gtid_set: Option<GtidSet>,
+    /// The transactions that the sub-folder before had, where this one goes on from it.
+    #[serde(default)]
+    pub(super) received: Option<GtidSet>,
+    /// The server that the binlog was first of, where this sub-folder goes on from others.
+    #[serde(default)]
+    pub(super) origin: Option<String>,
+    /// Behind this place nothing of them can come, once that is known.
+    #[serde(default)]
+    pub(super) received_until: Option<Position>,
 }
 
 impl State {
@@ -42,6 +51,9 @@ impl State {
             file: None,
             offset: 0,
             gtid_set: None,
+            received: None,
+            origin: None,
+            received_until: None,
         }
     }
 
@@ -113,20 +125,23 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
 
 /// Makes a new relay file with its first bytes, safe against a crash.
 pub(super) fn create_file(path: &Path) -> Result<File> {
-    let create = || -> std::io::Result<File> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(&crate::binlog::MAGIC)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(file)
-    };
-    create().map_err(|e| Error::file("create", path, e))
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Error::file("create", path, e))?;
+    let begun = file.write_all(&crate::binlog::MAGIC).and_then(|()| {
+        path.parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    });
+    if let Err(e) = begun {
+        // On a full disk it is tried again, and must not find half a file then.
+        let _ = fs::remove_file(path);
+        return Err(Error::file("write", path, e));
+    }
+    Ok(file)
 }
 
 /// Splits a sub-folder's name into the server's identity and the number.
@@ -157,6 +172,15 @@ pub(super) fn list_folders(path: &Path) -> Result<Vec<String>> {
     }
     found.sort();
     Ok(found.into_iter().map(|(_, name)| name).collect())
+}
+
+/// The number of a new sub-folder behind `last`: the moment in seconds. So one whose relay log was
+/// moved away is not taken for the new one, in which the same places are other events.
+pub(super) fn next_number(last: Option<u64>) -> u64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(1, |since| since.as_secs());
+    now.max(last.map_or(1, |last| last + 1))
 }
 
 /// A relay file.

@@ -14,6 +14,7 @@ use crate::binlog::{Event, EventHeader, EventKind, FormatDescription, HEADER_LEN
 use crate::model::position::{FIRST_OFFSET, compare_files};
 use crate::model::{Error, ErrorKind, Place, Position, Result};
 
+use super::received::{Received, Seen};
 use super::{RelayLog, Tip, blocking};
 
 /// How much is read at once.
@@ -36,6 +37,8 @@ pub struct RawEvent<'a> {
     pub event: Event<'a>,
     /// How its file's events are read.
     pub format: &'a FormatDescription,
+    /// Whether its transaction came from the server before, and with it was handed on already.
+    pub was_received: bool,
 }
 
 impl RawEvent<'_> {
@@ -67,6 +70,10 @@ pub struct Reader {
     /// The file's bytes from `buffer_start` on.
     buffer: Vec<u8>,
     buffer_start: u64,
+    /// What of this sub-folder is known from the one before it.
+    received: Option<Received>,
+    /// Where to begin; what is before it is only read to learn what was received.
+    begin: Option<Position>,
 }
 
 impl fmt::Debug for Reader {
@@ -87,19 +94,40 @@ impl Reader {
             ));
         }
         let tip = log.published();
+        let (received, first) = log.received_from(from);
+        let mut start = from.position.clone();
+        start.offset = start.offset.max(FIRST_OFFSET);
+        let mut begin = None;
+        if let Some(first) = first
+            && first < start
+        {
+            begin = Some(std::mem::replace(&mut start, first));
+        }
         Ok(Self {
             log,
             tip,
             folder: from.folder.clone(),
-            name: from.position.file.clone(),
+            name: start.file,
             file: None,
             format: None,
-            offset: from.position.offset.max(FIRST_OFFSET),
+            offset: start.offset,
             limit: 0,
             is_complete: false,
             buffer: Vec::new(),
             buffer_start: 0,
+            received,
+            begin,
         })
+    }
+
+    /// Goes to another place of this sub-folder.
+    fn go_to(&mut self, position: Position) {
+        self.name = position.file;
+        self.file = None;
+        self.format = None;
+        self.offset = position.offset;
+        self.limit = 0;
+        self.is_complete = false;
     }
 
     /// Where the next event starts.
@@ -128,7 +156,27 @@ impl Reader {
     /// The next event; waits at the tip for the next transaction. May be dropped and called again at
     /// any time: no event is lost or given twice.
     pub async fn next(&mut self) -> Result<RawEvent<'_>> {
-        let size = self.wait().await?;
+        let mut size = self.wait().await?;
+        let mut was_received = false;
+        // Only behind a replaced source.
+        while self.received.is_some() {
+            let is_before = self.is_before_begin();
+            let place = self.place();
+            let seen = self
+                .learn(size)
+                .map_err(|e| e.at(|c| c.place = Some(place)))?;
+            if !is_before {
+                was_received = seen != Seen::Fresh;
+                break;
+            }
+            self.offset += size as u64;
+            if self.received.is_none()
+                && let Some(begin) = self.begin.take()
+            {
+                self.go_to(begin);
+            }
+            size = self.wait().await?;
+        }
         let start = self.offset;
         let place = || Place::new(self.folder.clone(), Position::new(self.name.clone(), start));
         let at = usize::try_from(start - self.buffer_start).unwrap_or(usize::MAX);
@@ -161,7 +209,40 @@ impl Reader {
             bytes,
             event,
             format,
+            was_received,
         })
+    }
+
+    /// Whether the next event is before the one to begin with.
+    fn is_before_begin(&mut self) -> bool {
+        let is_before = self
+            .begin
+            .as_ref()
+            .is_some_and(|begin| self.place().position < *begin);
+        if !is_before {
+            self.begin = None;
+        }
+        is_before
+    }
+
+    /// Looks whether the next event, which is in the buffer, was received from the server before.
+    fn learn(&mut self, size: usize) -> Result<Seen> {
+        let at = usize::try_from(self.offset - self.buffer_start).unwrap_or(usize::MAX);
+        let bytes = self.buffer.get(at..).and_then(|from| from.get(..size));
+        let bytes = bytes.unwrap_or_default();
+        if EventHeader::parse(bytes)?.kind == EventKind::FORMAT_DESCRIPTION {
+            self.format = Some(FormatDescription::parse(bytes)?);
+        }
+        let (Some(format), Some(received)) = (&self.format, &mut self.received) else {
+            return Ok(Seen::Fresh);
+        };
+        let seen = received.step(self.offset, &format.open(bytes)?)?;
+        if received.is_past() {
+            self.received = None;
+            let end = Position::new(self.name.clone(), self.offset + size as u64);
+            self.log.set_received_until(&self.folder, end);
+        }
+        Ok(seen)
     }
 
     /// Waits until the next event is in the buffer; gives its size.
@@ -184,15 +265,14 @@ impl Reader {
     /// whether anything came of it.
     fn look(&mut self) -> Result<bool> {
         if self.is_complete
-            && let Some((folder, name)) = self.log.file_after(&self.folder, &self.name)
+            && let Some((folder, name)) = self.log.file_after(&self.folder, &self.name)?
         {
-            self.folder = folder;
-            self.name = name;
-            self.file = None;
-            self.format = None;
-            self.offset = FIRST_OFFSET;
-            self.limit = 0;
-            self.is_complete = false;
+            self.go_to(Position::new(name, FIRST_OFFSET));
+            if folder != self.folder {
+                self.folder = folder;
+                self.begin = None;
+                (self.received, _) = self.log.received_from(&self.place());
+            }
         }
         // Seen before the index is asked, so that a change in between wakes the wait.
         let Some(tip) = self.tip.borrow_and_update().place.clone() else {
@@ -202,7 +282,7 @@ impl Reader {
         if tip.folder == self.folder && tip.position.file == self.name {
             self.limit = tip.position.offset;
             self.is_complete = false;
-        } else if let Some(size) = self.final_size(&tip)? {
+        } else if let Some(size) = self.final_size()? {
             self.limit = size;
             self.is_complete = true;
         }
@@ -220,7 +300,7 @@ impl Reader {
     }
 
     /// The size of this file, if the tip is beyond it; an error if the file will never come.
-    fn final_size(&self, tip: &Place) -> Result<Option<u64>> {
+    fn final_size(&self) -> Result<Option<u64>> {
         let index = self.log.index();
         if let Some(folder) = index.folder(&self.folder)
             && let Some(file) = folder.files.iter().find(|file| file.name == self.name)
@@ -234,22 +314,25 @@ impl Reader {
             });
             return Ok((!is_newest).then_some(file.size));
         }
-        let is_left_behind = if tip.folder == self.folder {
-            compare_files(&tip.position.file, &self.name).is_gt()
-        } else {
-            index.folder(&self.folder).is_some()
+        // A newest sub-folder that has no file yet waits for it.
+        let is_to_come = match index.newest_folder() {
+            Some(newest) if newest.about.name == self.folder => newest
+                .files
+                .last()
+                .is_none_or(|last| compare_files(&last.name, &self.name).is_lt()),
+            _ => false,
         };
-        if is_left_behind {
-            return Err(Error::new(
-                ErrorKind::Purged,
-                format!(
-                    "the relay log no longer has `{}/{}`",
-                    self.folder, self.name
-                ),
-            )
-            .with_fix("start the task anew from a full copy"));
+        if is_to_come {
+            return Ok(None);
         }
-        Ok(None)
+        Err(Error::new(
+            ErrorKind::Purged,
+            format!(
+                "the relay log no longer has `{}/{}`",
+                self.folder, self.name
+            ),
+        )
+        .with_fix("start the task anew from a full copy"))
     }
 
     /// Reads until the event at `offset` is whole in the buffer; gives its size.

@@ -14,8 +14,11 @@ mod files;
 mod follow;
 mod group;
 mod progress;
+mod purge;
+mod received;
 mod scan;
 mod survey;
+mod verify;
 mod writer;
 
 use std::fmt;
@@ -26,12 +29,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 pub use follow::{RawEvent, Reader};
+pub use purge::{PurgeRule, Purged, oldest_needed};
+pub use survey::{FileHead, Found, Halving, Stretch, set_of};
+pub use verify::{Damage, FileReport, list, verify};
 pub use writer::Writer;
 
-use crate::model::position::{FIRST_OFFSET, compare_files};
+use crate::model::position::{FIRST_OFFSET, compare_files, file_number};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, RelayFileFigure, Result};
 use files::{FileEntry, State};
 use progress::Progress;
+use received::Received;
 
 /// The end of what readers may see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +98,12 @@ struct Index {
 struct FolderEntry {
     about: SubFolder,
     files: Vec<FileEntry>,
+    /// What the sub-folder before had, where this one goes on from it.
+    received: Option<GtidSet>,
+    /// The server that the first of the sub-folders it goes on from was of.
+    origin: Option<String>,
+    /// Behind this place nothing of it can come, once that is known.
+    received_until: Option<Position>,
 }
 
 impl Index {
@@ -121,8 +134,18 @@ impl RelayLog {
         for name in files::list_folders(folder)? {
             let path = folder.join(&name);
             let files = files::list_files(&path)?;
-            let about = describe(&path, &name, &files)?;
-            index.folders.push(FolderEntry { about, files });
+            let state = describe(&path, &name, &files, index.folders.is_empty())?;
+            index.folders.push(FolderEntry {
+                about: SubFolder {
+                    name,
+                    identity: state.identity,
+                    flavor: state.flavor,
+                },
+                files,
+                received: state.received,
+                origin: state.origin,
+                received_until: state.received_until,
+            });
         }
         let mut tip = Tip::default();
         if let Some(newest) = index.folders.last_mut() {
@@ -180,23 +203,85 @@ impl RelayLog {
         index.newest_folder().map(|folder| folder.about.clone())
     }
 
+    /// The server that the history in the newest sub-folder began with, which stays the same when
+    /// another one takes over, and its family: checkpoints go by it. `None` if there is no sub-folder.
+    pub fn origin(&self) -> Option<(String, Flavor)> {
+        let index = self.index();
+        index.newest_folder().map(|folder| {
+            let about = &folder.about;
+            let origin = folder.origin.clone();
+            (
+                origin.unwrap_or_else(|| about.identity.clone()),
+                about.flavor,
+            )
+        })
+    }
+
     /// Whose binlog the sub-folder `name` holds.
     pub fn sub_folder(&self, name: &str) -> Option<SubFolder> {
         let index = self.index();
         index.folder(name).map(|folder| folder.about.clone())
     }
 
-    /// Makes a new sub-folder for another server's binlog; its name is given back.
+    /// Makes a new sub-folder for another server's binlog, which has nothing to do with what is there
+    /// already; its name is given back.
     pub fn add_folder(&self, identity: &str, flavor: Flavor) -> Result<String> {
+        self.push_folder(&mut self.index(), identity, flavor, None, None)
+    }
+
+    /// Makes a new sub-folder for a server that took over from the one before, with the transactions
+    /// that came from that one; readers are told which of the new ones they are. A transaction that
+    /// had not come whole is cut off.
+    pub fn go_on_in(&self, identity: &str, flavor: Flavor) -> Result<String> {
         let mut index = self.index();
-        let number = index
+        let received = self.received_in_all(&index);
+        let end = index.newest.group_end;
+        if let Some(folder) = index.folders.last_mut()
+            && let Some(file) = folder.files.last_mut()
+            && end < file.size
+        {
+            let path = self.folder.join(&folder.about.name).join(&file.name);
+            cut(&path, end)?;
+            file.size = end;
+        }
+        let before = index.newest_folder();
+        let origin = before.map(|f| f.origin.clone().unwrap_or_else(|| f.about.identity.clone()));
+        self.push_folder(&mut index, identity, flavor, received, origin)
+    }
+
+    /// All transactions that came, from the newest server and those before it.
+    pub fn received(&self) -> Option<GtidSet> {
+        self.received_in_all(&self.index())
+    }
+
+    fn received_in_all(&self, index: &Index) -> Option<GtidSet> {
+        let mut set = self.tip.borrow().gtid_set.clone()?;
+        // The new server's beginning repeats what came from the old one: it may not be through yet.
+        if let Some(before) = index.newest_folder().and_then(|f| f.received.as_ref()) {
+            set.unite(before);
+        }
+        Some(set)
+    }
+
+    fn push_folder(
+        &self,
+        index: &mut Index,
+        identity: &str,
+        flavor: Flavor,
+        received: Option<GtidSet>,
+        origin: Option<String>,
+    ) -> Result<String> {
+        let last = index
             .newest_folder()
             .and_then(|folder| files::split_folder(&folder.about.name))
-            .map_or(1, |(_, number)| number + 1);
-        let name = files::folder_name(identity, number);
+            .map(|(_, number)| number);
+        let name = files::folder_name(identity, files::next_number(last));
         let path = self.folder.join(&name);
         files::make_folder(&path)?;
-        State::new(identity, flavor).save(&path)?;
+        let mut state = State::new(identity, flavor);
+        state.received.clone_from(&received);
+        state.origin.clone_from(&origin);
+        state.save(&path)?;
         index.folders.push(FolderEntry {
             about: SubFolder {
                 name: name.clone(),
@@ -204,9 +289,48 @@ impl RelayLog {
                 flavor,
             },
             files: Vec::new(),
+            received,
+            origin,
+            received_until: None,
         });
         index.newest = Progress::default();
         Ok(name)
+    }
+
+    /// The sub-folders, oldest first.
+    pub fn sub_folders(&self) -> Vec<SubFolder> {
+        let index = self.index();
+        index.folders.iter().map(|f| f.about.clone()).collect()
+    }
+
+    /// What a reader that begins at `from` must tell apart, and the place from which on it must read
+    /// to be able to.
+    fn received_from(&self, from: &Place) -> (Option<Received>, Option<Position>) {
+        let index = self.index();
+        let Some(folder) = index.folder(&from.folder) else {
+            return (None, None);
+        };
+        let is_past = folder
+            .received_until
+            .as_ref()
+            .is_some_and(|until| *until <= from.position);
+        let Some(received) = folder.received.clone().filter(|_| !is_past) else {
+            return (None, None);
+        };
+        let received = Received::new(received);
+        let first = received
+            .needs_beginning()
+            .then(|| folder.files.first())
+            .flatten()
+            .map(|file| Position::new(file.name.clone(), FIRST_OFFSET));
+        (Some(received), first)
+    }
+
+    fn set_received_until(&self, folder: &str, position: Position) {
+        let mut index = self.index();
+        if let Some(entry) = index.folders.iter_mut().find(|f| f.about.name == folder) {
+            entry.received_until = Some(position);
+        }
     }
 
     /// Whether everything from `from` up to the tip is here, so that a reader can start there.
@@ -350,25 +474,36 @@ impl RelayLog {
     }
 
     /// Where to go on behind a file that was read to its end.
-    fn file_after(&self, folder: &str, file: &str) -> Option<(String, String)> {
+    fn file_after(&self, folder: &str, file: &str) -> Result<Option<(String, String)>> {
         let index = self.index();
-        let at = index
+        let mut folders = index
             .folders
             .iter()
-            .position(|entry| entry.about.name == folder)?;
-        let here = index.folders.get(at)?;
-        if let Some(next) = here
-            .files
-            .iter()
-            .find(|next| compare_files(&next.name, file).is_gt())
-        {
-            return Some((folder.to_owned(), next.name.clone()));
+            .skip_while(|entry| entry.about.name != folder);
+        let Some(here) = folders.next() else {
+            return Ok(None);
+        };
+        let behind = |next: &&FileEntry| compare_files(&next.name, file).is_gt();
+        if let Some(next) = here.files.iter().find(behind) {
+            let number = |name| file_number(name).map(|(_, number)| number);
+            if number(&next.name) != number(file).map(|number| number + 1) {
+                return Err(Error::new(
+                    ErrorKind::Purged,
+                    format!(
+                        "the relay log has `{folder}/{}` behind `{file}`: a file between them is gone",
+                        next.name
+                    ),
+                )
+                .with_fix(
+                    "put it back where it was, then retry; else start the task anew from a full copy",
+                ));
+            }
+            return Ok(Some((folder.to_owned(), next.name.clone())));
         }
-        let next = index.folders.get(at + 1..)?.iter();
-        let mut next = next.filter_map(|entry| {
+        let mut next = folders.filter_map(|entry| {
             Some((entry.about.name.clone(), entry.files.first()?.name.clone()))
         });
-        next.next()
+        Ok(next.next())
     }
 }
 
@@ -380,13 +515,17 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Whose binlog a sub-folder holds: from its state file, or if that is gone from its name and files.
-fn describe(path: &Path, name: &str, files: &[FileEntry]) -> Result<SubFolder> {
+fn describe(path: &Path, name: &str, files: &[FileEntry], is_first: bool) -> Result<State> {
     if let Some(state) = State::load(path)? {
-        return Ok(SubFolder {
-            name: name.to_owned(),
-            identity: state.identity,
-            flavor: state.flavor,
-        });
+        return Ok(state);
+    }
+    if !is_first {
+        // It may go on from the sub-folder before, and only the file said with what.
+        return Err(Error::new(
+            ErrorKind::Checkpoint,
+            format!("`{}` is missing", path.join(files::STATE).display()),
+        )
+        .with_fix("bring the file back; or move the sub-folder away: it is fetched anew then"));
     }
     let identity = files::split_folder(name).map_or(name, |(identity, _)| identity);
     let mut flavor = None;
@@ -405,12 +544,19 @@ fn describe(path: &Path, name: &str, files: &[FileEntry]) -> Result<SubFolder> {
         folder = name,
         "the relay's state file is missing: made anew"
     );
-    State::new(identity, flavor).save(path)?;
-    Ok(SubFolder {
-        name: name.to_owned(),
-        identity: identity.to_owned(),
-        flavor,
-    })
+    let state = State::new(identity, flavor);
+    state.save(path)?;
+    Ok(state)
+}
+
+/// Takes everything from `end` on out of a file.
+fn cut(path: &Path, end: u64) -> Result<()> {
+    let cut = || -> std::io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(end)?;
+        file.sync_all()
+    };
+    cut().map_err(|e| Error::file("cut", path, e))
 }
 
 /// Cuts the newest file back to its last whole event; a file without even one is removed.
@@ -433,12 +579,7 @@ fn recover(folder: &Path, files: &mut Vec<FileEntry>) -> Result<Progress> {
             continue;
         }
         if end < newest.size {
-            let cut = || -> std::io::Result<()> {
-                let file = OpenOptions::new().write(true).open(&path)?;
-                file.set_len(end)?;
-                file.sync_all()
-            };
-            cut().map_err(|e| Error::file("cut", &path, e))?;
+            cut(&path, end)?;
             newest.size = end;
         }
         return Ok(found.progress);

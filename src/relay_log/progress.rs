@@ -20,8 +20,9 @@ const STATEMENT_KEPT: u64 = 64 << 10;
 pub(super) struct Progress {
     /// The end of the last whole event.
     pub(super) event_end: u64,
-    /// The start of the last whole transaction.
-    pub(super) group_start: u64,
+    /// The start of the last whole transaction that the protocol's 32 bits can name: from there on the
+    /// source is asked again, and what has come must come again.
+    pub(super) resume_start: u64,
     /// The end of the last whole transaction.
     pub(super) group_end: u64,
     /// The transactions up to `group_end`, this file's predecessors included.
@@ -37,7 +38,7 @@ impl Progress {
         let start = crate::model::position::FIRST_OFFSET;
         Self {
             event_end: start,
-            group_start: start,
+            resume_start: start,
             group_end: start,
             gtid_set,
             ..Self::default()
@@ -82,7 +83,9 @@ impl Progress {
         let step = self.groups.step(start, event)?;
         self.event_end = end;
         if let Step::Ends { start, gtid } = step {
-            self.group_start = start;
+            if u32::try_from(start).is_ok() {
+                self.resume_start = start;
+            }
             self.group_end = end;
             if let (Some(set), Some(gtid)) = (&mut self.gtid_set, gtid) {
                 set.insert(&gtid);

@@ -106,14 +106,7 @@ impl Writer {
     pub fn resume_position(&self) -> Option<Position> {
         let index = self.log().index();
         let file = index.newest_folder()?.files.last()?;
-        // The protocol's position has 32 bits: beyond them, all of the file is compared.
-        let offset = index.newest.group_start;
-        let offset = if u32::try_from(offset).is_ok() {
-            offset
-        } else {
-            FIRST_OFFSET
-        };
-        Some(Position::new(file.name.clone(), offset))
+        Some(Position::new(file.name.clone(), index.newest.resume_start))
     }
 
     /// The file being written.
@@ -247,12 +240,17 @@ impl Writer {
             return Ok(());
         };
         self.log().make_durable(place).await?;
-        let state = State {
+        let mut state = State {
             file: Some(place.position.file.clone()),
             offset: place.position.offset,
             gtid_set: tip.gtid_set.clone(),
             ..State::new(&self.about.identity, self.about.flavor)
         };
+        if let Some(folder) = self.log().index().folder(&self.about.name) {
+            state.received.clone_from(&folder.received);
+            state.origin.clone_from(&folder.origin);
+            state.received_until.clone_from(&folder.received_until);
+        }
         let folder = self.folder.clone();
         blocking(move || state.save(&folder)).await??;
         self.saved = tip.place;

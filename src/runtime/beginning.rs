@@ -6,10 +6,12 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::clock;
 use super::relay_work::RelayWork;
 use crate::binlog::{Event, EventKind, FormatDescription, Payload, QueryEvent};
 use crate::config::{RelayStart, TaskConfig};
-use crate::model::{Error, ErrorKind, Flavor, Place, Position, Result};
+use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
+use crate::relay_log::{Found, set_of};
 use crate::route::is_system_schema;
 use crate::schema::{Ddl, DdlClass, SqlMode, Structure};
 use crate::source::{self, read_structures};
@@ -24,17 +26,7 @@ pub(super) async fn find(
     task: &TaskConfig,
     stop: &CancellationToken,
 ) -> Result<Option<(Mark, Vec<Structure>)>> {
-    let asked = match &task.start {
-        RelayStart::Now => None,
-        RelayStart::Position(position) => Some(position),
-        RelayStart::Auto | RelayStart::GtidSet(_) | RelayStart::Time(_) => {
-            return Err(Error::new(
-                ErrorKind::Checkpoint,
-                "`mode = \"incremental\"` finds no checkpoint on the target",
-            )
-            .with_fix("say where to begin: `start = \"now\"` or `start = \"bin.000123:4\"`"));
-        }
-    };
+    let log = source.log();
     for _ in 0..TRIES {
         let mut session = source.session().await?;
         let (before, gtid_set) = source::binlog_end(&mut session).await?;
@@ -45,46 +37,130 @@ pub(super) async fn find(
         let (end, _) = source::binlog_end(&mut session).await?;
         let flavor = session.version().flavor;
         session.close().await;
-        let (position, gtid_set) = match asked {
-            Some(position) if *position > before => {
-                return Err(Error::new(
-                    ErrorKind::Checkpoint,
-                    format!("`start` is {position}, but the source's binlog ends at {before}"),
-                )
-                .with_fix("give a `start` that the source has written, or `start = \"now\"`"));
-            }
-            Some(position) => (position.clone(), None),
-            None => (before, gtid_set),
-        };
-        let Some(place) = source.log().place_of(&position) else {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "the relay log has not begun",
-            ));
-        };
         if structures != again {
             continue;
         }
-        if position < end {
-            let looking = changed_between(source, task, flavor, &place, &end);
-            let found = tokio::select! {
+        let asked = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            asked = asked_place(source, task, flavor, &before) => asked?,
+        };
+        let is_asked = asked.is_some();
+        let found = match asked {
+            Some(found) => found,
+            None => Found {
+                place: place_of(source, &before)?,
+                gtid_set,
+            },
+        };
+        let mut mark = Mark::new(found.place, found.gtid_set);
+        if mark.place.position < end {
+            let looking = changed_between(source, task, flavor, &mark.place, &end);
+            let looked = tokio::select! {
                 () = stop.cancelled() => return Ok(None),
-                found = looking => found?,
+                looked = looking => looked?,
             };
-            match found {
+            match looked.change {
                 None => {}
                 // The next reading begins behind it.
-                Some(_) if asked.is_none() => continue,
-                Some((at, statement)) => return Err(changed(&position, &at, &statement)),
+                Some(_) if !is_asked => continue,
+                Some((at, statement)) => {
+                    return Err(changed(&mark.place.position, &at, &statement));
+                }
+            }
+            if is_asked {
+                // As the binlog has it, which is exact.
+                mark.gtid_set = looked.gtid_set;
             }
         }
-        return Ok(Some((Mark::new(place, gtid_set), structures)));
+        if log.sub_folder(&mark.place.folder).is_none() {
+            // The relay went on in another sub-folder meanwhile.
+            continue;
+        }
+        return Ok(Some((mark, structures)));
     }
     Err(Error::new(
         ErrorKind::Changed,
         "tables were created, altered or dropped each time the structures were read",
     )
     .with_fix("hold DDL on the source back for a moment; it is tried again by itself"))
+}
+
+fn place_of(source: &RelayWork, position: &Position) -> Result<Place> {
+    source
+        .log()
+        .place_of(position)
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "the relay log has not begun"))
+}
+
+/// The place that `start` asks for; `None` for the source's end. `end` is where that is now.
+async fn asked_place(
+    source: &RelayWork,
+    task: &TaskConfig,
+    flavor: Flavor,
+    end: &Position,
+) -> Result<Option<Found>> {
+    let log = source.log();
+    let beyond = |what: &dyn std::fmt::Display| {
+        Error::new(
+            ErrorKind::Checkpoint,
+            format!("`start` is {what}, but the source's binlog ends at {end}"),
+        )
+        .with_fix("give a `start` that the source has written, or `start = \"now\"`")
+    };
+    match &task.start {
+        RelayStart::Now => Ok(None),
+        RelayStart::Position(position) if position > end => Err(beyond(position)),
+        RelayStart::Position(position) => Ok(Some(Found {
+            place: place_of(source, position)?,
+            gtid_set: None,
+        })),
+        RelayStart::GtidSet(text) => {
+            let set = set_of(flavor, text)?;
+            let to = place_of(source, end)?;
+            reach(source, &to).await?;
+            log.find_gtids(&to.folder, &set, end).await.map(Some)
+        }
+        RelayStart::Time(time) => {
+            if *time > clock::now() {
+                return Err(Error::new(
+                    ErrorKind::Checkpoint,
+                    format!("`start` is {time}, which is still to come"),
+                )
+                .with_fix("give a time that has passed, or `start = \"now\"`"));
+            }
+            let to = place_of(source, end)?;
+            reach(source, &to).await?;
+            log.find_time(&to.folder, *time, end).await.map(Some)
+        }
+        RelayStart::Auto => Err(Error::new(
+            ErrorKind::Checkpoint,
+            "`mode = \"incremental\"` finds no checkpoint on the target",
+        )
+        .with_fix(
+            "say where to begin: `start = \"now\"`, a position such as `\"bin.000123:4\"`, a GTID set, or a \
+             time such as `\"2026-11-23T10:41:07Z\"`",
+        )),
+    }
+}
+
+/// Waits until the relay log has everything before `place`.
+async fn reach(source: &RelayWork, place: &Place) -> Result<()> {
+    let mut published = source.log().published();
+    let reached = published.wait_for(|tip| {
+        tip.place
+            .as_ref()
+            .is_some_and(|tip| tip.folder == place.folder && tip.position >= place.position)
+    });
+    match reached.await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::new(ErrorKind::Internal, "the relay log is gone")),
+    }
+}
+
+/// What was found between a beginning and the source's end.
+struct Looked {
+    change: Option<(Place, String)>,
+    gtid_set: Option<GtidSet>,
 }
 
 /// The first statement from `from` up to `end` that changes a table of the task, and its place.
@@ -94,17 +170,9 @@ async fn changed_between(
     flavor: Flavor,
     from: &Place,
     end: &Position,
-) -> Result<Option<(Place, String)>> {
+) -> Result<Looked> {
     let log = source.log();
-    let mut published = log.published();
-    let reached = published.wait_for(|tip| {
-        tip.place
-            .as_ref()
-            .is_some_and(|tip| tip.folder == from.folder && tip.position >= *end)
-    });
-    if reached.await.is_err() {
-        return Err(Error::new(ErrorKind::Internal, "the relay log is gone"));
-    }
+    reach(source, &Place::new(from.folder.clone(), end.clone())).await?;
     if !log.covers(from) {
         let oldest = log.oldest().map_or_else(String::new, |oldest| {
             format!("; it begins at {}", oldest.position)
@@ -119,7 +187,7 @@ async fn changed_between(
         ));
     }
     let mut found = None;
-    let is_boundary = log
+    let stretch = log
         .survey(from, end, |raw| {
             if found.is_none()
                 && let Some(statement) = change(&raw.event, raw.format, task, flavor)?
@@ -129,14 +197,31 @@ async fn changed_between(
             Ok(())
         })
         .await?;
-    if !is_boundary {
+    let file = &from.position.file;
+    if !stretch.is_event {
+        let after = stretch
+            .after
+            .map_or_else(String::new, |after| format!(" and `{file}:{after}`"));
+        return Err(Error::new(
+            ErrorKind::Checkpoint,
+            format!("`start` is {}, where no event starts", from.position),
+        )
+        .with_fix(format!(
+            "the nearest events start at `{file}:{}`{after}; give one that begins a transaction",
+            stretch.before
+        )));
+    }
+    if !stretch.is_boundary {
         return Err(Error::new(
             ErrorKind::Checkpoint,
             format!("`start` is {}, where no transaction ends", from.position),
         )
         .with_fix("give the end of a transaction, or the beginning of a file: `bin.000123:4`"));
     }
-    Ok(found)
+    Ok(Looked {
+        change: found,
+        gtid_set: stretch.gtid_set,
+    })
 }
 
 /// The statement of an event, if it may change a table of the task.

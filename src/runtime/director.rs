@@ -17,6 +17,7 @@ use super::caught_up::CaughtUp;
 use super::data_folder::DataFolder;
 use super::journal::Journal;
 use super::publish::Publisher;
+use super::purging::Purging;
 use super::runner::{Ask, Request, State, done, refused};
 use super::supervisor::Supervisor;
 use super::{Options, Stream, Worker};
@@ -33,6 +34,7 @@ pub(super) struct Director {
     pub(super) journal: Journal,
     pub(super) workers: Vec<Worker>,
     pub(super) streams: Vec<Stream>,
+    pub(super) purging: Vec<Arc<Purging>>,
     pub(super) envelopes: mpsc::Receiver<Envelope>,
     pub(super) publisher: Publisher,
     pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
@@ -181,6 +183,18 @@ impl Director {
                 })
                 .await
             }
+            Command::PurgeRelay { source, which } => match self.purging(source) {
+                Some(purging) => purging.obey(which).await,
+                None => unknown_source(source),
+            },
+            Command::RefetchRelay {
+                source,
+                folder,
+                file,
+            } => match self.purging(source) {
+                Some(purging) => purging.refetch(folder, file).await,
+                None => unknown_source(source),
+            },
             Command::Check => {
                 self.check(reports);
                 done("checking again")
@@ -196,6 +210,11 @@ impl Director {
             tracing::error!(unit = "runtime", "{}", error.report());
         }
         reply
+    }
+
+    fn purging(&self, source: &str) -> Option<&Purging> {
+        let of = |purging: &&Arc<Purging>| purging.relay.source_name() == source;
+        self.purging.iter().find(of).map(Arc::as_ref)
     }
 
     /// Passes a request to each runner in its scope and sums up the replies.
@@ -299,6 +318,13 @@ impl Director {
             }
         }
     }
+}
+
+fn unknown_source(name: &str) -> Reply {
+    refused(
+        format!("no source is called `{name}`"),
+        "see the names with `tideway status`",
+    )
 }
 
 /// A command or a reply as the socket would have it, for the log.

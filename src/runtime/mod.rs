@@ -12,6 +12,7 @@ mod director;
 mod journal;
 mod meter;
 mod publish;
+mod purging;
 mod relay_work;
 mod retry;
 mod runner;
@@ -38,6 +39,7 @@ pub use data_folder::DataFolder;
 use director::Director;
 use journal::Journal;
 use publish::Publisher;
+use purging::Purging;
 use relay_work::RelayWork;
 use runner::{Ask, Runner, State, Work};
 use skipped::SkippedFile;
@@ -145,6 +147,7 @@ impl Runtime {
             workers.push(worker);
         }
 
+        let purging = start_purging(&supervisor, &workers, &streams);
         let (envelopes, receive) = mpsc::channel(ENVELOPES);
         let publisher = Publisher::new(&config, log);
         let (sender, snapshots) = watch::channel(Arc::new(Snapshot::default()));
@@ -156,6 +159,7 @@ impl Runtime {
             journal,
             workers,
             streams,
+            purging,
             envelopes: receive,
             publisher,
             snapshots: sender,
@@ -244,6 +248,30 @@ async fn start_worker(
         state,
         requests,
     })
+}
+
+/// Keeps the relay logs within their bounds.
+fn start_purging(
+    supervisor: &Supervisor,
+    workers: &[Worker],
+    streams: &[Stream],
+) -> Vec<Arc<Purging>> {
+    let mut all = Vec::new();
+    for worker in workers {
+        let of = |stream: &&Stream| stream.work.source_name() == worker.work.source_name();
+        let purging = Arc::new(Purging {
+            relay: Arc::clone(&worker.work),
+            streams: streams
+                .iter()
+                .filter(of)
+                .map(|s| Arc::clone(&s.work))
+                .collect(),
+        });
+        let run = Arc::clone(&purging).run(supervisor.stop().child_token());
+        let _runs_until_the_supervisor_ends = supervisor.spawn("purging", run);
+        all.push(purging);
+    }
+    all
 }
 
 /// Starts a runner for `work`.

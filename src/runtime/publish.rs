@@ -254,6 +254,17 @@ fn problems(next: &Snapshot, workers: &[Worker]) -> Vec<Problem> {
             });
         }
     }
+    for source in &next.sources {
+        let warnings = source.relay.iter().flat_map(|relay| &relay.warnings);
+        problems.extend(warnings.map(|text| Problem {
+            since: next.started_at,
+            scope: format!("source {}", source.name),
+            task: None,
+            source: Some(source.name.clone()),
+            is_failure: false,
+            text: text.clone(),
+        }));
+    }
     for stream in &next.streams {
         if let Some(stop) = &stream.stop {
             problems.push(Problem {

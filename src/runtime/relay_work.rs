@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ use super::stops;
 const NEEDS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What was found out about a source when it was last connected.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Facts {
     /// The server.
     pub(super) info: ServerInfo,
@@ -43,8 +44,10 @@ pub(super) struct Facts {
 /// Where a stream needs the relay log to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// At the checkpoint it found on its target.
+    /// At the checkpoint it found on its target, or where its dump was made.
     From(Position),
+    /// Where the task's `start` says.
+    Start(RelayStart),
     /// Anywhere: it has no checkpoint yet.
     Anywhere,
 }
@@ -169,16 +172,72 @@ impl RelayWork {
         }
     }
 
+    /// What was known when the relay log was last written, for while the server is out of reach;
+    /// `None` while there is no relay log.
+    pub(super) fn kept_facts(&self) -> Result<Option<Facts>> {
+        let path = self.kept_path();
+        if self.log.oldest().is_none() {
+            return Ok(None);
+        }
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::file("read", &path, e)),
+        };
+        // One that a newer program wrote is no harm: the server says it again.
+        let kept = serde_json::from_slice::<Facts>(&text).ok();
+        let newest = self.log.newest_folder();
+        Ok(kept.filter(|kept| newest.is_some_and(|of| of.identity == kept.info.identity)))
+    }
+
+    fn keep_facts(&self, facts: &Facts) -> Result<()> {
+        let path = self.kept_path();
+        let text = serde_json::to_vec_pretty(facts).map_err(|e| {
+            Error::new(ErrorKind::Internal, "cannot write the source's facts").with_source(e)
+        })?;
+        let new = path.with_extension("new");
+        std::fs::write(&new, text)
+            .and_then(|()| std::fs::rename(&new, &path))
+            .map_err(|e| Error::file("write", &path, e))
+    }
+
+    fn kept_path(&self) -> std::path::PathBuf {
+        self.log.folder().join("source.json")
+    }
+
+    /// Whether the server that answers now is the one the relay log is of: a dump of another one
+    /// would be followed by the wrong changes.
+    pub(super) async fn check_history(&self) -> Result<()> {
+        let facts = self.read_facts().await?;
+        match self.log.newest_folder() {
+            Some(newest) if newest.identity != facts.info.identity => Err(Error::new(
+                ErrorKind::Changed,
+                format!(
+                    "the server `{}` answers, but the relay log is still of `{}`",
+                    facts.info.identity, newest.identity
+                ),
+            )
+            .with_fix("the dump waits for the relay to settle that; see the relay's own state")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches a damaged relay file again; `false` for the one that is being written.
+    pub(super) async fn refetch(&self, folder: &str, file: &str) -> Result<bool> {
+        relay::refetch(&self.config, &self.log, folder, file)
+            .await
+            .map_err(|e| self.locate(e))
+    }
+
     fn locate(&self, error: Error) -> Error {
         error.at(|c| c.source = Some(self.config.server.name.clone()))
     }
 
-    /// Where an empty relay log begins: at the oldest place that a stream's checkpoint names, else as
-    /// configured.
-    async fn begin(&self) -> Result<Begin> {
-        if self.log.newest_folder().is_some() {
-            // What is there decides; this is only for a folder that is still empty.
-            return Ok(Begin::Now);
+    /// Where an empty relay log begins: at the earliest place that a stream needs, else as configured.
+    async fn begin(&self) -> Vec<Begin> {
+        if self.log.oldest().is_some() {
+            // What is there decides.
+            return Vec::new();
         }
         let mut needs = self.needs.subscribe();
         // A stream whose target is down cannot say; the relay must not wait for it for ever, as the
@@ -186,30 +245,27 @@ impl RelayWork {
         let all_said = needs.wait_for(|needs| needs.len() >= self.stream_count);
         let _ = tokio::time::timeout(NEEDS_PATIENCE, all_said).await;
         let needs = self.needs.borrow().clone();
-        let oldest = needs.into_iter().filter_map(|need| match need {
-            Need::From(position) => Some(position),
-            Need::Anywhere => None,
-        });
-        if let Some(position) = oldest.min() {
-            return Ok(Begin::File(position.file));
+        let begins: Vec<Begin> = needs
+            .into_iter()
+            .filter_map(|need| match need {
+                Need::From(position) => Some(Begin::File(position.file)),
+                Need::Start(start) => begin_of(&start),
+                Need::Anywhere => None,
+            })
+            .collect();
+        if begins.is_empty() {
+            return begin_of(&self.config.relay.start).into_iter().collect();
         }
-        match &self.config.relay.start {
-            RelayStart::Auto | RelayStart::Now => Ok(Begin::Now),
-            RelayStart::Position(position) => Ok(Begin::File(position.file.clone())),
-            RelayStart::GtidSet(_) | RelayStart::Time(_) => Err(Error::new(
-                ErrorKind::Config,
-                "a relay cannot begin at a GTID set or a time yet",
-            )
-            .with_fix("give `source.relay.start` a position such as `bin.000123:4`, or `auto`")),
-        }
+        begins
     }
 
     async fn relay(&self, stop: CancellationToken) -> Result<()> {
-        self.read_facts().await?;
+        let facts = self.read_facts().await?;
         let begin = tokio::select! {
-            begin = self.begin() => begin?,
+            begin = self.begin() => begin,
             () = stop.cancelled() => return Ok(()),
         };
+        self.keep_facts(&facts)?;
         let job = RelayJob {
             source: self.config.clone(),
             server_id: self.server_id,
@@ -217,6 +273,17 @@ impl RelayWork {
             begin,
         };
         relay::run(job, Arc::clone(&self.meter), stop).await
+    }
+}
+
+/// The relay's beginning for a configured one; `None`: where the source stands.
+fn begin_of(start: &RelayStart) -> Option<Begin> {
+    match start {
+        RelayStart::Auto => None,
+        RelayStart::Now => Some(Begin::Now),
+        RelayStart::Position(position) => Some(Begin::Position(position.clone())),
+        RelayStart::GtidSet(text) => Some(Begin::Behind(text.clone())),
+        RelayStart::Time(time) => Some(Begin::At(*time)),
     }
 }
 

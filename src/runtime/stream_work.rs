@@ -39,6 +39,17 @@ pub(super) struct TargetFacts {
     pub(super) tls: Option<String>,
 }
 
+/// What of the relay log a stream needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// It replicates nothing.
+    Nothing,
+    /// Everything from there on.
+    From(Place),
+    /// Its checkpoint was not read yet, so all of it.
+    Unknown,
+}
+
 /// A task on one source.
 #[derive(Debug)]
 pub(super) struct StreamWork {
@@ -241,15 +252,22 @@ impl StreamWork {
     /// Runs to the end, from wherever the checkpoint says.
     async fn advance(&self, stop: &CancellationToken) -> Result<End, Broken> {
         self.shown().notes.clear();
-        let facts = self.source.known().await?;
-        let key = StreamKey {
-            task: self.task.name.clone(),
-            source: self.source_name().to_owned(),
-            server: facts.info.identity.clone(),
-            flavor: facts.info.version.flavor,
+        let known = self.source.known().await;
+        // While the source is out of reach, what is in the relay log can be applied all the same.
+        let kept = match &known {
+            Err(error) if error.kind() == ErrorKind::Connect => self.source.kept_facts()?,
+            _ => None,
         };
+        let facts = match kept {
+            Some(kept) => kept,
+            None => known?,
+        };
+        let key = self.key(&facts);
         let mut state = self.look_up(&key).await?;
         self.say_need(state.as_ref());
+        if !matches!(state, Some(State::Sync(_))) {
+            self.source.known().await?;
+        }
         loop {
             if stop.is_cancelled() {
                 return Ok(End::Stopped);
@@ -286,9 +304,47 @@ impl StreamWork {
                 Some(State::Sync(_)) if self.task.mode == Mode::Full => return Ok(End::Finished),
                 Some(State::Sync(_)) => {
                     self.enter(Unit::Sync);
-                    return self.sync(&key, facts, None, stop).await;
+                    return self.sync_mending(&key, facts, stop).await;
                 }
             };
+        }
+    }
+
+    /// Syncs from the checkpoint; a damaged relay file is fetched again, if the source still has it.
+    async fn sync_mending(
+        &self,
+        key: &StreamKey,
+        facts: Facts,
+        stop: &CancellationToken,
+    ) -> Result<End, Broken> {
+        let mut mended_at = None;
+        loop {
+            match self.sync(key, facts.clone(), None, stop).await {
+                // Twice at one place, it is the source's own file.
+                Err(Broken::AtEvent(failure))
+                    if failure.error.context().place != mended_at
+                        && self.mend_relay(&failure).await =>
+                {
+                    mended_at.clone_from(&failure.error.context().place);
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// What the stream's checkpoint goes by. When another server takes over the source, it stays.
+    fn key(&self, facts: &Facts) -> StreamKey {
+        let origin = match self.task.mode {
+            Mode::Full => None,
+            Mode::All | Mode::Incremental => self.source.log().origin(),
+        };
+        let (server, flavor) =
+            origin.unwrap_or_else(|| (facts.info.identity.clone(), facts.info.version.flavor));
+        StreamKey {
+            task: self.task.name.clone(),
+            source: self.source_name().to_owned(),
+            server,
+            flavor,
         }
     }
 
@@ -362,7 +418,9 @@ impl StreamWork {
                     .map_or(Need::Anywhere, Need::From)
             }
             None => match (self.task.mode, &self.task.start) {
-                (Mode::Incremental, RelayStart::Position(start)) => Need::From(start.clone()),
+                (Mode::Incremental, start) if *start != RelayStart::Auto => {
+                    Need::Start(start.clone())
+                }
                 _ => Need::Anywhere,
             },
         });
@@ -387,6 +445,7 @@ impl StreamWork {
             if self.wait_for_relay(stop).await.is_none() {
                 return Ok(false);
             }
+            self.source.check_history().await?;
             relay_from = self.source.log().oldest().map(|place| place.position);
         }
         let job = DumpJob {
@@ -464,6 +523,7 @@ impl StreamWork {
             meta_schema: self.meta_schema.clone(),
             source_name: self.source_name().to_owned(),
             relay_folder: (self.task.mode == Mode::All).then(|| self.relay_folder()),
+            took_over: self.took_over(),
         }
     }
 
@@ -495,12 +555,17 @@ impl StreamWork {
     }
 
     fn relay_folder(&self) -> String {
-        let tip = self.source.log().published();
-        tip.borrow()
-            .place
-            .as_ref()
-            .map(|place| place.folder.clone())
-            .unwrap_or_default()
+        let newest = self.source.log().newest_folder();
+        newest.map_or_else(String::new, |folder| folder.name)
+    }
+
+    /// The server the relay log is of now and the one it was first of, where a relay is at work.
+    fn took_over(&self) -> Option<(String, String)> {
+        if self.task.mode != Mode::All {
+            return None;
+        }
+        let log = self.source.log();
+        Some((log.newest_folder()?.identity, log.origin()?.0))
     }
 
     /// Where a stream begins that has no dump and no checkpoint, with the source's structures; `None`
@@ -545,6 +610,47 @@ impl StreamWork {
             .await
             .map_err(|failure| Broken::AtEvent(Box::new(failure)))?;
         Ok(End::Stopped)
+    }
+
+    /// Fetches the relay file that sync stumbled over once more; gives whether it is worth another try.
+    async fn mend_relay(&self, failure: &sync::Failure) -> bool {
+        let place = failure.error.context().place.as_ref();
+        let (ErrorKind::Damaged, Some(place)) = (failure.error.kind(), place) else {
+            return false;
+        };
+        let file = format!("{}/{}", place.folder, place.position.file);
+        match self
+            .source
+            .refetch(&place.folder, &place.position.file)
+            .await
+        {
+            Ok(true) => {
+                self.note(format!(
+                    "the relay file `{file}` was damaged and is fetched again"
+                ));
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                tracing::warn!(
+                    source = self.source_name(),
+                    task = %self.task.name,
+                    "the damaged relay file `{file}` cannot be fetched again: {error}"
+                );
+                false
+            }
+        }
+    }
+
+    /// From where on the stream needs the relay log, for as long as this process knows.
+    pub(super) fn needs(&self) -> Needed {
+        if self.task.mode == Mode::Full {
+            return Needed::Nothing;
+        }
+        match self.sync.figure().mark {
+            Some(mark) => Needed::From(mark.needed_from().clone()),
+            None => Needed::Unknown,
+        }
     }
 
     /// The failure as the runner and the screen want it.

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result, ServerVersion};
 
@@ -12,7 +14,7 @@ use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result, ServerVe
 const PARSE_ERROR: u16 = 1064;
 
 /// A server's identity and those of its settings that decide about replication.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerInfo {
     /// The version.
     pub version: ServerVersion,
@@ -75,6 +77,19 @@ const SETTINGS: &[&str] = &[
 ];
 
 impl ServerInfo {
+    /// How long the server keeps its binlog files, in seconds; `None`: until they are purged by hand.
+    ///
+    /// MariaDB's days may have a fraction; its seconds say the same, and are there since 10.6
+    /// (`binlog_expire_logs_seconds`, `expire_logs_days` in both manuals).
+    pub fn binlog_expiry_seconds(&self) -> Option<u64> {
+        let number = |name: &str| self.settings.get(name).and_then(|v| v.parse::<f64>().ok());
+        number("binlog_expire_logs_seconds")
+            .filter(|seconds| *seconds > 0.0)
+            .or_else(|| number("expire_logs_days").map(|days| days * 86_400.0))
+            .map(|seconds| seconds as u64)
+            .filter(|seconds| *seconds > 0)
+    }
+
     /// Reads it; needs no privilege.
     pub async fn read(session: &mut Session) -> Result<Self> {
         let names: Vec<String> = SETTINGS.iter().map(|name| format!("'{name}'")).collect();

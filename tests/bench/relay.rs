@@ -163,7 +163,7 @@ pub(crate) fn pull(pull: &Pull) {
             source: source(pull.port),
             server_id: 4_000_000_000 + std::process::id() % 100_000_000,
             log: Arc::clone(&log),
-            begin: Begin::Oldest,
+            begin: vec![Begin::Oldest],
         };
         let stop = CancellationToken::new();
         let mut tip = log.published();

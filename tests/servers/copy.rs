@@ -120,6 +120,7 @@ async fn load(server: &Server, task: &TaskConfig, folder: &Path) -> tideway::mod
         },
         meta_schema: "tideway".into(),
         relay_folder: None,
+        took_over: None,
     };
     let meter = Arc::new(load::meter());
     match load::run(job, None, meter, CancellationToken::new()).await? {

@@ -26,6 +26,7 @@ mod json_diff;
 mod load;
 mod main_job;
 mod relay_files;
+mod relay;
 mod sync;
 mod sync_applying;
 mod sync_target;

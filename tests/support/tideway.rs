@@ -52,6 +52,7 @@ pub(crate) struct Tideway {
     process: Option<Process>,
     folder: TempDir,
     config: String,
+    data: PathBuf,
 }
 
 impl Default for Tideway {
@@ -76,8 +77,17 @@ impl Tideway {
                 "[worker]\ndata_dir = \"{}\"\n",
                 folder.path().join("data").display()
             ),
+            data: folder.path().join("data"),
             folder,
         }
+    }
+
+    /// Keeps its data in `folder` instead: on a small disk, or where another one left it.
+    pub(crate) fn data_in(mut self, folder: &Path) -> Self {
+        let usual = self.data.display().to_string();
+        self.config = self.config.replace(&usual, &folder.display().to_string());
+        folder.clone_into(&mut self.data);
+        self
     }
 
     /// Adds text to the configuration as it is.
@@ -141,7 +151,7 @@ impl Tideway {
 
     /// `worker.data_dir`.
     pub(crate) fn data_folder(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     /// What all runs so far printed.

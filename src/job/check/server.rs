@@ -303,12 +303,7 @@ fn expiry(rows: &mut Scope<'_>, info: &ServerInfo) {
         return;
     }
     let why = "the binlog must not be gone before the relay has it";
-    let number = |name: &str| info.settings.get(name).and_then(|v| v.parse::<f64>().ok());
-    // MariaDB's days may have a fraction; the seconds say the same, and are there since 10.6.
-    let seconds = number("binlog_expire_logs_seconds")
-        .filter(|seconds| *seconds > 0.0)
-        .or_else(|| number("expire_logs_days").map(|days| days * 86_400.0))
-        .map_or(0, |seconds| seconds as u64);
+    let seconds = info.binlog_expiry_seconds().unwrap_or(0);
     if seconds == 0 {
         rows.pass(
             "binlog-expiry",

@@ -11,13 +11,15 @@ mod table;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::charset;
 use super::ddl::{Ddl, DdlKind, TableRole};
 use super::structure::Structure;
 use crate::model::{Error, ErrorKind, Result, ServerVersion, TableName};
 
 /// What of a server's settings decides how its DDL is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerDefaults {
     /// The server's version.
     pub version: ServerVersion,

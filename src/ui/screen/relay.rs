@@ -103,6 +103,9 @@ pub fn marks(view: &View<'_>, area: Rect) -> Content {
     } else if let Some(error) = &relay.error {
         lines.extend(super::wrapped(view, Role::Error, error, width));
     }
+    for warning in &relay.warnings {
+        lines.extend(super::wrapped(view, Role::Warn, warning, width));
+    }
     if let Some(text) = super::next_try(view, source.next_try_at, source.tries) {
         lines.push(Line::from(view.span(Role::Warn, text)));
     }

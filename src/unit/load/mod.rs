@@ -63,6 +63,19 @@ pub struct LoadJob {
     pub meta_schema: String,
     /// The relay folder that the dump's position is in; `None` where nothing is replicated.
     pub relay_folder: Option<String>,
+    /// The server the relay log is of now, and the one its history began with, by which checkpoints
+    /// go; `None` where nothing is replicated.
+    pub took_over: Option<(String, String)>,
+}
+
+impl LoadJob {
+    /// What the checkpoint of a dump of the server `identity` goes by.
+    fn server_of(&self, identity: &str) -> String {
+        match &self.took_over {
+            Some((now, origin)) if now == identity => origin.clone(),
+            _ => identity.to_owned(),
+        }
+    }
 }
 
 /// How a load ended, unless it failed.
@@ -168,7 +181,7 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
     let key = StreamKey {
         task: job.task.name.clone(),
         source: job.source_name.clone(),
-        server: header.source_identity.clone(),
+        server: job.server_of(&header.source_identity),
         flavor: header.flavor,
     };
     let configuration = configuration_text(&job.task);

@@ -47,6 +47,9 @@ struct Rest {
     source_end: Option<SourceEnd>,
     server: Option<Arc<ServerInfo>>,
     tls: Option<String>,
+    /// When the source began the file behind this one, so that this one began to age.
+    closed: Option<(String, Timestamp)>,
+    purge_note: Option<String>,
     samples: VecDeque<(Instant, u64)>,
     disk: Option<(Instant, DiskFigure)>,
 }
@@ -90,7 +93,15 @@ impl Meter {
             .filter(|received| *received > place.position)
             .unwrap_or(place.position);
         let source = rest.source_end.as_ref().map(|end| &end.place.position);
+        let heard_at = (heard > 0).then_some(Timestamp(heard));
+        let (source_purges_in_seconds, warning) =
+            match rest.forecast(is_connected, &position, heard_at) {
+                Some((left, warning)) => (Some(left), warning),
+                None => (None, None),
+            };
         RelayFigure {
+            source_purges_in_seconds,
+            warnings: warning.into_iter().chain(rest.purge_note.clone()).collect(),
             folder: place.folder,
             file: position.file,
             offset: position.offset,
@@ -98,7 +109,7 @@ impl Meter {
             behind_bytes,
             source_file: source.map(|end| end.file.clone()),
             source_offset: source.map(|end| end.offset),
-            heard_at: (heard > 0).then_some(Timestamp(heard)),
+            heard_at,
             connected: is_connected,
             bytes_per_second,
             bytes_total: self.bytes_total(),
@@ -147,6 +158,26 @@ impl Meter {
         Some(tip.folder == end.place.folder && tip.position >= end.place.position)
     }
 
+    /// What the operator should know of purging; `None` takes it back.
+    pub fn set_purge_note(&self, note: Option<String>) {
+        self.rest().purge_note = note;
+    }
+
+    /// The file whose age is to be asked: the one the relay is in, while the source is in a later one.
+    pub(super) fn unknown_age(&self, end: &Position) -> Option<String> {
+        let tip = self.log.published().borrow().place.clone()?;
+        let rest = self.rest();
+        let is_known = rest
+            .closed
+            .as_ref()
+            .is_some_and(|(file, _)| *file == tip.position.file);
+        (!is_known && tip.position.file != end.file).then_some(tip.position.file)
+    }
+
+    pub(super) fn set_closed(&self, file: String, at: Timestamp) {
+        self.rest().closed = Some((file, at));
+    }
+
     pub(super) fn bytes_total(&self) -> u64 {
         self.bytes_total.load(Ordering::Relaxed)
     }
@@ -193,7 +224,52 @@ impl Meter {
     }
 }
 
+/// Below this share of the source's expiry time, or below [`ALWAYS_NEAR`], what is left is a warning.
+const NEAR_SHARE: u64 = 4;
+/// Less than this in seconds is near, however short the source keeps its files.
+const ALWAYS_NEAR: u64 = 3600;
+
 impl Rest {
+    /// The seconds until the source may purge what is not here yet, with a warning if they are few.
+    ///
+    /// A file ages from when the source closed it. While the relay is cut off, the file it needs may
+    /// have been closed as early as when the source was last heard.
+    fn forecast(
+        &self,
+        is_connected: bool,
+        position: &Position,
+        heard_at: Option<Timestamp>,
+    ) -> Option<(u64, Option<String>)> {
+        let expiry = self.server.as_ref()?.binlog_expiry_seconds()?;
+        let closed_at = if is_connected {
+            let end = self.source_end.as_ref()?;
+            if end.place.position.file == position.file {
+                return None;
+            }
+            let (_, at) = self
+                .closed
+                .as_ref()
+                .filter(|(file, _)| *file == position.file)?;
+            *at
+        } else {
+            heard_at?
+        };
+        let now = Timestamp::from(SystemTime::now());
+        let age = now.0.saturating_sub(closed_at.0) / 1_000_000;
+        let left = expiry.saturating_sub(age);
+        let is_near = left < expiry / NEAR_SHARE || left < ALWAYS_NEAR;
+        // A relay that is merely slow for a moment is no news.
+        let is_news = !is_connected || age > 60;
+        let warning = (is_near && is_news).then(|| {
+            let left = humantime::format_duration(Duration::from_secs(left / 60 * 60));
+            format!(
+                "the source may purge `{}` in {left}, and the relay does not have all of it",
+                position.file
+            )
+        });
+        Some((left, warning))
+    }
+
     fn rate(&mut self, total: u64) -> f64 {
         let now = Instant::now();
         if self

@@ -5,15 +5,21 @@
 //! are written. Trying again after a lost connection is for the runtime; every run finds its place by
 //! itself.
 
+mod begin;
 mod meter;
+mod peek;
+mod refetch;
 mod stream;
+mod takeover;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub use begin::Begin;
 pub use meter::{Meter, SourceEnd};
+pub use refetch::refetch;
 
 use crate::config::SourceConfig;
 use crate::connect::{Session, Setup};
@@ -34,19 +40,8 @@ pub struct RelayJob {
     pub server_id: u32,
     /// Where the binlog is kept.
     pub log: Arc<RelayLog>,
-    /// Where to begin while nothing is kept yet.
-    pub begin: Begin,
-}
-
-/// Where a relay begins while nothing is kept yet: always at a file's first byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begin {
-    /// The file the source is writing.
-    Now,
-    /// The oldest file the source has.
-    Oldest,
-    /// This file.
-    File(String),
+    /// Where to begin while nothing is kept yet: at the earliest of these.
+    pub begin: Vec<Begin>,
 }
 
 /// Runs the relay until it is told to stop, or fails. What has arrived by then is kept.
@@ -91,19 +86,47 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
     };
     meter.set_server(&info, session.tls());
     check_settings(&info, job.server_id)?;
-    settle_folder(job, &info)?;
-    let writer = job.log.writer()?;
-    let position = match writer.resume_position() {
-        Some(position) => position,
-        None => begin_position(&job.begin, &mut session).await?,
+    let settling = Box::pin(settle(job, &info, &mut session));
+    let begin = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        begin = settling => begin?,
     };
-    tracing::info!(source = %job.source.server.name, "binlog asked for from {position}");
-    match stream::pull(job, meter, stop, writer, &position, &setup).await {
+    let writer = job.log.writer()?;
+    let position = match (writer.resume_position(), begin) {
+        (Some(position), _) | (None, Some(position)) => position,
+        (None, None) => {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "nobody said where the relay begins",
+            ));
+        }
+    };
+    let source = &job.source.server.name;
+    tracing::info!(%source, "binlog asked for from {position}");
+    let mut result = stream::pull(job, meter, stop, writer, &position, &setup).await;
+    if let Err(error) = &result
+        && position.offset > FIRST_OFFSET
+        && is_doubtful(error)
+    {
+        // A file of that name from another history is garbage from the middle on. Asked for from its
+        // start, the first event that differs tells.
+        tracing::warn!(%source, "{error}: compared from the start of `{}`", position.file);
+        meter.set_connected(false);
+        let start = Position::new(position.file.clone(), FIRST_OFFSET);
+        result = stream::pull(job, meter, stop, job.log.writer()?, &start, &setup).await;
+    }
+    match result {
         Err(error) if error.kind() == ErrorKind::Purged => {
             Err(explain_purged(error, &position, &mut session).await)
         }
         result => result,
     }
+}
+
+/// Whether the error may come of asking another file than the one that is kept, by the same name.
+fn is_doubtful(error: &Error) -> bool {
+    let is_refusal = error.server().is_some_and(|server| server.number == 1236);
+    error.kind() == ErrorKind::Damaged || (is_refusal && error.kind() == ErrorKind::Setting)
 }
 
 /// Whether the source's settings allow for a relay at all.
@@ -149,54 +172,46 @@ fn check_settings(info: &ServerInfo, server_id: u32) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that the newest sub-folder is this server's.
-fn settle_folder(job: &RelayJob, info: &ServerInfo) -> Result<()> {
-    let Some(newest) = job.log.newest_folder() else {
-        job.log.add_folder(&info.identity, info.flavor())?;
-        return Ok(());
-    };
-    if newest.identity == info.identity && newest.flavor == info.flavor() {
-        return Ok(());
+/// Makes sure that the newest sub-folder is this server's. Gives where its binlog begins there, if
+/// there is no file yet.
+async fn settle(
+    job: &RelayJob,
+    info: &ServerInfo,
+    session: &mut Session,
+) -> Result<Option<Position>> {
+    let newest = job.log.newest_folder();
+    let is_same = newest
+        .as_ref()
+        .is_some_and(|f| f.identity == info.identity && f.flavor == info.flavor());
+    let has_file = job.log.oldest().is_some();
+    let files = job.log.files();
+    let is_begun = newest
+        .as_ref()
+        .is_some_and(|newest| files.iter().any(|file| file.folder == newest.name));
+    if is_same && is_begun {
+        return Ok(None);
     }
-    if job.log.oldest().is_none() {
-        job.log.add_folder(&info.identity, info.flavor())?;
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::History,
-        format!(
-            "another server answers at {}: `{}` ({}), but the relay log is of `{}` ({})",
-            job.source.server.address,
-            info.identity,
-            info.flavor(),
-            newest.identity,
-            newest.flavor
-        ),
-    )
-    .with_fix(
-        "point the configuration at the server the relay log is of; or, to replicate from this \
-         one, move the relay log's folder away and start its tasks anew from a full copy",
-    ))
-}
-
-async fn begin_position(begin: &Begin, session: &mut Session) -> Result<Position> {
-    let file = match begin {
-        Begin::File(name) => name.clone(),
-        Begin::Now => {
-            source::binlog_position(session)
-                .await
-                .map_err(name_privilege)?
-                .file
+    if !has_file {
+        let position = begin::position(job, session).await?;
+        if !is_same {
+            job.log.add_folder(&info.identity, info.flavor())?;
         }
-        Begin::Oldest => source::binary_logs(session)
-            .await
-            .map_err(name_privilege)?
-            .into_iter()
-            .next()
-            .map(|file| file.name)
-            .ok_or_else(|| Error::new(ErrorKind::Purged, "the source lists no binlog file"))?,
+        return Ok(Some(position));
+    }
+    // Another server has taken over, just now or when the last run was cut off.
+    let folders = job.log.sub_folders();
+    let before = folders
+        .iter()
+        .rev()
+        .find(|folder| files.iter().any(|file| file.folder == folder.name));
+    let Some(before) = before else {
+        return Ok(None);
     };
-    Ok(Position::new(file, FIRST_OFFSET))
+    let position = takeover::position(job, before, info, session).await?;
+    if !is_same {
+        job.log.go_on_in(&info.identity, info.flavor())?;
+    }
+    Ok(Some(position))
 }
 
 /// A refusal of the questions about the binlog's end.
@@ -211,22 +226,14 @@ fn name_privilege(error: Error) -> Error {
 
 /// Says what was asked for and what the source still has.
 async fn explain_purged(error: Error, asked: &Position, session: &mut Session) -> Error {
-    let Ok(files) = source::binary_logs(session).await else {
+    let explained = match source::binary_logs(session).await {
+        Ok(files) => begin::purged(asked, &files),
         // The error as it is says enough; this was to say more.
+        Err(_) => None,
+    };
+    let Some(explained) = explained else {
         return error;
     };
-    let Some(oldest) = files.first() else {
-        return error;
-    };
-    let message = format!(
-        "the source no longer has `{}`; its oldest binlog file is `{}`",
-        asked.file, oldest.name
-    );
-    let explained = Error::new(ErrorKind::Purged, message).with_fix(
-        "what is missing cannot be had any more: move the relay log's folder away and start its \
-         tasks anew from a full copy; let the source keep its binlog longer \
-         (`binlog_expire_logs_seconds`)",
-    );
     match error.server() {
         Some(server) => explained.with_server(server.clone()),
         None => explained.with_source(error),
@@ -238,7 +245,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{Flavor, ServerVersion};
+    use crate::model::ServerVersion;
 
     fn info() -> ServerInfo {
         ServerInfo {
@@ -280,54 +287,5 @@ mod tests {
             kind(&|i| i.settings.extend([engine.clone()])),
             ErrorKind::Unsupported
         );
-    }
-
-    #[test]
-    fn another_server_is_not_taken_for_the_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = RelayLog::open(folder.path()).unwrap();
-        let job = RelayJob {
-            source: source(),
-            server_id: 4101,
-            log,
-            begin: Begin::Now,
-        };
-        settle_folder(&job, &info()).unwrap();
-        settle_folder(&job, &info()).unwrap();
-        assert_eq!(job.log.newest_folder().unwrap().name, "7.000001");
-        // Nothing was written yet: the other server simply gets a sub-folder of its own.
-        let mut other = info();
-        other.identity = "8".into();
-        settle_folder(&job, &other).unwrap();
-        assert_eq!(job.log.newest_folder().unwrap().name, "8.000002");
-        let path = folder.path().join("8.000002/bin.000001");
-        std::fs::write(path, crate::binlog::MAGIC).unwrap();
-        assert_eq!(job.log.newest_folder().unwrap().flavor, Flavor::MariaDB);
-    }
-
-    fn source() -> SourceConfig {
-        use crate::config::{Address, RelayConfig, RelayStart, ServerConfig, TlsConfig};
-
-        SourceConfig {
-            server: ServerConfig {
-                name: "a".into(),
-                address: Address::Tcp {
-                    host: "127.0.0.1".into(),
-                    port: 3306,
-                },
-                user: "tideway".into(),
-                password: None,
-                tls: TlsConfig::default(),
-            },
-            server_id: None,
-            relay: RelayConfig {
-                is_enabled: true,
-                start: RelayStart::Auto,
-                purge_after: Duration::from_hours(1),
-                keep_free_bytes: 0,
-                heartbeat: Duration::from_secs(5),
-            },
-            heartbeat: None,
-        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::meter::{Meter, SourceEnd};
+use super::peek::Peek;
 use super::{RelayJob, name_privilege};
 use crate::binlog::checksum::{CHECKSUM_LEN, verify_crc32};
 use crate::binlog::{EventHeader, EventKind, HEADER_LEN, RotateEvent};
@@ -14,7 +15,7 @@ use crate::connect::{Session, Setup};
 use crate::model::position::FIRST_OFFSET;
 use crate::model::{Error, ErrorKind, Position, Result, Timestamp};
 use crate::relay_log::Writer;
-use crate::source;
+use crate::source::{self, BinlogFile};
 
 /// How often the source is asked where its binlog ends.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -117,7 +118,7 @@ async fn take(piece: EventPiece<'_>, writer: &mut Writer, meter: &Meter) -> Resu
 
 /// The file an artificial rotate names. Whether it carries a checksum depends on the server and on
 /// what came before it, so the bytes decide: a name does not end in its own checksum.
-fn rotate_name(event: &[u8]) -> Result<&str> {
+pub(super) fn rotate_name(event: &[u8]) -> Result<&str> {
     let body = event.get(HEADER_LEN..).unwrap_or_default();
     let body = if verify_crc32(event).is_ok() {
         body.get(..body.len().saturating_sub(CHECKSUM_LEN))
@@ -160,6 +161,11 @@ async fn ask(job: &RelayJob, meter: &Meter, setup: &Setup) -> Never {
         };
         match Box::pin(asking).await {
             Ok((position, files)) => {
+                if let Some(file) = meter.unknown_age(&position)
+                    && let Err(error) = ask_age(job, meter, &file, &files).await
+                {
+                    tracing::debug!(source = %name, "{error}");
+                }
                 if let Some(place) = job.log.place_of(&position) {
                     meter.set_source_end(SourceEnd {
                         place,
@@ -181,6 +187,24 @@ async fn ask(job: &RelayJob, meter: &Meter, setup: &Setup) -> Never {
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+}
+
+/// Asks when the source closed `file`, which is when it began the one behind.
+async fn ask_age(job: &RelayJob, meter: &Meter, file: &str, files: &[BinlogFile]) -> Result<()> {
+    let next = files
+        .iter()
+        .position(|of| of.name == file)
+        .and_then(|at| files.get(at + 1));
+    if let Some(next) = next {
+        // Without a number among the replicas: the server would take it for the relay's own.
+        let peek = Peek {
+            source: &job.source,
+            server_id: 0,
+        };
+        let head = peek.head(&next.name).await?;
+        meter.set_closed(file.to_owned(), head.begun_at);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -375,7 +375,13 @@ async fn hand_on(
         end_offset: raw.end_offset,
         inner: None,
     };
-    let pushed = collector.push(at, &raw.event, raw.format);
+    let pushed = if raw.was_received {
+        // The former source's binlog had it, and so it is applied.
+        collector.pass_received(at);
+        Ok(())
+    } else {
+        collector.push(at, &raw.event, raw.format)
+    };
     for item in collector.take_items() {
         queue.reserve(&item).await;
         if sender.send(item).await.is_err() {

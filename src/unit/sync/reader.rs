@@ -128,6 +128,11 @@ impl Collector {
         self.open.is_some()
     }
 
+    /// Passes over an event of a transaction that came from another server before.
+    pub(super) fn pass_received(&mut self, at: At<'_>) {
+        self.pass(at.end(), None, 0, None);
+    }
+
     /// Takes the next event. After an error it takes no more.
     pub(super) fn push(
         &mut self,

@@ -67,6 +67,8 @@ fn source(name: &str, flavor: Flavor) -> SourceSnapshot {
         row_metadata: Some("MINIMAL".into()),
         gtid_mode: Some(gtid.into()),
         relay: Some(RelayFigure {
+            source_purges_in_seconds: None,
+            warnings: Vec::new(),
             folder: folder(name),
             file: "mysql-bin.000131".into(),
             offset: 71_203_344,

@@ -1,0 +1,144 @@
+//! `tideway relay`.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::control::{Command, PurgeWhich};
+use crate::model::{Error, ErrorKind, Result};
+use crate::relay_log::{self, FileReport};
+
+use super::{FINE, PROBLEM, RelayOrder, ctl};
+
+/// Lists, verifies or purges relay logs.
+pub(super) fn relay(config: &Path, order: RelayOrder) -> Result<u8> {
+    let config = Config::load_without_secrets(config)?;
+    match order {
+        RelayOrder::List { source, json } => list(&config, source.as_deref(), json),
+        RelayOrder::Verify { source, mend, json } => verify(&config, source.as_deref(), mend, json),
+        RelayOrder::Purge {
+            source,
+            which,
+            json,
+        } => {
+            // The names are the worker's, but a wrong one is told without it.
+            folders(&config, Some(&source))?;
+            let which = match (which.before, which.older_than, which.force) {
+                (Some(file), ..) => PurgeWhich::Before { file },
+                (_, Some(age), _) => PurgeWhich::OlderThan {
+                    seconds: age.as_secs(),
+                },
+                (_, _, file) => PurgeWhich::Force {
+                    file: file.unwrap_or_default(),
+                },
+            };
+            ctl::send(
+                &config.worker.data_dir,
+                Command::PurgeRelay { source, which },
+                json,
+            )
+        }
+    }
+}
+
+/// The relay logs that are meant: the source's name and the folder.
+fn folders(config: &Config, only: Option<&str>) -> Result<Vec<(String, PathBuf)>> {
+    let names = config.sources.iter().map(|source| &source.server.name);
+    let folders: Vec<_> = names
+        .filter(|name| only.is_none_or(|only| only == name.as_str()))
+        .map(|name| {
+            (
+                name.clone(),
+                config.worker.data_dir.join("relay").join(name),
+            )
+        })
+        .collect();
+    match only {
+        Some(only) if folders.is_empty() => Err(Error::new(
+            ErrorKind::Config,
+            format!("no source is called `{only}`"),
+        )
+        .with_fix("give a name of the configuration")),
+        _ => Ok(folders),
+    }
+}
+
+fn list(config: &Config, only: Option<&str>, json: bool) -> Result<u8> {
+    for (source, folder) in folders(config, only)? {
+        if !folder.exists() {
+            continue;
+        }
+        for file in relay_log::list(&folder)? {
+            if json {
+                super::print_json(&serde_json::json!({
+                    "source": source,
+                    "folder": file.folder,
+                    "name": file.name,
+                    "size_bytes": file.size_bytes,
+                }))?;
+            } else {
+                super::print(&format!(
+                    "{source}  {}/{}  {} bytes",
+                    file.folder, file.name, file.size_bytes
+                ))?;
+            }
+        }
+    }
+    Ok(FINE)
+}
+
+fn verify(config: &Config, only: Option<&str>, mend: bool, json: bool) -> Result<u8> {
+    let mut code = FINE;
+    for (source, folder) in folders(config, only)? {
+        if !folder.exists() {
+            continue;
+        }
+        let mut damaged = Vec::new();
+        relay_log::verify(&folder, |report| {
+            show(&source, &report, json)?;
+            if report.damage.is_some() && !report.is_newest {
+                damaged.push(report.file);
+            }
+            Ok(())
+        })?;
+        for file in damaged {
+            if !mend {
+                code = PROBLEM;
+                continue;
+            }
+            let command = Command::RefetchRelay {
+                source: source.clone(),
+                folder: file.folder,
+                file: file.name,
+            };
+            code = code.max(ctl::send(&config.worker.data_dir, command, json)?);
+        }
+    }
+    if code == PROBLEM && !mend && !json {
+        super::print(
+            "a damaged file is fetched again when a stream meets it, or with `tideway relay verify --mend` \
+             while the worker runs",
+        )?;
+    }
+    Ok(code)
+}
+
+fn show(source: &str, report: &FileReport, json: bool) -> Result<()> {
+    if json {
+        let mut line = serde_json::json!({ "source": source });
+        if let (Some(line), Ok(serde_json::Value::Object(more))) =
+            (line.as_object_mut(), serde_json::to_value(report))
+        {
+            line.extend(more);
+        }
+        return super::print_json(&line);
+    }
+    let file = &report.file;
+    let state = match &report.damage {
+        None => "whole".to_owned(),
+        Some(damage) if report.is_newest => {
+            format!("whole up to {}; the rest is being written", damage.offset)
+        }
+        Some(damage) => format!("damaged at {}: {}", damage.offset, damage.what),
+    };
+    super::print(&format!("{source}  {}/{}  {state}", file.folder, file.name))
+}

@@ -1,0 +1,202 @@
+//! Purging relay logs: by age and room at intervals, and by command, never what a stream needs.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::control::{PurgeWhich, Reply};
+use crate::model::{Place, Result};
+use crate::relay_log::{PurgeRule, Purged};
+
+use super::relay_work::RelayWork;
+use super::runner::{done, refused};
+use super::stream_work::{Needed, StreamWork};
+
+/// How often is looked whether something can go.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// A source's relay log with all who read it.
+#[derive(Debug)]
+pub(super) struct Purging {
+    pub(super) relay: Arc<RelayWork>,
+    pub(super) streams: Vec<Arc<StreamWork>>,
+}
+
+/// What the streams need, and which of them did not say.
+struct Needs {
+    places: Vec<Place>,
+    unknown: Vec<String>,
+}
+
+impl Purging {
+    /// Purges as configured until told to stop.
+    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let config = &self.relay.config().relay;
+            let mut note = None;
+            for rule in [
+                PurgeRule::OlderThan(config.purge_after),
+                PurgeRule::KeepFree(config.keep_free_bytes),
+            ] {
+                match self.purge(rule.clone()).await {
+                    Ok(purged) if purged.is_held && matches!(rule, PurgeRule::KeepFree(_)) => {
+                        note = Some(format!(
+                            "less than `keep_free` is left on the disk, and {}",
+                            self.held_by()
+                        ));
+                    }
+                    Ok(_) => {}
+                    Err(error) => note = Some(format!("relay files cannot be purged: {error}")),
+                }
+            }
+            self.relay.meter().set_purge_note(note);
+        }
+    }
+
+    /// Carries out an operator's purge.
+    pub(super) async fn obey(&self, which: &PurgeWhich) -> Reply {
+        let purged = match which {
+            PurgeWhich::OlderThan { seconds } => {
+                self.purge(PurgeRule::OlderThan(Duration::from_secs(*seconds)))
+                    .await
+            }
+            PurgeWhich::Before { file } => self.purge(PurgeRule::Before(file.clone())).await,
+            PurgeWhich::Force { file } => {
+                let (log, file) = (Arc::clone(self.relay.log()), file.clone());
+                blocking(move || log.purge_forced(&file)).await
+            }
+        };
+        match purged {
+            Ok(purged) if purged.files.is_empty() && purged.is_held => refused(
+                format!("no file was purged: {}", self.held_by()),
+                "let the stream get past it; or name the file with `--force`, and copy that stream's \
+                 tables anew",
+            ),
+            Ok(purged) => {
+                let held = if purged.is_held {
+                    format!("; the rest stays: {}", self.held_by())
+                } else {
+                    String::new()
+                };
+                done(format!("{}{held}", sum(&purged)))
+            }
+            Err(error) => refused(
+                error.to_string(),
+                error
+                    .fix()
+                    .unwrap_or("see the files with `tideway relay list`"),
+            ),
+        }
+    }
+
+    /// Fetches a relay file again that was found damaged.
+    pub(super) async fn refetch(&self, folder: &str, file: &str) -> Reply {
+        match self.relay.refetch(folder, file).await {
+            Ok(true) => done(format!("`{folder}/{file}` is fetched again and whole")),
+            Ok(false) => refused(
+                format!("`{folder}/{file}` is no complete file of the relay log"),
+                "the file that is being written is mended when the worker starts",
+            ),
+            Err(error) => refused(
+                error.to_string(),
+                error
+                    .fix()
+                    .unwrap_or("see that the source runs and still has the file"),
+            ),
+        }
+    }
+
+    async fn purge(&self, rule: PurgeRule) -> Result<Purged> {
+        let needs = self.needs();
+        if !needs.unknown.is_empty() {
+            // A place that is nowhere in the log holds all of it.
+            return Ok(Purged {
+                is_held: !matches!(rule, PurgeRule::KeepFree(bytes) if self.has_free(bytes)),
+                ..Purged::default()
+            });
+        }
+        let log = Arc::clone(self.relay.log());
+        blocking(move || log.purge(&rule, &needs.places, SystemTime::now())).await
+    }
+
+    fn has_free(&self, bytes: u64) -> bool {
+        // A file system that does not say is not known to be full.
+        self.relay
+            .log()
+            .disk()
+            .map_or(true, |disk| disk.free_bytes >= bytes)
+    }
+
+    fn needs(&self) -> Needs {
+        let mut needs = Needs {
+            places: Vec::new(),
+            unknown: Vec::new(),
+        };
+        for stream in &self.streams {
+            match stream.needs() {
+                Needed::Nothing => {}
+                Needed::From(place) => needs.places.push(place),
+                Needed::Unknown => needs.unknown.push(stream.label()),
+            }
+        }
+        needs
+    }
+
+    /// Who holds what is left, for a message.
+    fn held_by(&self) -> String {
+        let needs = self.needs();
+        if let Some(label) = needs.unknown.first() {
+            return format!(
+                "the task {label} has no checkpoint yet, so it may need all that is here"
+            );
+        }
+        let log = self.relay.log();
+        match crate::relay_log::oldest_needed(log, &needs.places) {
+            Some(place) => {
+                let holder = self
+                    .streams
+                    .iter()
+                    .find(|stream| matches!(stream.needs(), Needed::From(of) if of == *place));
+                let who = holder.map_or_else(
+                    || "a stream".to_owned(),
+                    |of| format!("the task {}", of.label()),
+                );
+                format!("{who} still needs `{}`", place.position.file)
+            }
+            None if needs.places.is_empty() => "the newest file always stays".to_owned(),
+            None => "a stream's checkpoint is not in the relay log".to_owned(),
+        }
+    }
+}
+
+fn sum(purged: &Purged) -> String {
+    let (Some(first), Some(last)) = (purged.files.first(), purged.files.last()) else {
+        return "nothing to purge".to_owned();
+    };
+    let bytes: u64 = purged.files.iter().map(|file| file.size_bytes).sum();
+    format!(
+        "purged {} files, `{}` to `{}`, {bytes} bytes",
+        purged.files.len(),
+        first.name,
+        last.name
+    )
+}
+
+/// Removing a file of gigabytes takes its time.
+async fn blocking(work: impl FnOnce() -> Result<Purged> + Send + 'static) -> Result<Purged> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => Err(crate::model::Error::new(
+            crate::model::ErrorKind::Panicked,
+            "purging ended by a defect",
+        )
+        .with_source(panic)),
+    }
+}

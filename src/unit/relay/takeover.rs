@@ -1,0 +1,211 @@
+//! A source whose address answers as another server: whether that one can take over, and from where.
+//!
+//! It can if everything that came from the former one is in it, and it still has everything else.
+//! MySQL's sets say so exactly; MariaDB's name the last transaction of each domain, so the new server
+//! itself is asked whether it has those very ones.
+
+use std::fmt::Write as _;
+
+use crate::binlog::{EventKind, GtidEvent, TableMap};
+use crate::connect::Session;
+use crate::model::position::FIRST_OFFSET;
+use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
+use crate::relay_log::{Halving, SubFolder};
+use crate::source::{self, ServerInfo};
+
+use super::peek::Peek;
+use super::{RelayJob, name_privilege};
+
+/// How many of the errant transactions are looked up.
+const SHOWN: usize = 5;
+
+/// Where the new server's binlog is to be taken from: the first byte of a file.
+pub(super) async fn position(
+    job: &RelayJob,
+    before: &SubFolder,
+    info: &ServerInfo,
+    session: &mut Session,
+) -> Result<Position> {
+    let received = job.log.received().filter(|set| !set.is_empty());
+    let (Some(received), true) = (received, info.has_gtids() && before.flavor == info.flavor())
+    else {
+        return Err(not_by_gtid(job, before, info));
+    };
+    let peek = Peek {
+        source: &job.source,
+        server_id: job.server_id,
+    };
+    let file = match info.flavor() {
+        Flavor::MariaDB => peek
+            .maria_file(&received)
+            .await
+            .map_err(|e| lacks(e, info, &received))?,
+        Flavor::MySQL | Flavor::TiDB => {
+            let executed = set(session, "gtid_executed").await?;
+            let errant = received.without(&executed);
+            if !errant.is_empty() {
+                return Err(diverged(job, before, info, &errant).await);
+            }
+            let purged = set(session, "gtid_purged").await?.without(&received);
+            if !purged.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Purged,
+                    format!(
+                        "the server `{}` that answers now has purged `{purged}`, which the relay log \
+                         never got",
+                        info.identity
+                    ),
+                )
+                .with_fix(
+                    "point the configuration at a server that still has it, or copy the tables anew",
+                ));
+            }
+            let files = source::binary_logs(session).await.map_err(name_privilege)?;
+            let mut halving = Halving::of(files.len());
+            while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
+                let head = peek.head(&file.name).await?;
+                halving.tell(head.gtid_set.is_some_and(|set| received.is_superset(&set)));
+            }
+            // Everything it has purged was received, so at least its oldest file fits.
+            halving
+                .last_fitting()
+                .and_then(|at| files.get(at))
+                .map(|file| file.name.clone())
+                .ok_or_else(|| not_by_gtid(job, before, info))?
+        }
+    };
+    tracing::warn!(
+        source = %job.source.server.name,
+        from = %before.identity,
+        to = %info.identity,
+        "another server answers; it has all that was received, so the relay goes on with its `{file}`"
+    );
+    Ok(Position::new(file, FIRST_OFFSET))
+}
+
+async fn set(session: &mut Session, variable: &str) -> Result<GtidSet> {
+    let rows = session.rows(&format!("SELECT @@global.{variable}")).await?;
+    let text = rows
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().next()?)
+        .unwrap_or_default();
+    GtidSet::parse(Flavor::MySQL, &String::from_utf8_lossy(&text))
+        .map_err(|wrong| Error::new(ErrorKind::Unsupported, wrong))
+}
+
+fn not_by_gtid(job: &RelayJob, before: &SubFolder, info: &ServerInfo) -> Error {
+    Error::new(
+        ErrorKind::History,
+        format!(
+            "another server answers at {}: `{}` ({}), but the relay log is of `{}` ({}); without GTIDs \
+             on both, nothing tells where the one goes on with what came from the other",
+            job.source.server.address,
+            info.identity,
+            info.flavor(),
+            before.identity,
+            before.flavor
+        ),
+    )
+    .with_fix(
+        "point the configuration at the server the relay log is of; or, to replicate from this one, \
+         move the relay log's folder away and start its tasks anew from a full copy. With \
+         `gtid_mode = ON` on both servers this goes by itself",
+    )
+}
+
+/// MariaDB's refusal to go on behind our transactions.
+fn lacks(error: Error, info: &ServerInfo, received: &GtidSet) -> Error {
+    let kind = error.kind();
+    if !matches!(kind, ErrorKind::History | ErrorKind::Purged) {
+        return error;
+    }
+    let message = format!(
+        "the server `{}` that answers now cannot go on behind `{received}`, which came from the former \
+         one",
+        info.identity
+    );
+    let explained = Error::new(kind, message).with_fix(
+        "if it is a replica that still catches up, retry when it has; else point the configuration at \
+         the server that has these transactions, or copy the tables anew",
+    );
+    match error.server() {
+        Some(server) => explained.with_server(server.clone()),
+        None => explained.with_source(error),
+    }
+}
+
+/// The new server lacks transactions that came from the former one, and that may be applied.
+async fn diverged(
+    job: &RelayJob,
+    before: &SubFolder,
+    info: &ServerInfo,
+    errant: &GtidSet,
+) -> Error {
+    let mut message = format!(
+        "the server `{}` that answers now lacks `{errant}`, which came from `{}`",
+        info.identity, before.identity
+    );
+    match describe(job, before, errant).await {
+        Ok(found) => message.push_str(&found),
+        Err(error) => tracing::warn!(%error, "the errant transactions cannot be read"),
+    }
+    Error::new(ErrorKind::History, message).with_fix(
+        "if it is a replica that still catches up, retry when it has. Else these transactions were lost \
+         at the failover, and the targets may have them: settle that by hand, or copy the tables anew",
+    )
+}
+
+/// What the errant transactions of the newest relay files did.
+async fn describe(job: &RelayJob, before: &SubFolder, errant: &GtidSet) -> Result<String> {
+    let files: Vec<String> = job
+        .log
+        .files()
+        .into_iter()
+        .filter(|file| file.folder == before.name)
+        .map(|file| file.name)
+        .collect();
+    let Some(file) = files.iter().rev().take(2).next_back() else {
+        return Ok(String::new());
+    };
+    let place = Place::new(&before.name, Position::new(file.as_str(), FIRST_OFFSET));
+    let mut reader = job.log.reader(&place)?;
+    let mut text = String::new();
+    let mut found = 0;
+    let mut is_errant = false;
+    while !reader.is_at_tip() {
+        let raw = reader.next().await?;
+        let kind = raw.event.header.kind;
+        if kind.is_gtid() {
+            let gtid = GtidEvent::parse(&raw.event)?.gtid();
+            is_errant = gtid.as_ref().is_some_and(|gtid| errant.contains(gtid));
+            if let Some(gtid) = gtid.filter(|_| is_errant) {
+                found += 1;
+                if found > SHOWN {
+                    text.push_str("; …");
+                    return Ok(text);
+                }
+                // Writing to a `String` cannot fail.
+                let _ = write!(
+                    text,
+                    "; {gtid} at {}/{}:{}:",
+                    raw.folder, raw.file, raw.offset
+                );
+            }
+        } else if is_errant && kind == EventKind::TABLE_MAP {
+            let map = TableMap::parse(&raw.event, raw.format)?;
+            let _ = write!(text, " {}", map.table);
+        } else if is_errant && kind == EventKind::QUERY {
+            let query = crate::binlog::QueryEvent::parse(&raw.event)?;
+            let statement = String::from_utf8_lossy(query.statement.as_ref()).into_owned();
+            if !statement.eq_ignore_ascii_case("BEGIN") {
+                let _ = write!(
+                    text,
+                    " `{}`",
+                    statement.chars().take(60).collect::<String>()
+                );
+            }
+        }
+    }
+    Ok(text)
+}
