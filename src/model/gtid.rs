@@ -242,6 +242,7 @@ impl GtidSet {
 
     /// What of this set is not in `other`. For MariaDB: the last transactions of those domains in which
     /// `other` has not come as far.
+    #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::MySQL(mine), Self::MySQL(theirs)) => {

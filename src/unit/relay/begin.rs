@@ -81,23 +81,22 @@ async fn file_of(begin: &Begin, job: &RelayJob, session: &mut Session) -> Result
                 let head = peek.head(file).await?;
                 halving.tell(head.gtid_set.is_some_and(|have| set.is_superset(&have)));
             }
-            match halving.last_fitting().and_then(|at| files.get(at)) {
-                Some(file) => Ok(file.clone()),
-                None => {
-                    let oldest = files.first().map_or("", String::as_str);
-                    let before = peek.head(oldest).await?.gtid_set;
-                    let missing = before.map_or_else(String::new, |have| {
-                        format!(": `{}` was purged there", have.without(&set))
-                    });
-                    Err(Error::new(
-                        ErrorKind::Purged,
-                        format!("the source no longer has everything behind `{text}`{missing}"),
-                    )
-                    .with_fix(format!(
-                        "give a set that holds it; or begin at `{oldest}:{FIRST_OFFSET}`, the oldest \
+            if let Some(file) = halving.last_fitting().and_then(|at| files.get(at)) {
+                Ok(file.clone())
+            } else {
+                let oldest = files.first().map_or("", String::as_str);
+                let before = peek.head(oldest).await?.gtid_set;
+                let missing = before.map_or_else(String::new, |have| {
+                    format!(": `{}` was purged there", have.without(&set))
+                });
+                Err(Error::new(
+                    ErrorKind::Purged,
+                    format!("the source no longer has everything behind `{text}`{missing}"),
+                )
+                .with_fix(format!(
+                    "give a set that holds it; or begin at `{oldest}:{FIRST_OFFSET}`, the oldest \
                          the source has; or copy the tables anew"
-                    )))
-                }
+                )))
             }
         }
         Begin::At(time) => {

@@ -92,14 +92,11 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
         begin = settling => begin?,
     };
     let writer = job.log.writer()?;
-    let position = match (writer.resume_position(), begin) {
-        (Some(position), _) | (None, Some(position)) => position,
-        (None, None) => {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "nobody said where the relay begins",
-            ));
-        }
+    let Some(position) = writer.resume_position().or(begin) else {
+        return Err(Error::new(
+            ErrorKind::Internal,
+            "nobody said where the relay begins",
+        ));
     };
     let source = &job.source.server.name;
     tracing::info!(%source, "binlog asked for from {position}");
