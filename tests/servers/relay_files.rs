@@ -44,7 +44,7 @@ impl Relay {
             source: source(server.port()),
             server_id: 3_000_000_000 + std::process::id() % 100_000_000,
             log: Arc::clone(&log),
-            begin: Begin::Oldest,
+            begin: vec![Begin::Oldest],
         };
         let thread = std::thread::spawn({
             let stop = stop.clone();
