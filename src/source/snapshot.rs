@@ -74,8 +74,9 @@ pub fn reader_setup() -> Setup {
         "SET NAMES utf8mb4",
         // No conversion: a text column's bytes come in the column's own character set.
         "SET SESSION character_set_results = NULL",
-        // Two settings have names of their own in each family; each server skips the other's.
-        "SET SESSION sql_mode = '', time_zone = '+00:00', sql_quote_show_create = 1, \
+        // Two settings have names of their own in each family; each server skips the other's. A date
+        // that is stored may stand in a condition, too, however impossible it is.
+        "SET SESSION sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+00:00', sql_quote_show_create = 1, \
          net_write_timeout = 3600 /*!50709 , max_execution_time = 0 */ /*M! , max_statement_time = 0 */",
         "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     ])

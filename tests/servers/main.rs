@@ -18,6 +18,8 @@ mod column_types;
 mod copy;
 mod decode;
 mod dialect;
+mod dump_chunks;
+mod dump_job;
 mod exactly_once;
 mod fan;
 mod foreign_keys;

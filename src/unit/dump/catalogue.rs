@@ -149,18 +149,30 @@ impl Catalogue {
         })
     }
 
-    /// Fails if the table's columns are not those that a chunk was just read by.
-    pub(super) async fn expect_unchanged(&mut self, structure: &Structure) -> Result<()> {
-        let table = &structure.table;
-        let now = read_structures_of(&mut self.session, std::slice::from_ref(table)).await?;
-        if now
-            .first()
-            .is_some_and(|now| now.columns == structure.columns)
-        {
-            return Ok(());
+    /// Fails if the columns of a table are not those that its rows were just read by.
+    pub(super) async fn expect_unchanged(
+        &mut self,
+        structures: impl Iterator<Item = &Structure>,
+    ) -> Result<()> {
+        let structures: BTreeMap<&TableName, &Structure> = structures
+            .map(|structure| (&structure.table, structure))
+            .collect();
+        let names: Vec<TableName> = structures.keys().map(|&name| name.clone()).collect();
+        let now: BTreeMap<TableName, Structure> = read_structures_of(&mut self.session, &names)
+            .await?
+            .into_iter()
+            .map(|structure| (structure.table.clone(), structure))
+            .collect();
+        for (table, structure) in structures {
+            let same = now
+                .get(table)
+                .is_some_and(|now| now.columns == structure.columns);
+            if !same {
+                return Err(changed(format!("{table} was altered while it was dumped"))
+                    .at(|c| c.table = Some(table.clone())));
+            }
         }
-        Err(changed(format!("{table} was altered while it was dumped"))
-            .at(|c| c.table = Some(table.clone())))
+        Ok(())
     }
 
     async fn create_table(&mut self, table: &TableName) -> Result<String> {

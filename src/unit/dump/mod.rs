@@ -6,30 +6,31 @@
 //! could be loaded, and starts anew.
 
 mod catalogue;
+mod chunk;
+mod cut;
 mod plan;
 mod rows;
+mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{SourceConfig, TaskConfig};
 use crate::connect::Session;
-use crate::dump_files::{
-    DumpFile, DumpFolder, DumpHeader, DumpTable, FeedWriter, Manifest, Opening, write,
-};
+use crate::dump_files::{DumpFolder, DumpHeader, DumpTable, FeedWriter, Manifest, Opening, write};
 use crate::model::{Error, ErrorKind, Position, Result, TableName, Timestamp, Unit};
 use crate::source::ServerInfo;
 use crate::source::snapshot::{ConsistentSnapshot, Request, catalogue_setup};
 use crate::unit::transfer::{self, Phases};
 
 use catalogue::{Catalogue, Found};
-use plan::{Chunk, TablePlan};
+use plan::TablePlan;
+use work::Work;
 
 /// The dump's figures.
 pub type Meter = transfer::Meter;
@@ -220,13 +221,20 @@ async fn dump(job: &DumpJob, feed: &FeedWriter, meter: &Arc<Meter>) -> Result<Ma
     }
     let mut plans = Vec::with_capacity(found.tables.len());
     for described in &found.tables {
-        plans.push(TablePlan::new(described, job.task.dump.chunk_bytes)?);
+        plans.push(TablePlan::new(
+            described,
+            job.task.dump.chunk_bytes,
+            snapshot.readers.len(),
+        )?);
     }
-    meter.begin(
-        plans
-            .iter()
-            .map(|plan| (plan.table().clone(), plan.rows, plan.bytes, 1)),
-    );
+    meter.begin(plans.iter().map(|plan| {
+        (
+            plan.table().clone(),
+            plan.rows,
+            plan.bytes,
+            plan.chunks_expected(),
+        )
+    }));
     for note in snapshot.notes.iter().chain(&found.left_out) {
         meter.note(note.clone());
     }
@@ -273,10 +281,9 @@ async fn dump(job: &DumpJob, feed: &FeedWriter, meter: &Arc<Meter>) -> Result<Ma
             .collect(),
     });
 
-    let mut work = Work {
+    let work = Work {
         folder: folder.clone(),
         catalogue: Arc::new(Mutex::new(catalogue)),
-        queue: Arc::default(),
         feed: feed.clone(),
         meter: Arc::clone(meter),
     };
@@ -291,13 +298,8 @@ async fn dump(job: &DumpJob, feed: &FeedWriter, meter: &Arc<Meter>) -> Result<Ma
     for note in &snapshot.notes {
         meter.note(note.clone());
     }
-    work.read_all(
-        biggest_first(versioned, &mut snapshot.readers).await?,
-        &mut snapshot.readers,
-        true,
-        &mut files,
-    )
-    .await?;
+    work.read_all(versioned, &mut snapshot.readers, true, &mut files)
+        .await?;
 
     for reader in std::mem::take(&mut snapshot.readers) {
         reader.close().await;
@@ -378,109 +380,6 @@ fn unversioned(found: &Found) -> Result<Vec<TableName>> {
         .into_iter()
         .map(|table| table.structure.table.clone())
         .collect())
-}
-
-/// Cuts the big tables into chunks and puts the biggest first, so that none is left over at the end.
-async fn biggest_first(
-    mut plans: Vec<TablePlan>,
-    readers: &mut [Session],
-) -> Result<Vec<TablePlan>> {
-    for plan in &mut plans {
-        let Some(reader) = readers.first_mut() else {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "a snapshot without a session",
-            ));
-        };
-        plan.chunks = rows::cut(reader, plan).await?;
-    }
-    plans.sort_by_key(|plan| std::cmp::Reverse(plan.bytes));
-    Ok(plans)
-}
-
-/// The chunks that no reader has taken yet.
-type Queue = VecDeque<(Arc<TablePlan>, Chunk)>;
-
-/// What the readers share.
-#[derive(Clone)]
-struct Work {
-    folder: DumpFolder,
-    catalogue: Arc<Mutex<Catalogue>>,
-    queue: Arc<std::sync::Mutex<Queue>>,
-    feed: FeedWriter,
-    meter: Arc<Meter>,
-}
-
-impl Work {
-    /// Reads tables with all readers; the files are added by table.
-    async fn read_all(
-        &mut self,
-        plans: Vec<TablePlan>,
-        readers: &mut Vec<Session>,
-        in_transaction: bool,
-        files: &mut BTreeMap<TableName, Vec<DumpFile>>,
-    ) -> Result<()> {
-        let mut queue = VecDeque::new();
-        for plan in plans.into_iter().map(Arc::new) {
-            self.meter
-                .set_chunks(plan.table(), plan.chunks.len() as u64);
-            for chunk in &plan.chunks {
-                queue.push_back((Arc::clone(&plan), chunk.clone()));
-            }
-        }
-        self.queue = Arc::new(std::sync::Mutex::new(queue));
-        let mut tasks = JoinSet::new();
-        for reader in std::mem::take(readers) {
-            tasks.spawn(self.clone().read_some(reader, in_transaction));
-        }
-        while let Some(ended) = tasks.join_next().await {
-            let (reader, done) = ended.map_err(|error| {
-                Error::new(ErrorKind::Panicked, "a reader of the dump ended").with_source(error)
-            })??;
-            readers.push(reader);
-            for (table, file) in done {
-                files.entry(table).or_default().push(file);
-            }
-        }
-        Ok(())
-    }
-
-    /// One reader: takes chunk after chunk until none is left.
-    async fn read_some(
-        self,
-        mut reader: Session,
-        in_transaction: bool,
-    ) -> Result<(Session, Vec<(TableName, DumpFile)>)> {
-        let mut done = Vec::new();
-        while let Some((plan, chunk)) = self.next() {
-            self.meter.begin_table(plan.table());
-            let files = rows::read(&mut reader, &plan, &chunk, &self.folder, &self.meter)
-                .await
-                .map_err(|error| gone(error, plan.table()))?;
-            // The table's metadata lock is still ours: what the catalogue says now is what was read.
-            self.catalogue
-                .lock()
-                .await
-                .expect_unchanged(&plan.structure)
-                .await?;
-            if in_transaction {
-                reader.execute(b"ROLLBACK TO SAVEPOINT tideway").await?;
-            }
-            self.meter.finish_chunk(plan.table());
-            for file in &files {
-                self.feed.file(plan.table(), file);
-            }
-            done.extend(files.into_iter().map(|file| (plan.table().clone(), file)));
-        }
-        Ok((reader, done))
-    }
-
-    fn next(&self) -> Option<(Arc<TablePlan>, Chunk)> {
-        self.queue
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .pop_front()
-    }
 }
 
 /// A dump that cannot be of one moment any more.

@@ -7,18 +7,17 @@ use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::schema::{Column, ColumnKind, Generated, Structure};
 
 use super::catalogue::Described;
+use super::chunk::{Chunk, ChunkKey};
 
-/// The most chunks that one table is cut into.
+/// A table is cut finer than files are to be, so that each reader gets some chunks of it, but not into
+/// chunks below this size.
+const LEAST_CHUNK: u64 = 4 << 20;
+
+/// The most chunks that one table is cut into, about.
 const MOST_CHUNKS: u64 = 10_000;
 
-/// A part of a table's rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Chunk {
-    /// All of them.
-    Whole,
-    /// Those whose key is in this range, both ends included.
-    Range { low: i128, high: i128 },
-}
+/// The chunks of a table that each reader should get, if it is big enough.
+const CHUNKS_PER_READER: u64 = 4;
 
 /// How one column's text is to be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +36,10 @@ pub(super) struct TablePlan {
     pub(super) structure: Structure,
     /// The columns that are written: all but the computed ones.
     pub(super) columns: Vec<(Column, Form)>,
-    pub(super) chunks: Vec<Chunk>,
+    /// The key by which it can be cut.
+    pub(super) key: Option<ChunkKey>,
+    /// How many rows a chunk should have.
+    pub(super) chunk_rows: u64,
     /// Estimated.
     pub(super) rows: u64,
     /// Estimated.
@@ -49,7 +51,8 @@ pub(super) struct TablePlan {
 }
 
 impl TablePlan {
-    pub(super) fn new(described: &Described, file_bytes: u64) -> Result<Self> {
+    /// A plan for a table that `readers` connections read.
+    pub(super) fn new(described: &Described, file_bytes: u64, readers: usize) -> Result<Self> {
         let structure = &described.structure;
         let columns: Vec<_> = structure
             .columns
@@ -64,14 +67,22 @@ impl TablePlan {
             )
             .with_fix("leave the table out"));
         }
+        let file_bytes = file_bytes.max(1);
+        let bytes = described.bytes.max(1);
+        let fair = bytes / (readers.max(1) as u64 * CHUNKS_PER_READER);
+        let chunk_bytes = file_bytes
+            .min(fair.max(LEAST_CHUNK))
+            .max(bytes / MOST_CHUNKS);
+        let per_row = (bytes / described.rows.max(1)).max(1);
         Ok(Self {
+            key: ChunkKey::of(structure),
+            chunk_rows: (chunk_bytes / per_row).max(1),
             structure: structure.clone(),
             columns,
-            chunks: vec![Chunk::Whole],
             rows: described.rows,
             bytes: described.bytes,
             is_unversioned: described.is_unversioned(),
-            file_bytes: file_bytes.max(1),
+            file_bytes,
             files: AtomicU32::new(0),
         })
     }
@@ -85,22 +96,20 @@ impl TablePlan {
         &self.structure.table
     }
 
-    /// The column by whose ranges the table can be cut: the whole of its row key, and an integer.
-    pub(super) fn range_column(&self) -> Option<&str> {
-        let [part] = self.structure.row_key()?.parts.as_slice() else {
-            return None;
-        };
-        let name = part.column.as_deref()?;
-        let (column, _) = self
-            .columns
-            .iter()
-            .find(|(column, _)| column.name.eq_ignore_ascii_case(name))?;
-        matches!(column.kind, ColumnKind::Integer { .. }).then_some(column.name.as_str())
+    /// Whether it is worth cutting.
+    pub(super) fn is_big(&self) -> bool {
+        self.key.is_some()
+            && !self.is_unversioned
+            && self.rows > self.chunk_rows + self.chunk_rows / 2
     }
 
-    /// How many chunks of about a file's size it has.
-    pub(super) fn chunk_count(&self) -> u64 {
-        self.bytes.div_ceil(self.file_bytes).clamp(1, MOST_CHUNKS)
+    /// About how many chunks it will have.
+    pub(super) fn chunks_expected(&self) -> u64 {
+        if self.is_big() {
+            self.rows.div_ceil(self.chunk_rows)
+        } else {
+            1
+        }
     }
 
     /// The query for a chunk's rows.
@@ -108,12 +117,18 @@ impl TablePlan {
         let list: Vec<String> = self
             .columns
             .iter()
-            .map(|(column, form)| select_item(column, form))
+            .map(|(column, form)| match form {
+                Form::EnumIndex => format!("{} + 0", quote_name(&column.name)),
+                Form::Enum | Form::Text => select_item(column),
+            })
             .collect();
         let mut text = format!("SELECT {} FROM {}", list.join(", "), self.table().quoted());
-        if let (Chunk::Range { low, high }, Some(column)) = (chunk, self.range_column()) {
-            let column = quote_name(column);
-            let _ = write!(text, " WHERE {column} BETWEEN {low} AND {high}");
+        if let Some(key) = &self.key
+            && let Some(condition) = key.condition(chunk)
+        {
+            // Else a wide range may be read by the whole table.
+            let index = quote_name(&key.index);
+            let _ = write!(text, " FORCE INDEX ({index}) WHERE {condition}");
         }
         text
     }
@@ -141,52 +156,14 @@ fn form(column: &Column) -> Form {
     }
 }
 
-fn select_item(column: &Column, form: &Form) -> String {
+/// What a column is asked for by.
+pub(super) fn select_item(column: &Column) -> String {
     let name = quote_name(&column.name);
-    match (&column.kind, form) {
+    match column.kind {
         // The text protocol gives six digits of a FLOAT, and as many behind the point as the type
         // says of either; as a product it is a DOUBLE with all the digits that tell it from others.
         // Unlike a sum, the product keeps the sign of a zero.
-        (ColumnKind::Float | ColumnKind::Double, _) => format!("{name} * 1e0"),
-        (_, Form::EnumIndex) => format!("{name} + 0"),
+        ColumnKind::Float | ColumnKind::Double => format!("{name} * 1e0"),
         _ => name,
-    }
-}
-
-/// Cuts `low..=high` into `count` ranges, or fewer where there are not as many numbers.
-pub(super) fn ranges(low: i128, high: i128, count: u64) -> Vec<Chunk> {
-    let span = high - low + 1;
-    let count = i128::from(count).clamp(1, span.max(1));
-    (0..count)
-        .map(|index| Chunk::Range {
-            low: low + span * index / count,
-            high: low + span * (index + 1) / count - 1,
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_cover_all_without_overlap() {
-        for (low, high, count) in [
-            (0, 9, 3),
-            (-5, 5, 4),
-            (7, 7, 5),
-            (i128::from(i64::MIN), i128::from(u64::MAX), 10_000),
-        ] {
-            let mut next = low;
-            for chunk in ranges(low, high, count) {
-                let Chunk::Range { low, high } = chunk else {
-                    panic!("not a range")
-                };
-                assert_eq!(low, next);
-                assert!(low <= high);
-                next = high + 1;
-            }
-            assert_eq!(next, high + 1);
-        }
     }
 }

@@ -3,40 +3,16 @@
 use crate::connect::Session;
 use crate::dump_files::statement::INVALID_ENUM_MARK;
 use crate::dump_files::{DumpFile, DumpFolder, FileWriter};
-use crate::model::{Result, table::quote_name};
+use crate::model::Result;
 use crate::schema::literal::write_text_value;
 
 use super::Meter;
-use super::plan::{Chunk, Form, TablePlan, ranges};
+use super::chunk::Chunk;
+use super::plan::{Form, TablePlan};
 
 /// A statement ends once it is this long: short enough for every server's `max_allowed_packet`, long
 /// enough for speed.
 const STATEMENT_BYTES: usize = 1_000_000;
-
-/// Cuts a table that is bigger than a chunk by its key, as it is in the reader's snapshot.
-pub(super) async fn cut(reader: &mut Session, plan: &TablePlan) -> Result<Vec<Chunk>> {
-    let count = plan.chunk_count();
-    let Some(column) = plan.range_column().filter(|_| count > 1) else {
-        return Ok(vec![Chunk::Whole]);
-    };
-    let column = quote_name(column);
-    let rows = reader
-        .rows(&format!(
-            "SELECT MIN({column}), MAX({column}) FROM {}",
-            plan.table().quoted()
-        ))
-        .await
-        .map_err(|error| super::gone(error, plan.table()))?;
-    let mut ends = rows
-        .into_iter()
-        .flatten()
-        .map(|cell| cell.and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<i128>().ok()));
-    reader.execute(b"ROLLBACK TO SAVEPOINT tideway").await?;
-    Ok(match (ends.next().flatten(), ends.next().flatten()) {
-        (Some(low), Some(high)) if low <= high => ranges(low, high, count),
-        _ => vec![Chunk::Whole],
-    })
-}
 
 /// Reads a chunk's rows into files of the table's next numbers; no rows, no file.
 pub(super) async fn read(
