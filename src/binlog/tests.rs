@@ -333,7 +333,7 @@ fn mutate(bytes: &mut Vec<u8>, below: &mut impl FnMut(usize) -> usize) {
             bytes[4] = [
                 2, 4, 16, 19, 23, 24, 25, 29, 30, 31, 32, 33, 38, 39, 40, 42, 162, 163, 165, 166,
                 167, 169, 170,
-            ][below(23)]
+            ][below(23)];
         }
     }
 }

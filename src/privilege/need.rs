@@ -37,6 +37,7 @@ impl Object {
     }
 
     /// The whole of the database it is in: some privileges cannot be had on less.
+    #[must_use]
     pub fn widened(&self) -> Self {
         self.schema_name().map_or(Self::Global, Self::schema)
     }

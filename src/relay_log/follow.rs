@@ -39,6 +39,8 @@ pub struct RawEvent<'a> {
     pub format: &'a FormatDescription,
     /// Whether its transaction came from the server before, and with it was handed on already.
     pub was_received: bool,
+    /// Whether such a transaction ends with it: only there may a reader begin again.
+    pub ends_received: bool,
 }
 
 impl RawEvent<'_> {
@@ -157,16 +159,15 @@ impl Reader {
     /// any time: no event is lost or given twice.
     pub async fn next(&mut self) -> Result<RawEvent<'_>> {
         let mut size = self.wait().await?;
-        let mut was_received = false;
+        let mut seen = Seen::Fresh;
         // Only behind a replaced source.
         while self.received.is_some() {
             let is_before = self.is_before_begin();
             let place = self.place();
-            let seen = self
-                .learn(size)
-                .map_err(|e| e.at(|c| c.place = Some(place)))?;
+            let learnt = self.learn(size);
+            let learnt = learnt.map_err(|e| e.at(|c| c.place = Some(place)))?;
             if !is_before {
-                was_received = seen != Seen::Fresh;
+                seen = learnt;
                 break;
             }
             self.offset += size as u64;
@@ -209,7 +210,8 @@ impl Reader {
             bytes,
             event,
             format,
-            was_received,
+            was_received: seen != Seen::Fresh,
+            ends_received: seen == Seen::Ends,
         })
     }
 

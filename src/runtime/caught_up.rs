@@ -78,9 +78,7 @@ impl CaughtUp {
                         Asked::Failed => Some(Progress::Behind),
                     }
                 }
-                (_, Progress::Goal(goal))
-                    if stream.work.position().is_some_and(|p| p.position >= *goal) =>
-                {
+                (_, Progress::Goal(goal)) if stream.work.has_reached(goal) => {
                     Some(Progress::Reached)
                 }
                 _ => None,

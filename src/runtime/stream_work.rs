@@ -195,6 +195,14 @@ impl StreamWork {
         self.sync.figure().mark.map(|mark| mark.place)
     }
 
+    /// Whether the mark is at `goal`, a position of the newest server, or behind it.
+    pub(super) fn has_reached(&self, goal: &Position) -> bool {
+        let newest = self.source.log().newest_folder();
+        let mark = self.position();
+        mark.zip(newest)
+            .is_some_and(|(mark, newest)| mark.folder == newest.name && mark.position >= *goal)
+    }
+
     /// Whether sync runs and has nothing left to apply.
     pub(super) fn is_idle(&self) -> bool {
         self.sync.figure().idle

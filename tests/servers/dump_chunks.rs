@@ -377,7 +377,7 @@ async fn each_row_is_in_one_chunk(flavor: Flavor) {
             .columns
             .iter()
             .enumerate()
-            .map(|(at, (kind, _))| format!("k{at} {kind} NOT NULL, "))
+            .map(|(at, (kind, _))| ["k", &at.to_string(), " ", kind, " NOT NULL, "].concat())
             .collect();
         // An index on the row's number would be a better key than one that is not unique.
         client.run(&format!(

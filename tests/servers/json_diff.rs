@@ -216,7 +216,7 @@ fn any_path(random: &mut Random) -> String {
     let mut path = "$".to_owned();
     for depth in 0..=random.below(3) {
         if depth > 0 && random.below(2) == 0 {
-            path.push_str(&format!("[{}]", random.below(4)));
+            path.extend(["[", &random.below(4).to_string(), "]"]);
         } else {
             path.push('.');
             path.push_str(NAMES[random.below(NAMES.len() as u64) as usize]);

@@ -157,7 +157,7 @@ fn a_start_within_an_event_is_refused_and_the_nearest_are_named() {
     let task = format!("mode = \"incremental\"\nstart = \"{wrong}\"");
     let mut refused = tideway(&source, &target, "", &task);
     refused.start_with(&["run", "--until", "caught-up"]);
-    assert_eq!(refused.wait(Duration::from_secs(60)).code(), Some(1));
+    assert_eq!(refused.wait(Duration::from_mins(1)).code(), Some(1));
     let log = refused.log();
     assert!(log.contains("where no event starts"), "{log}");
     assert!(log.contains(&format!("`{start}`")), "{log}");
@@ -166,7 +166,7 @@ fn a_start_within_an_event_is_refused_and_the_nearest_are_named() {
     let mut unknown = tideway(&source, &target, "", task);
     unknown.start_with(&["run", "--until", "caught-up"]);
     assert_eq!(
-        unknown.wait(Duration::from_secs(60)).code(),
+        unknown.wait(Duration::from_mins(1)).code(),
         Some(1),
         "{}",
         unknown.log()
@@ -224,6 +224,37 @@ fn a_bad_line_loses_nothing() {
         tideway.catch_up();
         assert_equal(&source, &target, &[("shop", "shop")]);
         assert!(assert_same_files(&source, &tideway) >= 1);
+    }
+}
+
+#[test]
+fn a_source_that_is_killed_and_restarted_is_followed_to_the_byte() {
+    for flavor in FLAVORS {
+        let [mut source, target] = pair(flavor);
+        let mut tideway = tideway(&source, &target, "[source.relay]\nheartbeat = \"1s\"", "");
+        tideway.start();
+        tideway.await_streams("sync", "running");
+        for round in 0..3 {
+            for id in 0..30 {
+                let id = round * 100 + id;
+                source.run(&format!(
+                    "INSERT INTO shop.t VALUES ({id}, REPEAT('k', 150))"
+                ));
+            }
+            if round == 1 {
+                source.stop();
+            } else {
+                source.kill9();
+            }
+            source.restart();
+        }
+        source.run("INSERT INTO shop.t VALUES (900, 'last')");
+        source.run("FLUSH BINARY LOGS");
+        await_value(&target, "SELECT COUNT(*) FROM shop.t", "91");
+        tideway.terminate();
+        tideway.catch_up();
+        assert_equal(&source, &target, &[("shop", "shop")]);
+        assert!(assert_same_files(&source, &tideway) >= 3);
     }
 }
 
@@ -484,31 +515,23 @@ fn primary_and_replica(flavor: Flavor) -> [Server; 2] {
 
 /// Has `replica` follow `primary` by GTID, over root's account.
 fn follow(replica: &Server, primary: &Server) {
-    match primary.flavor() {
-        Flavor::MySql97 => {
-            primary.run(
-                "SET sql_log_bin = 0; CREATE USER IF NOT EXISTS r@'%' IDENTIFIED BY 'r'; \
-                 GRANT REPLICATION SLAVE ON *.* TO r@'%'; SET sql_log_bin = 1",
-            );
-            replica.run(&format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {}, \
-                 SOURCE_USER = 'r', SOURCE_PASSWORD = 'r', SOURCE_AUTO_POSITION = 1, \
-                 GET_SOURCE_PUBLIC_KEY = 1; START REPLICA",
-                primary.port()
-            ));
-        }
-        _ => {
-            primary.run(
-                "SET sql_log_bin = 0; CREATE USER IF NOT EXISTS r@'%' IDENTIFIED BY 'r'; \
-                 GRANT REPLICATION SLAVE ON *.* TO r@'%'; SET sql_log_bin = 1",
-            );
-            replica.run(&format!(
-                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'r', \
-                 MASTER_PASSWORD = 'r', MASTER_USE_GTID = slave_pos; START SLAVE",
-                primary.port()
-            ));
-        }
-    }
+    primary.run(
+        "SET sql_log_bin = 0; CREATE USER IF NOT EXISTS r@'%' IDENTIFIED BY 'r'; \
+         GRANT REPLICATION SLAVE ON *.* TO r@'%'; SET sql_log_bin = 1",
+    );
+    let port = primary.port();
+    replica.run(&if primary.flavor() == Flavor::MySql97 {
+        format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
+             SOURCE_USER = 'r', SOURCE_PASSWORD = 'r', SOURCE_AUTO_POSITION = 1, \
+             GET_SOURCE_PUBLIC_KEY = 1; START REPLICA"
+        )
+    } else {
+        format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'r', \
+             MASTER_PASSWORD = 'r', MASTER_USE_GTID = slave_pos; START SLAVE"
+        )
+    });
 }
 
 fn await_value(server: &Server, sql: &str, wanted: &str) {

@@ -218,8 +218,8 @@ mod tests {
         }
     }
 
-    fn bound(values: &[&str]) -> Option<Bound> {
-        Some(values.iter().map(|&value| value.to_owned()).collect())
+    fn bound(values: &[&str]) -> Bound {
+        values.iter().map(|&value| value.to_owned()).collect()
     }
 
     #[test]
@@ -231,8 +231,8 @@ mod tests {
         ]))
         .unwrap();
         let chunk = Chunk {
-            from: bound(&["1", "2", "3"]),
-            until: bound(&["4", "5", "6"]),
+            from: Some(bound(&["1", "2", "3"])),
+            until: Some(bound(&["4", "5", "6"])),
         };
         assert_eq!(
             three.condition(&chunk).unwrap(),

@@ -55,7 +55,7 @@ impl Files<'_> {
         let mut feed = match beginning {
             Beginning::Early(_, feed) => Some(feed),
             Beginning::Whole(manifest) => {
-                self.complete(&mut queue, manifest)?;
+                self.complete(&mut queue, &manifest)?;
                 None
             }
         };
@@ -89,7 +89,7 @@ impl Files<'_> {
                     Announcement::Abandoned => return Ok(None),
                     Announcement::Complete(manifest) => {
                         feed = None;
-                        self.complete(&mut queue, manifest)?;
+                        self.complete(&mut queue, &manifest)?;
                         self.claim.enter_stage(self.session, LoadStage::Whole).await?;
                     }
                 },
@@ -123,10 +123,10 @@ impl Files<'_> {
     }
 
     /// The dump is whole: what was announced must be in it, and what was not is to be loaded too.
-    fn complete(&self, queue: &mut Queue, manifest: Arc<Manifest>) -> Result<()> {
+    fn complete(&self, queue: &mut Queue, manifest: &Arc<Manifest>) -> Result<()> {
         let mut missing = queue.announced.clone();
         let mut late = Vec::new();
-        queue.manifest = Some(Arc::clone(&manifest));
+        queue.manifest = Some(Arc::clone(manifest));
         for (name, table) in &manifest.tables {
             self.meter.set_exact(name, table.rows(), table.bytes());
             self.meter.set_chunks(name, table.files.len() as u64);

@@ -377,7 +377,9 @@ async fn hand_on(
     };
     let pushed = if raw.was_received {
         // The former source's binlog had it, and so it is applied.
-        collector.pass_received(at);
+        if raw.ends_received {
+            collector.pass_received(at);
+        }
         Ok(())
     } else {
         collector.push(at, &raw.event, raw.format)
