@@ -64,7 +64,7 @@ pub struct StatusVariables<'a> {
     /// MariaDB: `character_set_collations`, pairs of a character set's and a collation's number.
     pub character_set_collations: Option<Vec<(u16, u16)>>,
     /// MariaDB: the GTID event's extra flags once more, with the start of a two-phase ALTER.
-    pub gtid_flags: Option<(u16, Option<u64>)>,
+    pub gtid_flags: Option<(u8, Option<u64>)>,
     /// What is behind a variable that is not known: its length is not known either, so nothing
     /// behind it can be read. Empty where all was read.
     pub unknown: &'a [u8],
@@ -115,7 +115,7 @@ impl StatusVariables<'_> {
 /// In place of a count of databases: too many to name.
 const TOO_MANY_SCHEMAS: u8 = 254;
 /// The extra GTID flags that are followed by the number of a two-phase ALTER's start.
-const ALTER_ENDS: u16 = 0x04 | 0x08;
+const ALTER_ENDS: u8 = 0x04 | 0x08;
 
 impl<'a> QueryEvent<'a> {
     /// Reads the body.
@@ -196,7 +196,7 @@ impl<'a> StatusVariables<'a> {
                 19 => v.sql_require_primary_key = Some(cursor.u8()? != 0),
                 20 => v.default_table_encryption = Some(cursor.u8()? != 0),
                 130 => {
-                    let flags = cursor.u16()?;
+                    let flags = cursor.u8()?;
                     let start = (flags & ALTER_ENDS != 0)
                         .then(|| cursor.u64())
                         .transpose()?;

@@ -3,7 +3,7 @@
 pub mod charset;
 mod collations;
 pub mod column_type;
-mod cursor;
+pub(crate) mod cursor;
 pub mod ddl;
 mod ddl_kind;
 mod ddl_read;

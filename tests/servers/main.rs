@@ -16,6 +16,7 @@ mod check;
 mod checkpoint;
 mod column_types;
 mod copy;
+mod ddl;
 mod decode;
 mod dialect;
 mod dump_chunks;

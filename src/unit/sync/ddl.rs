@@ -173,7 +173,11 @@ impl Tables {
             );
         }
         if ddl.selects {
-            return Err(inside_transaction(ddl));
+            return stop(
+                "a `CREATE TABLE … SELECT` logged as a statement: its rows are not in the binlog"
+                    .to_owned(),
+                "`SET GLOBAL binlog_format = ROW` at the source; copy this table anew",
+            );
         }
         if ddl.kind != DdlKind::CreateTable
             && let Some(table) = taken.iter().find(|table| self.is_merged(table))
@@ -316,15 +320,17 @@ pub(super) fn forbidden(table: &TableName, kind: &str) -> Error {
     .at(|c| c.table = Some(table.clone()))
 }
 
-/// A statement that makes a table and fills it.
+/// A statement where only rows are expected.
 pub(super) fn inside_transaction(ddl: &Ddl) -> Error {
     Error::new(
         ErrorKind::Unsupported,
-        "a `CREATE TABLE … SELECT` of the source: the table and its rows are one transaction there",
+        format!(
+            "a `{}` statement stands within a transaction that also changes rows: the target would \
+             commit at it",
+            ddl.kind
+        ),
     )
-    .with_fix(
-        "not yet: make the table on the target and copy it, or leave it out of the task's `tables`",
-    )
+    .with_fix("run it on the target by hand, or leave its table out of the task's `tables`")
     .at(|c| {
         c.table = ddl.changed_tables().next().cloned();
         c.statement = Some(String::from_utf8_lossy(ddl.statement()).into_owned());

@@ -5,25 +5,24 @@
 //! start that finds an intent waits until the statement has ended, and compares.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::applier::{Applier, End, advance};
+use super::ddl_resume::{Looks, Ran, differences, is_alike, with_if_exists};
+use super::ddl_step::{Step, steps};
 use super::failure::{FailedEvent, Failure, stop_id};
 use super::job::SyncJob;
 use super::session::event_session;
 use super::transaction::Statement;
 use super::view;
+use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::schema::dialect::{Adapted, adapt_ddl};
 use crate::schema::tracker::StructureSet;
-use crate::schema::{Ddl, DdlClass, DdlKind, Structure, TableRole};
-use crate::source::structure::{read_defaults, read_schema_defaults, read_structures_of};
+use crate::schema::{Ddl, DdlClass, DdlKind, TableRole};
+use crate::source::structure::{read_defaults, read_schema_defaults};
 use crate::target::Intent;
 use crate::target::checkpoint::Ownership;
-use crate::target::text::literal;
 
-/// How long a start waits for a statement that still runs from before, between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The database is there already; it is gone already.
 const DATABASE_EXISTS: u16 = 1007;
 const DATABASE_MISSING: u16 = 1008;
@@ -36,6 +35,12 @@ impl Applier {
         statement: &Statement,
         intent: Option<Intent>,
     ) -> Result<(), End> {
+        let intent = intent.filter(|intent| intent.place == statement.place.place);
+        if intent.as_ref().is_some_and(|intent| intent.is_done) {
+            // Only its rows are missing.
+            self.forget_structures();
+            return Ok(());
+        }
         self.flush().await?;
         if statement.runs {
             let done = match self.own_new(job, statement).await {
@@ -49,14 +54,35 @@ impl Applier {
                 return Err(failed_statement(statement, error));
             }
         }
-        let mut mark = self.mark.clone();
-        advance(&mut mark, statement.end.clone(), statement.gtid.as_ref());
-        self.claim
-            .write_outcome(&mut self.session, &mark, &statement.changes)
-            .await?;
-        self.mark = mark;
-        self.is_unwritten = false;
-        self.meter.marked(&self.mark);
+        if statement.opens {
+            let done = Intent {
+                place: statement.place.place.clone(),
+                connection_id: 0,
+                statement: view::shorten(&String::from_utf8_lossy(statement.ddl.statement()), 1000),
+                before: Vec::new(),
+                after: Vec::new(),
+                definitions: Vec::new(),
+                step: 0,
+                is_done: true,
+            };
+            self.claim
+                .write_done(
+                    &mut self.session,
+                    &self.mark,
+                    &statement.changes,
+                    Some(&done),
+                )
+                .await?;
+        } else {
+            let mut mark = self.mark.clone();
+            advance(&mut mark, statement.end.clone(), statement.gtid.as_ref());
+            self.claim
+                .write_outcome(&mut self.session, &mark, &statement.changes)
+                .await?;
+            self.mark = mark;
+            self.is_unwritten = false;
+            self.meter.marked(&self.mark);
+        }
         if statement.runs {
             self.meter.applied_ddl();
             self.show_lag(statement.committed);
@@ -88,57 +114,142 @@ impl Applier {
         intent: Option<Intent>,
     ) -> Result<()> {
         let adapted = self.adapt(job, statement)?;
-        let text = adapted.sql;
-        let tables = target_tables(job, &statement.ddl);
-        if let Some(intent) = intent.filter(|intent| intent.place == statement.place.place)
-            && self.resolve(&intent, &statement.ddl).await?
-        {
-            tracing::info!(statement = %intent.statement, "a statement had run before the restart");
-            return Ok(());
-        }
-        let before = self.look_at(&tables).await?;
-        let after = self.expect(&text, &tables, &before, statement).await?;
+        let flavor = self.session.version().flavor;
         let mut session = event_session(job, &self.session, statement).await?;
-        self.claim
-            .write_intent(
-                &mut self.session,
-                Some(&Intent {
-                    place: statement.place.place.clone(),
-                    connection_id: session.connection_id(),
-                    statement: String::from_utf8_lossy(&text).into_owned(),
-                    before,
-                    after,
-                    definitions: Vec::new(),
-                    step: 0,
-                    is_done: false,
-                }),
+        self.take_turn(job, &mut session).await?;
+        let whole = Ddl::read(&adapted.sql, "", statement.ddl.mode(), flavor);
+        let looks_same = whole.kind == DdlKind::RenameTable
+            && match &intent {
+                // It was cut, or not, when it was begun.
+                Some(intent) => intent.step > 0 || intent.before.len() == 2,
+                None => self.looks_same(&whole).await?,
+            };
+        let mut steps = steps(whole, flavor, looks_same);
+        let begun = intent.as_ref().map_or(0, |intent| intent.step);
+        if let (Some(intent), [_]) = (&intent, steps.as_slice())
+            && intent.step > 0
+        {
+            return Err(Error::new(
+                ErrorKind::Structure,
+                format!(
+                    "`{}` was begun in steps, and is one step now",
+                    view::shorten(&intent.statement, 300)
+                ),
             )
-            .await?;
-        let outcome = session.execute(&text).await;
-        match outcome {
-            Ok(_) => {
-                for note in adapted.notes {
-                    self.meter.note(note);
-                }
-                session.close().await;
-                Ok(())
-            }
-            Err(error) => {
-                let number = error.server().map_or(0, |server| server.number);
-                let is_there = number == DATABASE_EXISTS
-                    || (number == DATABASE_MISSING && statement.ddl.class() == DdlClass::Database);
-                if is_there {
-                    self.meter.note(format!(
-                        "`{}` had nothing to do on the target",
-                        view::shorten(&String::from_utf8_lossy(&text), 200)
-                    ));
+            .with_fix("finish it on the target by hand, then skip the event"));
+        }
+        let mut intent = intent;
+        for (number, step) in steps.iter_mut().enumerate().skip(begun) {
+            let earlier = intent.take();
+            self.run_step(&mut session, statement, step, number, earlier)
+                .await?;
+        }
+        session.close().await;
+        for note in adapted.notes {
+            self.meter.note(note);
+        }
+        self.compare_structures(job, statement).await
+    }
+
+    /// Runs a step, unless it has run.
+    async fn run_step(
+        &mut self,
+        session: &mut Session,
+        statement: &Statement,
+        step: &mut Step,
+        number: usize,
+        earlier: Option<Intent>,
+    ) -> Result<()> {
+        if let Some(intent) = earlier {
+            match self.resolve(&intent, step).await? {
+                Ran::Yes => {
+                    tracing::info!(statement = %intent.statement, "a statement had run before the restart");
                     return Ok(());
                 }
-                Err(error.at(|c| {
-                    c.statement = Some(view::shorten(&String::from_utf8_lossy(&text), 1000));
-                }))
+                Ran::Partly => step.text = with_if_exists(step),
+                Ran::No => {}
             }
         }
+        let tables = step.tables();
+        let before = self.look_at(&tables).await?;
+        let definitions = self.definitions(&before).await?;
+        let after = self.expect(&step.ddl, &before).await?;
+        let intent = Intent {
+            place: statement.place.place.clone(),
+            connection_id: session.connection_id(),
+            statement: step.shown(),
+            before,
+            after,
+            definitions,
+            step: number,
+            is_done: false,
+        };
+        self.claim
+            .write_intent(&mut self.session, Some(&intent))
+            .await?;
+        let Err(error) = session.execute(&step.text).await else {
+            return Ok(());
+        };
+        let shown = view::shorten(&step.shown(), 1000);
+        let refusal = error.server().map(|server| server.number);
+        let is_there = refusal == Some(DATABASE_EXISTS)
+            || (refusal == Some(DATABASE_MISSING) && step.ddl.class() == DdlClass::Database);
+        if is_there {
+            self.meter.note(format!(
+                "`{}` had nothing to do on the target",
+                view::shorten(&shown, 200)
+            ));
+            return Ok(());
+        }
+        let is_clean = !session.is_broken()
+            && refusal.is_some()
+            && !matches!(error.kind(), ErrorKind::Connect | ErrorKind::TargetBusy)
+            && number == 0
+            && step.ddl.tables.len() == 1;
+        if is_clean {
+            // The target refused it and did nothing: a retry begins anew, whatever was mended.
+            self.claim.write_intent(&mut self.session, None).await?;
+        }
+        Err(error.at(|c| c.statement = Some(shown)))
+    }
+
+    /// Whether a statement leaves its tables looking as before.
+    async fn looks_same(&mut self, ddl: &Ddl) -> Result<bool> {
+        let mut tables: Vec<TableName> = ddl.changed_tables().cloned().collect();
+        tables.sort();
+        tables.dedup();
+        if tables.len() < 2 {
+            return Ok(false);
+        }
+        let before = self.look_at(&tables).await?;
+        let after = self.expect(ddl, &before).await?;
+        Ok(is_alike(&before, &after))
+    }
+
+    /// Notes what the tables have otherwise than the source's.
+    async fn compare_structures(&mut self, job: &SyncJob, statement: &Statement) -> Result<()> {
+        let wanted: Vec<_> = statement
+            .changes
+            .iter()
+            .filter_map(|change| change.structure.as_ref())
+            .filter(|structure| job.task.selection.takes(&structure.table))
+            .collect();
+        let targets: Vec<TableName> = wanted
+            .iter()
+            .map(|structure| job.task.routes.target(&structure.table))
+            .collect();
+        let looks = self.look_at(&targets).await?;
+        for (source, (table, look)) in wanted.iter().zip(&looks) {
+            let found = match look {
+                Some(look) => differences(source, look),
+                None => vec![format!("{table} is not there after the source's statement")],
+            };
+            for difference in found {
+                tracing::warn!(%difference, "source and target differ after a DDL statement");
+                self.meter.note(difference);
+            }
+        }
+        Ok(())
     }
 
     /// The statement with the target's names, in its dialect. A new table gets the character set and
@@ -159,98 +270,31 @@ impl Applier {
         )
     }
 
-    /// Whether the statement of an intent has run. Waits for it, if it still does.
-    async fn resolve(&mut self, intent: &Intent, ddl: &Ddl) -> Result<bool> {
-        let running = format!(
-            "SELECT 1 FROM information_schema.PROCESSLIST WHERE ID = {} AND INFO = {}",
-            intent.connection_id,
-            literal(&intent.statement)
-        );
-        while !self.session.rows(&running).await?.is_empty() {
-            tracing::info!(statement = %intent.statement, "waiting for a statement from before the restart");
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        let tables: Vec<TableName> = intent
-            .before
-            .iter()
-            .map(|(table, _)| table.clone())
-            .collect();
-        if tables.is_empty() {
-            // A database: to make it or drop it again does no harm.
-            return Ok(false);
-        }
-        let now = self.look_at(&tables).await?;
-        let (is_before, is_after) = (
-            is_alike(&now, &intent.before),
-            is_alike(&now, &intent.after),
-        );
-        // Tables that trade places look the same before and after, and a second time undoes the
-        // first; everything else that leaves no trace in the structure may run twice.
-        let swaps = ddl.kind == DdlKind::RenameTable
-            || ddl
-                .tables
-                .iter()
-                .any(|table| table.role == TableRole::Exchange);
-        if is_before && !(is_after && swaps) {
-            return Ok(false);
-        }
-        if is_after && !is_before {
-            return Ok(true);
-        }
-        Err(Error::new(
-            ErrorKind::Structure,
-            format!(
-                "it cannot be told whether `{}` has run: the target's tables do not show it",
-                view::shorten(&intent.statement, 300)
-            ),
-        )
-        .with_fix(
-            "look at the tables on the target: if it has run, or has run in part, bring them to what \
-             the source has now, or undo it there; then retry",
-        ))
-    }
-
-    async fn look_at(
-        &mut self,
-        tables: &[TableName],
-    ) -> Result<Vec<(TableName, Option<Structure>)>> {
-        let found = read_structures_of(&mut self.session, tables).await?;
-        Ok(tables
-            .iter()
-            .map(|table| {
-                let structure = found.iter().find(|structure| structure.table == *table);
-                (table.clone(), structure.cloned())
-            })
-            .collect())
-    }
-
-    /// The target's tables as the statement should leave them.
-    async fn expect(
-        &mut self,
-        text: &[u8],
-        tables: &[TableName],
-        before: &[(TableName, Option<Structure>)],
-        statement: &Statement,
-    ) -> Result<Vec<(TableName, Option<Structure>)>> {
+    /// The target's tables as the statement should leave them; none if that cannot be told.
+    async fn expect(&mut self, ddl: &Ddl, before: &Looks) -> Result<Looks> {
         let defaults = read_defaults(&mut self.session).await?;
-        let flavor = defaults.version.flavor;
         let schemas: BTreeMap<_, _> = read_schema_defaults(&mut self.session).await?;
-        let known = before.iter().filter_map(|(_, structure)| structure.clone());
+        // A table that another is made after is none that changes.
+        let models: Vec<TableName> = ddl
+            .tables
+            .iter()
+            .filter(|table| table.role == TableRole::Like)
+            .map(|table| table.name.clone())
+            .collect();
+        let models = self.look_at(&models).await?;
+        let known = before
+            .iter()
+            .chain(&models)
+            .filter_map(|(_, structure)| structure.clone());
         let mut set = StructureSet::new(defaults, known, schemas);
-        let ddl = Ddl::read(
-            text,
-            statement.ddl.default_schema(),
-            statement.ddl.mode(),
-            flavor,
-        );
-        if let Err(error) = set.apply(&ddl) {
+        if let Err(error) = set.apply(ddl) {
             // Only a crash in the middle of the statement would have needed it.
             tracing::debug!(%error, "what a statement leaves on the target cannot be told beforehand");
             return Ok(Vec::new());
         }
-        Ok(tables
+        Ok(before
             .iter()
-            .map(|table| {
+            .map(|(table, _)| {
                 let structure = set.get(table).map(|structure| (**structure).clone());
                 (table.clone(), structure)
             })
@@ -265,59 +309,6 @@ fn target_text(job: &SyncJob, ddl: &Ddl) -> Result<Vec<u8>> {
         return Ok(ddl.rewrite_schema(|schema| Some(routes.target_schema(schema))));
     }
     ddl.rewrite_qualified(|table| Some(routes.target(table)))
-}
-
-/// The tables of the target that a statement changes, each once.
-fn target_tables(job: &SyncJob, ddl: &Ddl) -> Vec<TableName> {
-    if ddl.class() == DdlClass::Database {
-        return Vec::new();
-    }
-    let mut tables: Vec<TableName> = ddl
-        .changed_tables()
-        .map(|table| job.task.routes.target(table))
-        .collect();
-    tables.sort();
-    tables.dedup();
-    tables
-}
-
-/// Whether the tables are there or not in both, with the same columns and keys.
-fn is_alike(a: &[(TableName, Option<Structure>)], b: &[(TableName, Option<Structure>)]) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|((table, left), (other, right))| {
-            table == other
-                && match (left, right) {
-                    (None, None) => true,
-                    (Some(left), Some(right)) => is_same_shape(left, right),
-                    _ => false,
-                }
-        })
-}
-
-fn is_same_shape(a: &Structure, b: &Structure) -> bool {
-    let columns = |s: &Structure| {
-        s.columns
-            .iter()
-            .map(|c| {
-                (
-                    c.name.to_lowercase(),
-                    c.kind.clone(),
-                    c.nullable,
-                    c.generated,
-                )
-            })
-            .collect::<Vec<_>>()
-    };
-    let keys = |s: &Structure| {
-        let mut keys: Vec<_> = s
-            .keys
-            .iter()
-            .map(|k| (k.name.to_lowercase(), k.unique, k.parts.clone()))
-            .collect();
-        keys.sort_by(|a, b| a.0.cmp(&b.0));
-        keys
-    };
-    columns(a) == columns(b) && keys(a) == keys(b)
 }
 
 fn failed_statement(statement: &Statement, error: Error) -> End {

@@ -14,7 +14,9 @@
 mod applier;
 mod cascade;
 mod ddl;
+mod ddl_resume;
 mod ddl_run;
+mod ddl_step;
 mod decoder;
 mod explain;
 mod failure;

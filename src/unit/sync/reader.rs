@@ -19,7 +19,7 @@ use super::xa::Replay;
 use crate::binlog::rows::RowAction;
 use crate::binlog::simple::parse_rows_query;
 use crate::binlog::{
-    Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RowsEvent,
+    AlterPhase, Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RowsEvent,
 };
 use crate::model::{
     Error, ErrorKind, EventPlace, Gtid, Place, Position, Result, TableName, Timestamp,
@@ -98,6 +98,11 @@ pub(super) struct Open {
     bytes: usize,
     /// Whether a part of it was handed on.
     is_split: bool,
+    /// Which part of a two-phase ALTER it is.
+    alter: Option<AlterPhase>,
+    /// The CREATE TABLE that it begins with, whose rows follow. It is handed on before the first of
+    /// them, when the transaction is known to have its end.
+    opening: Option<Box<Statement>>,
 }
 
 impl Collector {
@@ -268,15 +273,9 @@ impl Collector {
             ));
         }
         self.between(at);
-        let (mut has_begun, mut is_xa) = (false, false);
+        let (mut has_begun, mut is_xa, mut alter) = (false, false, None);
         if let GtidEvent::MariaDb(event) = gtid {
-            if event.alter.is_some() {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "an ALTER TABLE logged in two phases",
-                )
-                .with_fix("`SET GLOBAL binlog_alter_two_phase = OFF` at the source"));
-            }
+            alter = event.alter;
             has_begun = !event.is_standalone();
             is_xa = event.is_prepared_xa();
         }
@@ -288,6 +287,7 @@ impl Collector {
         open.committed_at = gtid.committed_at();
         open.has_begun = has_begun;
         open.is_xa = is_xa && self.replaying.is_none();
+        open.alter = alter;
         self.open = Some(open);
         Ok(())
     }
@@ -442,7 +442,9 @@ impl Collector {
         open.bytes += bytes;
         open.events.push(part);
         if open.bytes > limit {
+            let opening = open.opening.take();
             let part = open.part(at.end(), commit_time(None, event));
+            self.items.extend(opening.map(Item::Statement));
             self.items.push(Item::Rows(Box::new(part)));
         }
         if ends_statement {
@@ -462,9 +464,22 @@ impl Collector {
         query: &QueryEvent<'_>,
         ddl: Ddl,
     ) -> Result<()> {
-        let has_begun = self.open.as_ref().is_some_and(|open| open.has_begun);
         self.refuse_prepared(&ddl)?;
-        match self.tables.decide(&ddl, query, has_begun)? {
+        let open = self.open.as_ref();
+        let has_begun = open.is_some_and(|open| open.has_begun);
+        // A two-phase ALTER takes effect with its COMMIT, which has the whole statement once more.
+        if let Some(AlterPhase::Start | AlterPhase::Rollback { .. }) =
+            open.and_then(|open| open.alter)
+        {
+            let gtid = self.open.take().and_then(|open| open.gtid);
+            self.pass(at.end(), gtid, 1, None);
+            return Ok(());
+        }
+        // CREATE TABLE … SELECT: the table and its rows are one transaction at the source.
+        let opens = has_begun
+            && ddl.kind == DdlKind::CreateTable
+            && open.is_some_and(|open| !open.has_rows() && open.opening.is_none());
+        match self.tables.decide(&ddl, query, has_begun && !opens)? {
             Verdict::Pass => {
                 if has_begun {
                     self.open_at(at).passed += 1;
@@ -474,24 +489,29 @@ impl Collector {
                 }
             }
             Verdict::Barrier { changes, runs } => {
-                if has_begun {
-                    // MariaDB groups the rows of CREATE TABLE … SELECT with it.
+                if has_begun && !opens {
                     return Err(ddl::inside_transaction(&ddl));
                 }
-                let open = self.open.take();
-                let committed = commit_time(open.as_ref(), event);
+                let committed = commit_time(self.open.as_ref(), event);
                 self.maps.clear();
-                self.items.push(Item::Statement(Box::new(Statement {
+                let statement = Box::new(Statement {
                     place: at.event_place(),
                     end: at.end(),
-                    gtid: open.and_then(|open| open.gtid),
+                    gtid: self.open.as_ref().and_then(|open| open.gtid.clone()),
                     committed,
                     header: event.header,
                     session: source_session(event, query),
                     ddl,
                     changes,
                     runs,
-                })));
+                    opens,
+                });
+                if opens {
+                    self.open_at(at).opening = Some(statement);
+                } else {
+                    self.open = None;
+                    self.items.push(Item::Statement(statement));
+                }
             }
         }
         Ok(())
@@ -506,10 +526,11 @@ impl Collector {
     pub(super) fn close(&mut self, end: Place, committed: CommitTime, xa: Option<String>) {
         self.maps.clear();
         self.annotation = None;
-        let Some(open) = self.open.take() else {
+        let Some(mut open) = self.open.take() else {
             self.pass(end, None, 0, xa.map(XaChange::Ended));
             return;
         };
+        self.items.extend(open.opening.take().map(Item::Statement));
         if !open.has_rows() {
             self.pass(end, open.gtid, open.passed, xa.map(XaChange::Ended));
             return;
@@ -565,6 +586,8 @@ impl Open {
             passed: 0,
             bytes: 0,
             is_split: false,
+            alter: None,
+            opening: None,
         }
     }
 
@@ -622,5 +645,6 @@ fn source_session(event: &Event<'_>, query: &QueryEvent<'_>) -> SourceSession {
             relaxed_unique: status.relaxed_unique_checks(),
         },
         auto_increment: status.auto_increment,
+        explicit_timestamps: status.explicit_defaults_for_timestamp,
     }
 }

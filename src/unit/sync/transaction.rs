@@ -169,6 +169,8 @@ pub(super) struct Statement {
     pub(super) changes: Vec<Change>,
     /// Whether it runs on the target; else it only changes what is known.
     pub(super) runs: bool,
+    /// Whether its transaction goes on behind it, with the new table's rows.
+    pub(super) opens: bool,
 }
 
 /// The session a statement ran in.
@@ -186,4 +188,6 @@ pub(super) struct SourceSession {
     pub(super) checks: Checks,
     /// `auto_increment_increment` and `_offset`.
     pub(super) auto_increment: Option<(u16, u16)>,
+    /// `explicit_defaults_for_timestamp`, where the event tells it.
+    pub(super) explicit_timestamps: Option<bool>,
 }
