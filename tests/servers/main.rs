@@ -34,4 +34,5 @@ mod sync;
 mod sync_applying;
 mod sync_target;
 mod tracker;
+mod unknown_events;
 mod xa;

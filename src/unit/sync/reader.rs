@@ -246,8 +246,9 @@ impl Collector {
             )),
             kind if event.header.is_ignorable() => {
                 tracing::debug!(%kind, "an ignorable event is passed over");
-                if self.open.is_none() {
-                    self.pass(at.end(), None, 1, None);
+                match &mut self.open {
+                    Some(open) => open.passed += 1,
+                    None => self.pass(at.end(), None, 1, None),
                 }
                 Ok(())
             }

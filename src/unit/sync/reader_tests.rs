@@ -7,8 +7,9 @@ use super::decoder::Tables;
 use super::reader::{At, Collector};
 use super::statement_tests::{structure, task};
 use super::transaction::Item;
+use crate::binlog::header::FLAG_IGNORABLE;
 use crate::binlog::{ChecksumAlgorithm, Event, EventHeader, EventKind, FormatDescription};
-use crate::model::{ErrorKind, Flavor, ServerVersion, TableName};
+use crate::model::{Error, ErrorKind, Flavor, ServerVersion, TableName};
 use crate::schema::tracker::{ServerDefaults, StructureSet};
 use crate::target::XaChange;
 
@@ -40,13 +41,17 @@ impl Stream {
     }
 
     fn push(&mut self, kind: EventKind, body: &[u8]) -> Result<Vec<Item>, ErrorKind> {
+        self.push_with(kind, 0, body).map_err(|error| error.kind())
+    }
+
+    fn push_with(&mut self, kind: EventKind, flags: u16, body: &[u8]) -> Result<Vec<Item>, Error> {
         let header = EventHeader {
             timestamp: 1_700_000_000,
             kind,
             server_id: 7,
             event_size: 19 + body.len() as u32,
             log_pos: 0,
-            flags: 0,
+            flags,
         };
         let at = At {
             folder: "7.000001",
@@ -61,7 +66,7 @@ impl Stream {
             .push(at, &event, &self.format)
             .map_err(|failure| {
                 assert!(failure.event.is_some());
-                failure.error.kind()
+                failure.error
             })?;
         Ok(self.collector.take_items())
     }
@@ -208,6 +213,41 @@ fn what_cannot_be_applied_stops() {
     ] {
         let mut stream = Stream::new(MYSQL, 1 << 20);
         assert!(stream.push(kind, body).is_err(), "{kind}");
+    }
+}
+
+#[test]
+fn unknown_events_are_passed_over_if_their_flag_allows_it() {
+    let unknown = EventKind(200);
+    let mut stream = Stream::new(MARIADB, 1 << 20);
+    let passed = |items: &[Item]| match items {
+        [Item::Passed(passed)] => (passed.end.position.offset, passed.events),
+        other => panic!("{other:?}"),
+    };
+    let items = stream.push_with(unknown, FLAG_IGNORABLE, b"new").unwrap();
+    assert_eq!(passed(&items), (200, 1));
+
+    // Within a transaction, its rows stay together.
+    stream.mariadb_gtid(5, 0);
+    stream.map("d");
+    let inside = stream.push_with(unknown, FLAG_IGNORABLE, b"").unwrap();
+    assert!(inside.is_empty());
+    stream.insert();
+    let items = stream.xid();
+    let [Item::Rows(transaction)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert_eq!((transaction.events.len(), transaction.passed), (1, 1));
+
+    // Other flags do not make it less needed.
+    for flags in [0, !FLAG_IGNORABLE] {
+        let mut stream = Stream::new(MARIADB, 1 << 20);
+        stream.mariadb_gtid(5, 0);
+        let error = stream.push_with(unknown, flags, b"").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let place = error.context().place.as_ref().unwrap();
+        assert_eq!(place.position.offset, 200);
+        assert!(error.message().contains("UNKNOWN(200)"), "{error}");
     }
 }
 
