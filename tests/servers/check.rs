@@ -311,3 +311,25 @@ fn a_folder_that_cannot_be_made_is_a_row() {
         CheckState::Fail
     );
 }
+
+#[test]
+fn a_finding_that_is_accepted_is_shown_so() {
+    let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);
+    source.source_account(&["my_shop"]);
+    target.target_account(&["my_shop"]);
+    let found = |accept: &str| {
+        let report = run(&config(source.port(), target.port(), accept));
+        let of = |row: &&tideway::model::CheckFigure| row.id == "binlog-row-metadata";
+        let row = report.checks.iter().find(of).unwrap().clone();
+        (row.state, row.found)
+    };
+    let (state, text) = found("");
+    assert_eq!(state, CheckState::Warn, "{text}");
+    let accept = "[[task.accept]]\nname = \"binlog-row-metadata\"\nreason = \"known since May\"\n";
+    let (state, text) = found(accept);
+    assert_eq!(state, CheckState::Pass);
+    assert!(text.ends_with("accepted: known since May"), "{text}");
+    // One of another server is none.
+    let (state, _) = found(&format!("{accept}server = \"t\"\n"));
+    assert_eq!(state, CheckState::Warn);
+}
