@@ -217,6 +217,14 @@ impl RelayLog {
         })
     }
 
+    /// The transactions that the sub-folder `name` repeats from the server before it.
+    pub fn repeated_in(&self, name: &str) -> Option<GtidSet> {
+        let index = self.index();
+        index
+            .folder(name)
+            .and_then(|folder| folder.received.clone())
+    }
+
     /// Whose binlog the sub-folder `name` holds.
     pub fn sub_folder(&self, name: &str) -> Option<SubFolder> {
         let index = self.index();
@@ -255,10 +263,18 @@ impl RelayLog {
     }
 
     fn received_in_all(&self, index: &Index) -> Option<GtidSet> {
-        let mut set = self.tip.borrow().gtid_set.clone()?;
-        // The new server's beginning repeats what came from the old one: it may not be through yet.
-        if let Some(before) = index.newest_folder().and_then(|f| f.received.as_ref()) {
-            set.unite(before);
+        let here = self.tip.borrow().gtid_set.clone();
+        // The new server's beginning repeats what came from the old one: it may not be through yet, or
+        // not even have begun.
+        let before = index
+            .newest_folder()
+            .and_then(|folder| folder.received.clone());
+        let (mut set, more) = match (here, before) {
+            (Some(here), before) => (here, before),
+            (None, before) => (before?, None),
+        };
+        if let Some(more) = &more {
+            set.unite(more);
         }
         Some(set)
     }
@@ -369,6 +385,14 @@ impl RelayLog {
         ))
     }
 
+    /// The first position of the newest sub-folder that is here: positions of other servers do not
+    /// compare with it.
+    pub fn oldest_of_newest(&self) -> Option<Position> {
+        let index = self.index();
+        let file = index.newest_folder()?.files.first()?;
+        Some(Position::new(file.name.clone(), FIRST_OFFSET))
+    }
+
     /// What tells the newest sub-folder from every other, also from one of the same name that was here
     /// before: its name and when it was made. `None` where the file system does not say.
     pub fn token(&self) -> Option<String> {
@@ -440,8 +464,13 @@ impl RelayLog {
         let (path, reached) = {
             let index = self.index();
             let is_there = index.durable.as_ref().is_some_and(|durable| {
+                if durable.folder == place.folder {
+                    return place.position <= durable.position;
+                }
                 // Earlier sub-folders and files were synced when they were left.
-                durable.folder != place.folder || place.position <= durable.position
+                index
+                    .newest_folder()
+                    .is_none_or(|newest| newest.about.name != place.folder)
             });
             if is_there {
                 return Ok(());

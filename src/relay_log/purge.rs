@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{FolderEntry, Index, RelayLog};
 use crate::model::position::compare_files;
-use crate::model::{Error, ErrorKind, Place, RelayFileFigure, Result};
+use crate::model::{Error, ErrorKind, GtidSet, Place, RelayFileFigure, Result};
 
 /// Which of the files that nothing needs are to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,8 @@ impl FolderEntry {
     /// Whether a reader at one of these places must begin with the sub-folder's first file, to know
     /// what it has from the server before.
     fn is_needed_whole(&self, needed: &[Place]) -> bool {
-        self.received.is_some()
+        // MySQL's sets tell each transaction by itself.
+        matches!(self.received, Some(GtidSet::MariaDB(_)))
             && needed
                 .iter()
                 .filter(|place| place.folder == self.about.name)
@@ -125,6 +126,9 @@ impl RelayLog {
     /// Removes a file and those before it, whoever needs them.
     pub fn purge_forced(&self, name: &str) -> Result<Purged> {
         let (folder, file) = self.find_file(name)?;
+        if self.complete_file(&folder, &file).is_none() {
+            return Err(stays(&folder, &file));
+        }
         let mut purged = Purged::default();
         loop {
             let mut index = self.index();
@@ -134,10 +138,7 @@ impl RelayLog {
                 return Ok(purged);
             }
             let Some((at, oldest)) = index.oldest() else {
-                return Err(Error::new(
-                    ErrorKind::Refused,
-                    format!("`{folder}/{file}` is the file that is being written: it stays"),
-                ));
+                return Err(stays(&folder, &file));
             };
             self.remove(&mut index, at, &oldest)?;
             purged.files.push(oldest);
@@ -226,6 +227,13 @@ impl RelayLog {
         }
         Ok(())
     }
+}
+
+fn stays(folder: &str, file: &str) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        format!("`{folder}/{file}` is the file that is being written: it stays"),
+    )
 }
 
 #[cfg(test)]

@@ -322,10 +322,12 @@ impl RelayLog {
                     GtidEvent::MariaDb(_) => None,
                 };
                 // MariaDB writes the event when it commits, in whole seconds.
-                let at = committed_at.unwrap_or_else(|| {
-                    Timestamp::from_seconds(u64::from(raw.event.header.timestamp))
-                });
-                if at >= time {
+                // Of a stamp in whole seconds the rest is not known: it may be later than it looks.
+                let is_asked = match committed_at {
+                    Some(at) => at >= time,
+                    None => u64::from(raw.event.header.timestamp) >= time.0 / 1_000_000,
+                };
+                if is_asked {
                     return Ok(Found {
                         place: raw.place(),
                         gtid_set: count.set,

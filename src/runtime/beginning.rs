@@ -11,10 +11,10 @@ use super::relay_work::RelayWork;
 use crate::binlog::{Event, EventKind, FormatDescription, Payload, QueryEvent};
 use crate::config::{RelayStart, TaskConfig};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
-use crate::relay_log::{Found, set_of};
+use crate::relay_log::{Found, Tip, set_of};
 use crate::route::is_system_schema;
 use crate::schema::{Ddl, DdlClass, SqlMode, Structure};
-use crate::source::{self, read_structures};
+use crate::source::{self, ServerInfo, read_structures};
 use crate::target::checkpoint::Mark;
 
 /// How often the structures are read anew because they changed meanwhile.
@@ -36,9 +36,20 @@ pub(super) async fn find(
         let again = read_structures(&mut session, wanted).await?;
         let (end, _) = source::binlog_end(&mut session).await?;
         let flavor = session.version().flavor;
+        let server = ServerInfo::read(&mut session).await?.identity;
         session.close().await;
         if structures != again {
             continue;
+        }
+        if log
+            .newest_folder()
+            .is_none_or(|newest| newest.identity != server)
+        {
+            return Err(Error::new(
+                ErrorKind::Changed,
+                format!("the server `{server}` answers, but the relay log is not of that one yet"),
+            )
+            .with_fix("the start waits for the relay to settle that; see the relay's own state"));
         }
         let asked = tokio::select! {
             () = stop.cancelled() => return Ok(None),
@@ -71,6 +82,23 @@ pub(super) async fn find(
                 // As the binlog has it, which is exact.
                 mark.gtid_set = looked.gtid_set;
             }
+        }
+        if let Some(repeated) = log.repeated_in(&mark.place.folder)
+            && !mark
+                .gtid_set
+                .as_ref()
+                .is_some_and(|set| set.is_superset(&repeated))
+        {
+            // The first part of that sub-folder was received from the server before it, and readers
+            // pass over it; this stream has applied none of it.
+            return Err(Error::new(
+                ErrorKind::Checkpoint,
+                format!(
+                    "`start` is {}, before where the source's present server took over",
+                    mark.place.position
+                ),
+            )
+            .with_fix("start behind the takeover, or copy the tables with `mode = \"all\"`"));
         }
         if log.sub_folder(&mark.place.folder).is_none() {
             // The relay went on in another sub-folder meanwhile.
@@ -146,12 +174,26 @@ async fn asked_place(
 /// Waits until the relay log has everything before `place`.
 async fn reach(source: &RelayWork, place: &Place) -> Result<()> {
     let mut published = source.log().published();
+    let is_left = |tip: &Tip| {
+        let newest = source.log().newest_folder();
+        newest.is_some_and(|newest| newest.name != place.folder)
+            && tip
+                .place
+                .as_ref()
+                .is_none_or(|tip| tip.folder != place.folder)
+    };
     let reached = published.wait_for(|tip| {
-        tip.place
+        let is_there = tip
+            .place
             .as_ref()
-            .is_some_and(|tip| tip.folder == place.folder && tip.position >= place.position)
+            .is_some_and(|tip| tip.folder == place.folder && tip.position >= place.position);
+        is_there || is_left(tip)
     });
     match reached.await {
+        Ok(tip) if is_left(&tip) => Err(Error::new(
+            ErrorKind::Changed,
+            "another server took over the source while the start was looked for",
+        )),
         Ok(_) => Ok(()),
         Err(_) => Err(Error::new(ErrorKind::Internal, "the relay log is gone")),
     }

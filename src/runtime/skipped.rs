@@ -62,9 +62,15 @@ impl SkippedFile {
                 new.push(id);
             }
         }
-        file.write_all(&lines)
-            .and_then(|()| file.sync_data())
-            .map_err(failed)?;
+        let begin = file.metadata().map_err(failed)?.len();
+        let written = file.write_all(&lines).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // Half a line would swallow the next one.
+            let cut = file.set_len(begin);
+            state.file = None;
+            state.ids = None;
+            return Err(failed(cut.err().unwrap_or(error)));
+        }
         ids.extend(new);
         Ok(())
     }

@@ -417,6 +417,7 @@ impl StreamWork {
             return;
         }
         self.source.need(match state {
+            _ if self.task.mode == Mode::Full => Need::Anywhere,
             Some(State::Sync(sync)) => Need::From(sync.mark.needed_from().position.clone()),
             Some(State::Load(_)) => {
                 // A manifest that cannot be read is the load's to complain of.
@@ -454,7 +455,7 @@ impl StreamWork {
                 return Ok(false);
             }
             self.source.check_history().await?;
-            relay_from = self.source.log().oldest().map(|place| place.position);
+            relay_from = self.source.log().oldest_of_newest();
         }
         let job = DumpJob {
             source: self.source.config().clone(),

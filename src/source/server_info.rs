@@ -62,6 +62,7 @@ const SETTINGS: &[&str] = &[
     "expire_logs_days",
     "gtid_mode",
     "gtid_strict_mode",
+    "innodb_native_foreign_keys",
     "log_bin",
     "log_bin_compress",
     "log_replica_updates",

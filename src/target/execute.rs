@@ -7,10 +7,6 @@ use crate::model::{Error, ErrorKind, Result};
 /// A guard's error: `DOUBLE value is out of range in 'exp(…)'`.
 const GUARD_FAILED: u16 = 1690;
 
-/// Errors after which it is not known whether a `COMMIT` took effect, although the server answered:
-/// TiDB's `result undetermined`, and a server going down in the middle of it.
-const UNDETERMINED: [u16; 3] = [1053, 1317, 8501];
-
 /// The `sql_mode` of a session that applies: what does not fit is refused, what the source could hold is
 /// not.
 pub const STRICT: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,\
@@ -33,6 +29,8 @@ pub fn apply_setup() -> Setup {
             "SET SESSION time_zone = '+00:00'".to_owned(),
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
             "SET SESSION autocommit = 1".to_owned(),
+            // A claim may wait for hours while a dump is made.
+            "SET SESSION wait_timeout = 86400".to_owned(),
             "SET SESSION foreign_key_checks = 1, unique_checks = 1".to_owned(),
         ],
         found_rows: true,
@@ -189,8 +187,7 @@ pub async fn run(session: &mut Session, packet: &Packet) -> Outcome {
     match session.packet(packet.bytes()).await {
         Ok(_) => Outcome::Committed,
         Err(PacketError { index, error, .. }) => {
-            let is_last = index + 1 >= packet.parts.len();
-            if session.is_broken() || !is_answered(&error, is_last) {
+            if session.is_broken() || !is_answered(&error, packet, index) {
                 return Outcome::Unknown { error };
             }
             let part = packet.parts.get(index).copied().unwrap_or(Part::Frame);
@@ -230,8 +227,7 @@ pub async fn step(session: &mut Session, packet: &Packet) -> Step {
     let Err(failed) = session.packet(packet.bytes()).await else {
         return Step::Ran;
     };
-    let is_last = failed.index + 1 >= packet.parts.len();
-    if session.is_broken() || !is_answered(&failed.error, is_last) {
+    if session.is_broken() || !is_answered(&failed.error, packet, failed.index) {
         return Step::Unknown {
             error: failed.error,
         };
@@ -247,12 +243,12 @@ pub async fn step(session: &mut Session, packet: &Packet) -> Step {
     }
 }
 
-/// Whether the server's error says for sure that the statement had no effect. Of the last one of a
-/// packet, the COMMIT, some errors do not.
-fn is_answered(error: &Error, is_last: bool) -> bool {
-    error
-        .server()
-        .is_some_and(|server| !is_last || !UNDETERMINED.contains(&server.number))
+/// Whether the server's error says for sure that the statement had no effect. An error of the COMMIT
+/// does not, whatever it is: the checkpoint tells.
+fn is_answered(error: &Error, packet: &Packet, index: usize) -> bool {
+    let is_last = index + 1 >= packet.parts.len();
+    let is_commit = is_last && matches!(packet.parts.get(index), Some(Part::Frame) | None);
+    error.server().is_some() && !is_commit
 }
 
 /// The error of a fence that a foreign epoch holds.

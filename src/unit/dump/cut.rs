@@ -60,6 +60,10 @@ pub(super) async fn cut(
             let bound = walk(reader, plan, key, at.as_deref()).await;
             let_go(reader, in_transaction).await?;
             let Some(bound) = bound? else { break };
+            if at.as_ref() == Some(&bound) {
+                // What orders below its own value cannot be cut: the rest is one chunk.
+                break;
+            }
             at = Some(Arc::clone(&bound));
             next(Some(bound));
         }

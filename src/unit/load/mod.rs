@@ -251,10 +251,16 @@ async fn finish(
     session: &mut crate::connect::Session,
 ) -> Result<Mark> {
     let header = &manifest.header;
-    let place = |position: &Position| {
-        let folder = job.relay_folder.clone().unwrap_or_default();
-        Place::new(folder, position.clone())
+    // Where the dump was begun: another server may have taken over since, whose places are others.
+    let begun_in = header
+        .relay
+        .as_deref()
+        .and_then(|token| token.split_once(" of "));
+    let folder = match begun_in {
+        Some((folder, _)) => folder.to_owned(),
+        None => job.relay_folder.clone().unwrap_or_default(),
     };
+    let place = |position: &Position| Place::new(folder.as_str(), position.clone());
     let begin = header.position.clone();
     // Tables read without a lock are of later moments than the rest.
     let spans: Spans = manifest

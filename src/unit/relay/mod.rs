@@ -48,15 +48,18 @@ pub struct RelayJob {
 pub async fn run(job: RelayJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<()> {
     let name = job.source.server.name.clone();
     // An event that arrived damaged may be whole at the source: it is asked for once more.
-    let mut may_repeat = true;
+    let mut repeated_at = None;
     loop {
-        let received = meter.bytes_total();
         let result = Box::pin(once(&job, &meter, &stop)).await;
         meter.set_connected(false);
         match result {
-            Err(error) if error.kind() == ErrorKind::Damaged && may_repeat => {
+            // Twice at one place, it is not the line.
+            Err(error)
+                if error.kind() == ErrorKind::Damaged
+                    && repeated_at.as_ref() != Some(&error.context().place) =>
+            {
                 tracing::warn!(source = %name, "{error}: asked for again");
-                may_repeat = meter.bytes_total() > received + (1 << 20);
+                repeated_at = Some(error.context().place.clone());
             }
             result => {
                 return result.map_err(|e| {
@@ -158,6 +161,18 @@ fn check_settings(info: &ServerInfo, server_id: u32) -> Result<()> {
             format!("the source keeps its binlog in `{engine}` (`binlog_storage_engine`)"),
         )
         .with_fix("take `binlog_storage_engine` out of the source's configuration"));
+    }
+    if info
+        .settings
+        .get("innodb_native_foreign_keys")
+        .is_some_and(|set| set == "ON")
+    {
+        return wrong(
+            "the source's `innodb_native_foreign_keys` is ON: what its cascades change is not in its \
+             binlog, though a server of this version is expected to log it"
+                .into(),
+            "set `innodb_native_foreign_keys = OFF` in the source's configuration and restart it",
+        );
     }
     if info.server_id == server_id {
         return Err(Error::new(

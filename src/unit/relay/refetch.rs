@@ -1,6 +1,7 @@
 //! Fetching a complete relay file once more, when what is kept of it is found damaged.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
@@ -8,9 +9,11 @@ use tokio::io::AsyncWriteExt as _;
 use crate::binlog::{EventHeader, EventKind, MAGIC};
 use crate::config::SourceConfig;
 use crate::connect::replication::{DumpRequest, ReplicationClient};
+use crate::connect::{Session, Setup};
 use crate::model::position::FIRST_OFFSET;
 use crate::model::{Error, ErrorKind, Position, Result};
 use crate::relay_log::RelayLog;
+use crate::source::ServerInfo;
 
 use super::stream::rotate_name;
 
@@ -21,17 +24,44 @@ use super::stream::rotate_name;
 /// end that one.
 pub async fn refetch(
     source: &SourceConfig,
-    log: &RelayLog,
+    log: &Arc<RelayLog>,
     folder: &str,
     name: &str,
 ) -> Result<bool> {
     let Some((path, size)) = log.complete_file(folder, name) else {
         return Ok(false);
     };
+    let mut session = Session::open(&source.server, &Setup::default()).await?;
+    let answers = ServerInfo::read(&mut session).await?.identity;
+    session.close().await;
+    if log
+        .sub_folder(folder)
+        .is_none_or(|of| of.identity != answers)
+    {
+        return Err(Error::new(
+            ErrorKind::History,
+            format!("`{folder}/{name}` is of another server than `{answers}`, which answers now"),
+        ));
+    }
     // Not taken for a relay file by its name.
     let copy = path.with_file_name(format!("{name}.again"));
     let fetched = Box::pin(fetch(source, name, size, &copy)).await;
-    let replaced = fetched.and_then(|()| log.replace_file(folder, name, &copy));
+    let replaced = match fetched {
+        Ok(()) => {
+            let (log, folder) = (Arc::clone(log), folder.to_owned());
+            let (name, copy) = (name.to_owned(), copy.clone());
+            // A whole file is read through.
+            let put = tokio::task::spawn_blocking(move || log.replace_file(&folder, &name, &copy));
+            put.await.unwrap_or_else(|panic| {
+                Err(Error::new(
+                    ErrorKind::Panicked,
+                    "replacing a relay file ended by a defect",
+                )
+                .with_source(panic))
+            })
+        }
+        Err(error) => Err(error),
+    };
     if replaced.is_err() {
         // It is made anew the next time; what counts is why it failed.
         let _ = std::fs::remove_file(&copy);

@@ -178,6 +178,14 @@ async fn attempt(
         })
         .collect();
     claim.own(&mut session, &pairs).await?;
+    if let Some(neighbor) = claim.unproved_neighbor(&mut session).await? {
+        // What that one loads may have to be taken out again, and with it what this one wrote.
+        return Err(Error::new(
+            ErrorKind::TargetBusy,
+            format!("waits until the dump that {neighbor} loads into the same table is whole"),
+        )
+        .into());
+    }
     let statement_bytes = statement_bytes(&mut session).await?;
 
     let tracker = StructureSet::new(job.defaults.clone(), state.structures, job.schemas.clone());

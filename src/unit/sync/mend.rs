@@ -86,6 +86,22 @@ impl Plan {
         })
     }
 
+    /// The queries that find what holds a unique value of `row`, other than the row under the key of
+    /// `but`.
+    pub(super) fn select_in_the_way(&self, row: &Row<'_>, but: &Row<'_>) -> Result<Vec<String>> {
+        let mut selects = Vec::new();
+        for delete in self.write_make_room(row, Some(but))? {
+            let delete = String::from_utf8(delete).map_err(|why| {
+                Error::new(ErrorKind::Internal, "a query that is not UTF-8").with_source(why)
+            })?;
+            selects.push(format!(
+                "{} LIMIT 1",
+                delete.replacen("DELETE", "SELECT 1", 1)
+            ));
+        }
+        Ok(selects)
+    }
+
     /// The statements that make room for `row`: each takes out what holds one of its unique values.
     /// The row under the key of `but` stays, if that is given.
     pub(super) fn write_make_room(

@@ -193,11 +193,13 @@ impl Applier {
         match self.on_drift {
             DriftPolicy::Warn if met.is_drift() => self.leave_out(&found)?,
             DriftPolicy::Repair if met.is_drift() => {
-                self.repair(&plan, &change).await.map_err(|end| match end {
-                    // A repair that the target refuses stops at the row, like the change itself.
-                    End::Failed(failure) => found.failed(failure.error),
-                    other => other,
-                })?;
+                self.repair(&plan, event, &change)
+                    .await
+                    .map_err(|end| match end {
+                        // A repair that the target refuses stops at the row, like the change itself.
+                        End::Failed(failure) => found.failed(failure.error),
+                        other => other,
+                    })?;
             }
             _ => return Err(self.explain(found, error).await),
         }
@@ -241,9 +243,38 @@ impl Applier {
         Ok(())
     }
 
-    /// `on_drift = "repair"`: makes the row what the source says. Nothing cascades from it: what the
-    /// source's own change cascaded to comes by itself.
-    async fn repair(&mut self, plan: &Arc<Plan>, change: &RowChange<'_>) -> Result<(), End> {
+    /// `on_drift = "repair"`: makes the row what the source says. What cannot be made so without
+    /// changing other rows, or without knowing which row is meant, stops at the row.
+    async fn repair(
+        &mut self,
+        plan: &Arc<Plan>,
+        event: &RowsPart,
+        change: &RowChange<'_>,
+    ) -> Result<(), End> {
+        let changes_old = !matches!(change, RowChange::Insert { .. });
+        let cascades = event
+            .table
+            .cascades
+            .as_ref()
+            .is_some_and(|of| !of.is_empty());
+        if changes_old && cascades {
+            return Err(End::from(
+                Error::new(
+                    ErrorKind::Drift,
+                    "the row has rows of other tables behind it, which a repair would leave as they are",
+                )
+                .with_fix("make the row and those behind it what the source has by hand, then retry"),
+            ));
+        }
+        if changes_old && !plan.has_key() {
+            return Err(End::from(
+                Error::new(
+                    ErrorKind::Drift,
+                    "without a key on both sides nothing tells which row of the target to repair",
+                )
+                .with_fix("make the row what it was on the source by hand, then retry"),
+            ));
+        }
         self.session
             .execute(b"SET SESSION foreign_key_checks = 0")
             .await?;
@@ -268,8 +299,17 @@ impl Applier {
         old: &crate::model::value::Row<'_>,
         new: &crate::model::value::Row<'_>,
     ) -> Result<(), End> {
-        for delete in plan.write_make_room(new, Some(old))? {
-            self.write(&delete, 0).await?;
+        for select in plan.select_in_the_way(new, old)? {
+            if !self.session.rows(&select).await?.is_empty() {
+                return Err(End::from(
+                    Error::new(
+                        ErrorKind::Drift,
+                        "another row of the target holds a unique value of this one, and a repair does \
+                         not take rows away",
+                    )
+                    .with_fix("change or delete that row by hand, then retry"),
+                ));
+            }
         }
         let invalid = plan.invalid_members(None, new);
         if invalid > 0 {
