@@ -456,6 +456,11 @@ async fn drift_is_repaired_row_by_row() {
         assert_eq!(target.client().value(here), "1");
         let repaired = meter.figure().drift_repaired;
         target.run("DELETE FROM d.t WHERE a = 10");
+        // Nor is it guessed which row of a table without a key is meant.
+        let (result, _) = run_until_idle(&job).await;
+        let text = result.unwrap_err().error.report();
+        assert!(text.contains("without a key on both sides"), "{text}");
+        target.run("INSERT INTO d.heap VALUES (2, 0.2, 'y')");
         let (result, meter) = run_until_idle(&job).await;
         if let Err(failure) = result {
             panic!("{}\n{:#?}", failure.error.report(), failure.event);
