@@ -722,7 +722,7 @@ impl Work for StreamWork {
         stop: CancellationToken,
     ) -> Pin<Box<dyn Future<Output = Result<End, Box<Failure>>> + Send>> {
         Box::pin(async move {
-            self.advance(&stop)
+            Box::pin(self.advance(&stop))
                 .await
                 .map_err(|broken| self.failure(broken))
         })
