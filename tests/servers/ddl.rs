@@ -67,7 +67,7 @@ fn cycle(n: u64) -> Vec<String> {
         "DROP TABLE f#".to_owned(),
         "DROP TABLE s#, p#".to_owned(),
         // Some stay, to be compared.
-        if n % 4 == 0 { "SELECT 1".to_owned() } else { "DROP TABLE a#, c#".to_owned() },
+        if n.is_multiple_of(4) { "SELECT 1".to_owned() } else { "DROP TABLE a#, c#".to_owned() },
     ]
     .into_iter()
     .map(|sql| sql.replace('#', &n.to_string()))
