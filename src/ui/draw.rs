@@ -6,7 +6,7 @@ use ratatui::text::Line;
 
 use super::dialog;
 use super::format;
-use super::layout::{LEAST, focused, is_too_small, panes, parts};
+use super::layout::{Class, choice, class, panes, parts};
 use super::screen;
 use super::state::Dialog;
 use super::theme::Role;
@@ -19,15 +19,17 @@ pub fn draw(view: &View<'_>, buffer: &mut Buffer) {
     if area.is_empty() {
         return;
     }
-    if is_too_small((area.width, area.height)) {
-        too_small(view, area, buffer);
+    // Themes with a background of their own have it everywhere.
+    buffer.set_style(area, view.style(Role::Text));
+    if class((area.width, area.height)) == Class::Line {
+        line_of_state(view, area, buffer);
         return;
     }
     let parts = parts(area);
     status_line::state(view, parts.state, buffer);
     status_line::tabs(view, parts.tabs, buffer);
     let panes = panes(view.state, parts.body);
-    let focused = focused(view.state, &panes);
+    let (_, focused) = choice(view.state);
     for (name, place) in panes {
         let content = screen::content(view, name, place);
         pane::draw(view, &content, place, focused == Some(name), buffer);
@@ -41,8 +43,8 @@ pub fn draw(view: &View<'_>, buffer: &mut Buffer) {
     }
 }
 
-/// What matters most, and the size needed; as much as there is room for.
-fn too_small(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
+/// The state in a line; then what is asked or typed; then the problems, as far as there is room.
+fn line_of_state(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
     let width = usize::from(area.width);
     let mut y = area.y;
     let mut put = |line: &Line<'_>| {
@@ -51,14 +53,11 @@ fn too_small(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
             y += 1;
         }
     };
-    let mut first = status_line::stage_spans(view);
-    first.push(view.span(
-        Role::Dim,
-        format!(
-            "needs {}x{}, is {}x{}",
-            LEAST.0, LEAST.1, area.width, area.height
-        ),
-    ));
+    let mut first = Vec::new();
+    if view.state.is_frozen {
+        first.push(view.span(Role::Stale, "FROZEN  "));
+    }
+    first.extend(status_line::stage_spans(view));
     put(&Line::from(first));
     if let Some(Dialog::Leave) = view.state.dialog {
         let key = |action| view.looks.keymap.key(action);
@@ -70,6 +69,9 @@ fn too_small(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
         for line in format::wrap(&text, width) {
             put(&Line::from(view.span(Role::Key, line)));
         }
+    }
+    if view.state.is_typing {
+        put(&status_line::prompt(view, width));
     }
     for problem in &view.state.shown.problems {
         let text = format!("! {}: {}", problem.scope, problem.text);

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! line 1      state
-//! line 2      tabs
-//! ...         the screen's panes
+//! line 2      tabs                                                     (from 60x15)
+//! ...         the screen's panes; one at a time below 80x24
 //! last but 1  attention: the oldest problem, or the newest message
-//! last        keys
+//! last        keys                                                     (from 60x15)
 //! ```
+//!
+//! No size is refused: what there is no room for is dropped, the least important first.
 
 use ratatui::layout::{Constraint, Layout, Rect};
 
@@ -14,8 +16,33 @@ use super::action::Screen;
 use super::screen;
 use super::state::State;
 
-/// The least size that everything is shown at.
-pub const LEAST: (u16, u16) = (80, 24);
+/// What a terminal of a size has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Less than the next: a line of state, then as much of what needs the operator as fits.
+    Line,
+    /// From 40x10: state, one pane, attention.
+    Least,
+    /// From 60x15: the whole frame, and one pane.
+    Single,
+    /// From 80x24: all panes of a screen at once.
+    Whole,
+}
+
+/// The least size of each class above [`Class::Line`].
+const CLASSES: [((u16, u16), Class); 3] = [
+    ((80, 24), Class::Whole),
+    ((60, 15), Class::Single),
+    ((40, 10), Class::Least),
+];
+
+/// What a terminal of this size has room for.
+pub fn class((columns, rows): (u16, u16)) -> Class {
+    CLASSES
+        .iter()
+        .find(|((least_columns, least_rows), _)| columns >= *least_columns && rows >= *least_rows)
+        .map_or(Class::Line, |(_, class)| *class)
+}
 
 /// A part of a screen with a border of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,14 +132,15 @@ pub struct Parts {
     pub keys: Rect,
 }
 
-/// Takes the frame off `area`, which is at least [`LEAST`].
+/// Takes the frame off `area`: four lines, or two in the smallest class with a frame.
 pub fn parts(area: Rect) -> Parts {
+    let outer = u16::from(class((area.width, area.height)) > Class::Least);
     let [state, tabs, body, attention, keys] = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(1),
+        Constraint::Length(outer),
         Constraint::Fill(1),
         Constraint::Length(1),
-        Constraint::Length(1),
+        Constraint::Length(outer),
     ])
     .areas(area);
     Parts {
@@ -124,14 +152,18 @@ pub fn parts(area: Rect) -> Parts {
     }
 }
 
-/// Whether `size` is too small for the whole console.
-pub fn is_too_small((columns, rows): (u16, u16)) -> bool {
-    columns < LEAST.0 || rows < LEAST.1
-}
+/// The body at 80x24: which panes there are to choose from where only one is shown at a time.
+const REFERENCE_BODY: Rect = Rect::new(0, 0, 80, 20);
 
-/// The panes of the screen in front, in the order of the focus.
-pub fn panes(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
-    let all = match state.screen {
+/// All panes of the screen in front, in the order of the focus, whether or not only one of them is
+/// shown.
+pub fn every_pane(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
+    let body = if class(state.size) < Class::Whole {
+        REFERENCE_BODY
+    } else {
+        body
+    };
+    match state.screen {
         Screen::Overview => screen::overview::layout(state, body),
         Screen::Sources => screen::sources::layout(state, body),
         Screen::Relay => screen::relay::layout(body),
@@ -140,8 +172,14 @@ pub fn panes(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
         Screen::Events => screen::events::layout(state, body),
         Screen::Grants => screen::grants::layout(state, body),
         Screen::Log => vec![(Pane::Lines, body)],
-    };
-    if state.is_zoomed {
+    }
+}
+
+/// The panes that are shown: all of the screen's, or the focused one alone where it is zoomed or
+/// there is no room for more.
+pub fn panes(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
+    let all = every_pane(state, body);
+    if state.is_zoomed || class(state.size) < Class::Whole {
         let focused = focused(state, &all);
         return focused.map(|pane| (pane, body)).into_iter().collect();
     }
@@ -166,6 +204,14 @@ pub fn current(state: &State) -> (Vec<(Pane, Rect)>, Option<Pane>) {
     (panes, focused)
 }
 
+/// The panes to choose from, and the focused one, for the state's own size.
+pub fn choice(state: &State) -> (Vec<(Pane, Rect)>, Option<Pane>) {
+    let area = Rect::new(0, 0, state.size.0, state.size.1);
+    let all = every_pane(state, parts(area).body);
+    let focused = focused(state, &all);
+    (all, focused)
+}
+
 /// Rows one under the other.
 pub fn stack<const N: usize>(area: Rect, constraints: [Constraint; N]) -> [Rect; N] {
     Layout::vertical(constraints).areas(area)
@@ -182,4 +228,26 @@ pub fn table_height(rows: usize, least: u16, most: u16) -> u16 {
         .unwrap_or(u16::MAX)
         .saturating_add(3)
         .clamp(least, most.max(least))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_begin_where_they_say() {
+        for (size, expected) in [
+            ((0, 0), Class::Line),
+            ((200, 9), Class::Line),
+            ((39, 60), Class::Line),
+            ((40, 10), Class::Least),
+            ((59, 60), Class::Least),
+            ((60, 15), Class::Single),
+            ((79, 60), Class::Single),
+            ((200, 23), Class::Single),
+            ((80, 24), Class::Whole),
+        ] {
+            assert_eq!(class(size), expected, "{size:?}");
+        }
+    }
 }

@@ -237,9 +237,7 @@ fn go(state: &mut State, screen: Screen) {
 }
 
 fn move_focus(state: &mut State, forward: bool) {
-    let was_zoomed = std::mem::replace(&mut state.is_zoomed, false);
-    let (panes, focused) = layout::current(state);
-    state.is_zoomed = was_zoomed;
+    let (panes, focused) = layout::choice(state);
     let count = panes.len();
     let Some(at) = panes.iter().position(|(pane, _)| Some(*pane) == focused) else {
         return;

@@ -14,13 +14,16 @@ use crate::model::{Error, ErrorKind, Result};
 use crate::terminal::ColorDepth;
 
 /// Themes that are compiled in.
-const SHIPPED: [(&str, &str); 3] = [
+const SHIPPED: [(&str, &str); 6] = [
     ("default", include_str!("../../themes/default.toml")),
-    ("mono", include_str!("../../themes/mono.toml")),
+    ("light", include_str!("../../themes/light.toml")),
+    ("dark", include_str!("../../themes/dark.toml")),
     (
         "high-contrast",
         include_str!("../../themes/high-contrast.toml"),
     ),
+    ("blue-orange", include_str!("../../themes/blue-orange.toml")),
+    ("mono", include_str!("../../themes/mono.toml")),
 ];
 
 /// Themes that inherit from each other in a ring are cut off here.
@@ -107,7 +110,7 @@ impl Theme {
     /// The theme of that name or file: a path, a file in `~/.config/tideway/themes`, or a shipped one.
     pub fn load(name: &str, depth: ColorDepth) -> Result<Self> {
         let mut styles = BTreeMap::new();
-        collect(name, None, 0, &mut styles)?;
+        collect(name, None, 0, &BTreeMap::new(), &mut styles)?;
         Ok(Self::from_styles(&styles, depth))
     }
 
@@ -132,11 +135,16 @@ impl Theme {
     }
 }
 
-/// Reads `name` and what it inherits from into `styles`; nearer ones win.
+/// Colours by their names in `[palette]`.
+type Palette = BTreeMap<String, Color>;
+
+/// Reads `name` and what it inherits from into `styles`; nearer ones win, and so do the colours of
+/// `nearer`, which those that inherit from `name` have named.
 fn collect(
     name: &str,
     beside: Option<&Path>,
     depth: usize,
+    nearer: &Palette,
     styles: &mut BTreeMap<Role, Style>,
 ) -> Result<()> {
     if depth > MAX_DEPTH {
@@ -148,9 +156,9 @@ fn collect(
     }
     let (file, text) = read(name, beside)?;
     let path = Path::new(&file);
-    let parsed = parse(&file, &text)?;
+    let parsed = parse(&file, &text, nearer)?;
     if let Some(parent) = parsed.inherits {
-        collect(&parent, path.parent(), depth + 1, styles)?;
+        collect(&parent, path.parent(), depth + 1, &parsed.palette, styles)?;
     }
     styles.extend(parsed.styles);
     Ok(())
@@ -194,6 +202,7 @@ fn read(name: &str, beside: Option<&Path>) -> Result<(String, String)> {
 #[derive(Debug, Default)]
 struct Parsed {
     inherits: Option<String>,
+    palette: Palette,
     styles: BTreeMap<Role, Style>,
 }
 
@@ -214,22 +223,23 @@ impl Source<'_> {
     }
 }
 
-fn parse(file: &str, text: &str) -> Result<Parsed> {
+fn parse(file: &str, text: &str, nearer: &Palette) -> Result<Parsed> {
     let source = Source { file, text };
     let table = DeTable::parse(text).map_err(|error| {
         let span = error.span().unwrap_or(0..0);
         source.error(&span, error.message())
     })?;
-    let mut palette: BTreeMap<&str, Color> = BTreeMap::new();
+    let mut palette = Palette::new();
     if let Some(value) = table.get_ref().get("palette") {
         let DeValue::Table(colors) = value.get_ref() else {
             return Err(source.error(&value.span(), "`palette` must be a table of colours"));
         };
         for (name, value) in colors {
-            let color = color(&source, &BTreeMap::new(), value)?;
-            palette.insert(name.get_ref(), color);
+            let color = color(&source, &Palette::new(), value)?;
+            palette.insert(name.get_ref().to_string(), color);
         }
     }
+    palette.extend(nearer.clone());
     let mut parsed = Parsed::default();
     for (key, value) in table.get_ref() {
         match key.get_ref().as_ref() {
@@ -248,6 +258,7 @@ fn parse(file: &str, text: &str) -> Result<Parsed> {
             }
         }
     }
+    parsed.palette = palette;
     Ok(parsed)
 }
 
@@ -265,7 +276,7 @@ fn unknown_key(source: &Source<'_>, span: &Range<usize>, name: &str) -> Error {
 
 type Value<'a> = toml::Spanned<DeValue<'a>>;
 
-fn style(source: &Source<'_>, palette: &BTreeMap<&str, Color>, value: &Value<'_>) -> Result<Style> {
+fn style(source: &Source<'_>, palette: &Palette, value: &Value<'_>) -> Result<Style> {
     let DeValue::Table(parts) = value.get_ref() else {
         return Ok(Style::new().fg(color(source, palette, value)?));
     };
@@ -330,7 +341,7 @@ const NAMED: [(&str, Color); 17] = [
     ("default", Color::Reset),
 ];
 
-fn color(source: &Source<'_>, palette: &BTreeMap<&str, Color>, value: &Value<'_>) -> Result<Color> {
+fn color(source: &Source<'_>, palette: &Palette, value: &Value<'_>) -> Result<Color> {
     let wrong = |text: &str| {
         source.error(
             &value.span(),
@@ -434,9 +445,55 @@ mod tests {
     fn shipped_themes_are_whole() {
         for (name, _) in SHIPPED {
             let mut styles = BTreeMap::new();
-            collect(name, None, 0, &mut styles).unwrap();
+            collect(name, None, 0, &Palette::new(), &mut styles).unwrap();
             for role in Role::ALL {
                 assert!(styles.contains_key(role), "{name}: {}", role.name());
+            }
+        }
+    }
+
+    /// How much lighter one is than the other, by the web's accessibility guidelines.
+    fn contrast(a: Color, b: Color) -> f64 {
+        let light = |color| {
+            let Color::Rgb(red, green, blue) = color else {
+                panic!("{color:?} is not of 24 bits");
+            };
+            let part = |v: u8| {
+                let v = f64::from(v) / 255.0;
+                if v <= 0.040_45 {
+                    v / 12.92
+                } else {
+                    ((v + 0.055) / 1.055).powf(2.4)
+                }
+            };
+            0.2126 * part(red) + 0.7152 * part(green) + 0.0722 * part(blue)
+        };
+        let (a, b) = (light(a), light(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn everything_can_be_read() {
+        for name in ["light", "dark", "blue-orange"] {
+            let theme = Theme::load(name, ColorDepth::Rgb).unwrap();
+            let text = theme.style(Role::Text);
+            let paper = text.bg.unwrap();
+            for role in Role::ALL {
+                let style = theme.style(*role);
+                let fg = style.fg.or(text.fg).unwrap();
+                let bg = style.bg.unwrap_or(paper);
+                let ratio = contrast(fg, bg);
+                assert!(ratio >= 4.5, "{name}: {} has {ratio:.2}", role.name());
+                // The selected line keeps the colours of what is on it.
+                if style.bg.is_none() {
+                    let selected = theme.style(Role::Select).bg.unwrap();
+                    let ratio = contrast(fg, selected);
+                    assert!(
+                        ratio >= 4.5,
+                        "{name}: {} selected has {ratio:.2}",
+                        role.name()
+                    );
+                }
             }
         }
     }
@@ -444,7 +501,7 @@ mod tests {
     #[test]
     fn faults_name_file_and_line() {
         let check = |text: &str, expected: &str| {
-            let error = parse("t.toml", text).unwrap_err();
+            let error = parse("t.toml", text, &Palette::new()).unwrap_err();
             assert!(error.message().contains(expected), "{}", error.message());
         };
         check(
@@ -464,6 +521,7 @@ mod tests {
         let parsed = parse(
             "t",
             "text = \"sea\"\nselect = { bg = 196 }\n[palette]\nsea = \"#00cdcd\"\n",
+            &Palette::new(),
         )
         .unwrap();
         let at = |depth| {

@@ -282,7 +282,9 @@ fn starts_follows_the_size_and_leaves() {
     terminal.resize(160, 45);
     terminal.wait_for("problems (0)");
     terminal.resize(60, 15);
-    terminal.wait_for("needs 80x24, is 60x15");
+    terminal.wait_for("[1 Overview] 2  3  4");
+    terminal.resize(20, 3);
+    terminal.wait_for("RUN");
     terminal.resize(80, 24);
     terminal.wait_for("streams (5)");
     // A command's reply reaches the attention line.

@@ -15,7 +15,10 @@ const COLUMNS: u16 = 80;
 
 /// The lines of the help.
 pub fn lines(view: &View<'_>) -> Vec<Line<'static>> {
-    let width = usize::from(COLUMNS) - 2;
+    let width = usize::from(COLUMNS.min(view.state.size.0)).saturating_sub(2);
+    // What a key is called in the configuration gives way first.
+    let names = if width >= 70 { 15 } else { 0 };
+    let indent = 16 + names;
     let mut lines = Vec::new();
     for (entry, keys) in view.looks.keymap.entries() {
         let place = match entry.place {
@@ -30,7 +33,10 @@ pub fn lines(view: &View<'_>) -> Vec<Line<'static>> {
         if entry.changes && view.is_read_only() {
             text.push_str("; refused: read-only");
         }
-        for (at, part) in format::wrap(&text, width - 31).into_iter().enumerate() {
+        for (at, part) in format::wrap(&text, width.saturating_sub(indent).max(8))
+            .into_iter()
+            .enumerate()
+        {
             let (keys, name) = if at == 0 {
                 (keys.as_str(), entry.name)
             } else {
@@ -38,7 +44,7 @@ pub fn lines(view: &View<'_>) -> Vec<Line<'static>> {
             };
             lines.push(Line::from(vec![
                 view.span(Role::Key, format!("{keys:<16}")),
-                view.span(Role::Dim, format!("{name:<15}")),
+                view.span(Role::Dim, format::pad(format::cut(name, names, ""), names)),
                 view.span(Role::Text, part),
             ]));
         }

@@ -27,5 +27,6 @@ fn draw_box(
         rows,
     );
     Clear.render(place, buffer);
+    buffer.set_style(place, view.style(crate::ui::theme::Role::Text));
     pane::draw(view, content, place, true, buffer);
 }

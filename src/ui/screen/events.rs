@@ -9,7 +9,7 @@ use crate::control::Stop;
 use crate::model::EventRow;
 use crate::ui::action::Action;
 use crate::ui::format;
-use crate::ui::layout::{Pane, Room, beside, room, stack};
+use crate::ui::layout::{Class, Pane, Room, beside, class, room, stack};
 use crate::ui::state::State;
 use crate::ui::theme::Role;
 use crate::ui::view::View;
@@ -235,6 +235,7 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
 fn room_is_small(view: &View<'_>) -> bool {
     let area = Rect::new(0, 0, view.state.size.0, view.state.size.1);
     room(crate::ui::layout::parts(area).body) == Room::Reference
+        || class(view.state.size) < Class::Whole
 }
 
 fn choice_lines(view: &View<'_>, stop: &Stop, width: usize) -> Vec<Line<'static>> {

@@ -158,7 +158,7 @@ fn lines(view: &View<'_>, content: &Content, inner: Rect, buffer: &mut Buffer) {
     let indent = u16::from(marked.is_some()).min(inner.width);
     let width = inner.width - indent;
     if let Some(header) = &content.header {
-        buffer.set_line(inner.x + indent, y, header, width);
+        put(view, header, (inner.x + indent, y), width, buffer);
         y += 1;
     }
     let height = usize::from(inner.bottom().saturating_sub(y));
@@ -167,10 +167,10 @@ fn lines(view: &View<'_>, content: &Content, inner: Rect, buffer: &mut Buffer) {
         if marked == Some(at) {
             let row = Rect::new(inner.x, y, inner.width, 1);
             buffer.set_line(inner.x, y, &Line::from(Span::raw(">")), 1);
-            buffer.set_line(inner.x + indent, y, line, width);
+            put(view, line, (inner.x + indent, y), width, buffer);
             buffer.set_style(row, view.style(Role::Select));
         } else {
-            buffer.set_line(inner.x + indent, y, line, width);
+            put(view, line, (inner.x + indent, y), width, buffer);
         }
         y += 1;
     }
@@ -178,6 +178,47 @@ fn lines(view: &View<'_>, content: &Content, inner: Rect, buffer: &mut Buffer) {
     if below > 0 {
         more(view, below, inner, buffer);
     }
+}
+
+/// Writes `line` into `width` columns, with the mark at their end if it is longer.
+fn put(view: &View<'_>, line: &Line<'_>, (x, y): (u16, u16), width: u16, buffer: &mut Buffer) {
+    buffer.set_line(x, y, line, width);
+    // Blanks that pad a line to its column may go without a word.
+    let text: String = line
+        .spans
+        .iter()
+        .map(|span| span.content.as_ref())
+        .collect();
+    let mark = view.cut();
+    let taken = format::width(mark);
+    if format::width(text.trim_end()) > usize::from(width) && taken < usize::from(width) {
+        // What stands before the mark must not be half of a wide character.
+        let spans = cut_spans(line, usize::from(width) - taken);
+        let end = spans.last().map(|span| span.style).unwrap_or_default();
+        let mut cut = Line::from(spans).style(line.style);
+        cut.spans.push(Span::styled(mark, end));
+        let used = cut.width();
+        cut.spans.push(Span::raw(
+            " ".repeat(usize::from(width).saturating_sub(used)),
+        ));
+        buffer.set_line(x, y, &cut, width);
+    }
+}
+
+/// The spans of `line` within `columns`.
+fn cut_spans(line: &Line<'_>, columns: usize) -> Vec<Span<'static>> {
+    let mut left = columns;
+    let mut spans = Vec::new();
+    for span in &line.spans {
+        let part = format::cut(&span.content, left, "");
+        let is_whole = part.len() == span.content.len();
+        left -= format::width(&part).min(left);
+        spans.push(Span::styled(part, span.style));
+        if !is_whole {
+            break;
+        }
+    }
+    spans
 }
 
 /// Says on the border how many lines are below the window.

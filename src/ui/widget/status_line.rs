@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 use crate::model::{Stage, Unit};
 use crate::ui::action::{Action, Entry, Place, Screen};
 use crate::ui::format;
+use crate::ui::layout::{Class, class};
 use crate::ui::screen;
 use crate::ui::state::{Dialog, MESSAGE_SECONDS};
 use crate::ui::theme::Role;
@@ -55,7 +56,16 @@ pub fn state(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
     } else {
         format!("{} UTC", view.state.now.clock())
     };
-    let mut parts = vec![view.span(Role::Title, "tideway  ")];
+    let is_small = class(view.state.size) < Class::Single;
+    let clock = if is_small { String::new() } else { clock };
+    // Where there are no tabs the screen is named here.
+    let mut parts = vec![if is_small {
+        let screen = view.state.screen;
+        let key = view.looks.keymap.key(Action::Go(screen));
+        view.span(Role::TabActive, format!("[{key} {}] ", screen.title()))
+    } else {
+        view.span(Role::Title, "tideway  ")
+    }];
     parts.extend(stage_spans(view));
     let mut optional = Vec::new();
     if view.state.is_frozen {
@@ -116,6 +126,9 @@ pub fn state(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
 
 /// Line 2: the screens; the one in front in brackets, so that it shows without colour.
 pub fn tabs(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
+    if area.is_empty() {
+        return;
+    }
     let standing = view
         .state
         .shown
@@ -132,8 +145,12 @@ pub fn tabs(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
             Screen::Grants if missing > 0 => format!("!{missing}"),
             _ => String::new(),
         };
-        let text = format!("{key} {}{count}", screen.title());
         let is_front = screen == view.state.screen;
+        let text = if is_front || class(view.state.size) >= Class::Whole {
+            format!("{key} {}{count}", screen.title())
+        } else {
+            format!("{key}{count}")
+        };
         spans.push(if is_front {
             view.span(Role::TabActive, format!("[{text}]"))
         } else {
@@ -152,27 +169,7 @@ pub fn attention(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
         Line::from(view.span(role, text))
     };
     if state.is_typing {
-        let prompt = "filter: ";
-        let room = width.saturating_sub(prompt.len() + 1);
-        let input = state.filters.get(&state.screen);
-        let (value, cursor) = input.map_or(("", 0), |input| (input.value(), input.cursor()));
-        let before: String = value.chars().take(cursor).collect();
-        let at: String = value.chars().skip(cursor).take(1).collect();
-        let after: String = value.chars().skip(cursor + 1).collect();
-        let at = if at.is_empty() { " ".to_owned() } else { at };
-        // The end of a long filter is what is being typed.
-        let before = format::cut_front(&format::clean(&before), room, view.cut());
-        let spans = vec![
-            view.span(Role::Key, prompt),
-            view.span(Role::Text, before),
-            Span::styled(
-                format::clean(&at).into_owned(),
-                view.style(Role::Text)
-                    .add_modifier(ratatui::style::Modifier::REVERSED),
-            ),
-            view.foreign(Role::Text, &after),
-        ];
-        buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
+        buffer.set_line(area.x, area.y, &prompt(view, width), area.width);
         return;
     }
     let message = state.message.as_ref();
@@ -206,13 +203,56 @@ pub fn attention(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
     } else if let Some(message) = message {
         line(Role::Dim, &message.text)
     } else {
-        line(Role::Dim, "nothing needs you")
+        // Where there is no line of keys, how to find them is said here.
+        let key = view.looks.keymap.key(Action::Help);
+        if class(state.size) < Class::Single {
+            line(
+                Role::Dim,
+                &format!("nothing needs you; {key} lists the keys"),
+            )
+        } else {
+            line(Role::Dim, "nothing needs you")
+        }
     };
     buffer.set_line(area.x, area.y, &shown, area.width);
 }
 
+/// The filter being typed, with its cursor, in `width` columns.
+pub fn prompt(view: &View<'_>, width: usize) -> Line<'static> {
+    let prompt = "filter: ";
+    let state = view.state;
+    let room = width.saturating_sub(prompt.len() + 1);
+    let input = state.filters.get(&state.screen);
+    let (value, cursor) = input.map_or(("", 0), |input| (input.value(), input.cursor()));
+    let mut spans = vec![view.span(Role::Key, prompt)];
+    spans.extend(typed(view, value, cursor, room));
+    Line::from(spans)
+}
+
+/// A text being typed, in `room` columns before the cursor.
+pub fn typed(view: &View<'_>, value: &str, cursor: usize, room: usize) -> Vec<Span<'static>> {
+    let before: String = value.chars().take(cursor).collect();
+    let at: String = value.chars().skip(cursor).take(1).collect();
+    let after: String = value.chars().skip(cursor + 1).collect();
+    let at = if at.is_empty() { " ".to_owned() } else { at };
+    // The end of a long text is what is being typed.
+    let before = format::cut_front(&format::clean(&before), room, view.cut());
+    vec![
+        view.span(Role::Text, before),
+        Span::styled(
+            format::clean(&at).into_owned(),
+            view.style(Role::Text)
+                .add_modifier(ratatui::style::Modifier::REVERSED),
+        ),
+        view.foreign(Role::Text, &after),
+    ]
+}
+
 /// The last line: what the keys do here. The help and quit keys are always there.
 pub fn keys(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
+    if area.is_empty() {
+        return;
+    }
     let entries = shown_entries(view);
     let width = usize::from(area.width);
     let takes = |(entry, label): &(&Entry, &str)| {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use tideway::model::Timestamp;
+use tideway::ui::effect::Effect;
 use tideway::ui::keymap::Key;
 use tideway::ui::reducer;
+use tideway::ui::state::{Dialog, State};
 
 use super::{Console, fixtures};
 
@@ -36,17 +38,17 @@ fn assert_harmless(console: &Console, what: &str) {
     }
 }
 
-/// The sizes at which a layout changes, with their neighbours, and steps in between;
+fn is_full_sweep() -> bool {
+    std::env::var_os("TIDEWAY_SWEEP").is_some()
+}
+
+/// The sizes at which a layout changes, and those just below, and steps in between;
 /// `TIDEWAY_SWEEP=1` takes every one up to 200x60.
 fn sizes(edges: &[u16], most: u16, step: u16) -> Vec<u16> {
-    let step = if std::env::var_os("TIDEWAY_SWEEP").is_some() {
-        1
-    } else {
-        step
-    };
+    let step = if is_full_sweep() { 1 } else { step };
     let mut sizes: Vec<u16> = (0..=most).step_by(usize::from(step)).collect();
-    sizes.extend([1, 2, 3, most]);
-    sizes.extend(edges.iter().flat_map(|edge| edge - 1..=edge + 1));
+    sizes.extend([1, 2, most]);
+    sizes.extend(edges.iter().flat_map(|edge| [edge - 1, *edge]));
     sizes.sort_unstable();
     sizes.dedup();
     sizes
@@ -54,26 +56,62 @@ fn sizes(edges: &[u16], most: u16, step: u16) -> Vec<u16> {
 
 #[test]
 fn every_size_of_every_screen_draws() {
+    let columns = sizes(&[40, 60, 80, 100, 160], 200, 100);
+    let rows = sizes(&[10, 15, 24, 30, 45], 60, 30);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Every so-manieth width each, so that all have as many of the big ones.
+    let drawn: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|first| {
+                let (columns, rows) = (&columns, &rows);
+                scope.spawn(move || {
+                    let mine = columns.iter().skip(first).step_by(threads);
+                    mine.map(|columns| draw_all(*columns, rows)).sum::<usize>()
+                })
+            })
+            .collect();
+        workers.into_iter().map(|one| one.join().unwrap()).sum()
+    });
+    println!(
+        "{drawn} screens drawn at {} sizes",
+        columns.len() * rows.len()
+    );
+    assert_eq!(drawn, columns.len() * rows.len() * 40);
+}
+
+/// Draws every screen, with what opens above it, at these sizes.
+fn draw_all(columns: u16, rows: &[u16]) -> usize {
     let hostile = fixtures::hostile();
     let failing = fixtures::failing();
-    for columns in sizes(&[80, 100, 160], 200, 23) {
-        for rows in sizes(&[24, 30, 45], 60, 9) {
-            for screen in 1..=8 {
-                let is_hostile = (columns + rows + screen) % 4 == 0;
-                let snapshot = if is_hostile { &hostile } else { &failing };
-                let mut console = Console::new(snapshot.clone(), (columns, rows));
-                console.press(&screen.to_string());
-                let steps: &[&str] = if columns < 79 || rows < 23 {
-                    &["", "q"]
-                } else {
-                    &["", "z", "z ?", "esc q"]
-                };
-                for keys in steps {
-                    console.press(keys);
-                    assert_harmless(&console, &format!("{columns}x{rows} screen {screen}"));
-                }
+    let mut drawn = 0;
+    for &rows in rows {
+        for screen in 1..=8 {
+            let is_hostile = (columns + rows + screen).is_multiple_of(4);
+            let snapshot = if is_hostile { &hostile } else { &failing };
+            let mut console = Console::new(snapshot.clone(), (columns, rows));
+            console.press(&screen.to_string());
+            for keys in ["", "tab", "z", "z ?", "esc q"] {
+                console.press(keys);
+                assert_harmless(&console, &format!("{columns}x{rows} screen {screen}"));
+                drawn += 1;
             }
         }
+    }
+    drawn
+}
+
+/// Fails on an effect that a single key must not have: leaving while work is running takes the
+/// question and its own answer.
+fn assert_asked(before: &State, key: Key, effects: &[Effect]) {
+    if effects.contains(&Effect::Leave) && before.is_working() {
+        assert_eq!(before.dialog, Some(Dialog::Leave), "{key:?} left unasked");
+        assert_eq!(key, "s".parse().unwrap());
+    }
+    if before.dialog.is_some() || before.is_typing {
+        let is_command = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Send(_)));
+        assert!(!is_command, "{key:?} reached what is behind: {effects:?}");
     }
 }
 
@@ -95,7 +133,13 @@ fn random_keys_and_sizes_do_no_harm() {
     let mut random = Random(seed | 1);
     let mut console = Console::new(fixtures::calm(), (80, 24));
     let mut revision = 0;
-    for step in 0..10_000 {
+    // 10,000 unless said otherwise.
+    let events = std::env::var("TIDEWAY_EVENTS")
+        .ok()
+        .and_then(|events| events.parse().ok())
+        .unwrap_or(10_000_u32);
+    let mut asked = 0;
+    for step in 0..events {
         match random.next(40) {
             0 => console.state.size = (random.next(200) as u16, random.next(60) as u16),
             1 => {
@@ -108,13 +152,18 @@ fn random_keys_and_sizes_do_no_harm() {
             3 => reducer::on_paste(&mut console.state, "日本\u{1b}[2J q\n"),
             _ => {
                 let key = keys[random.next(keys.len())];
-                reducer::on_key(&mut console.state, key, &console.looks);
+                let before = console.state.clone();
+                let effects = reducer::on_key(&mut console.state, key, &console.looks);
+                assert_asked(&before, key, &effects);
+                asked += u32::from(console.state.dialog == Some(Dialog::Leave));
             }
         }
         if step % 4 == 0 {
             assert_harmless(&console, &format!("seed {seed} step {step}"));
         }
     }
+    println!("{events} events; before {asked} of them the question was open");
+    assert!(asked > 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use tideway::ui::effect::Effect;
 
 use super::{Console, fixtures};
 
-const SIZES: [(u16, u16); 3] = [(80, 24), (100, 30), (160, 45)];
+const SIZES: [(u16, u16); 5] = [(80, 24), (100, 30), (160, 45), (60, 15), (40, 10)];
 
 fn check(name: &str, console: &Console) {
     let (columns, rows) = console.state.size;
@@ -118,7 +118,14 @@ fn dialogs_and_small() {
     console.press("esc space");
     console.state.now.0 += 12_000_000;
     check("frozen-stale", &console);
-    for size in [(60, 15), (40, 10), (80, 1), (12, 3)] {
+    for size in [(60, 15), (40, 10)] {
+        let mut console = Console::new(fixtures::failing(), size);
+        console.press("?");
+        check("help", &console);
+        console.press("esc q");
+        check("leave", &console);
+    }
+    for size in [(80, 1), (12, 3), (39, 9)] {
         check("small", &Console::new(fixtures::failing(), size));
     }
     check(
