@@ -64,7 +64,7 @@ fn driver_error(error: DriverError, doing: &str) -> Error {
     }
 }
 
-/// The library that the statement clients share looks at the host's name also for `verify-ca`.
+/// The library behind the checks looks at the host's name also for `verify-ca`.
 const TLS_NAME_FIX: &str = "the certificate does not name this host: give the server one that does (a \
                             `subjectAltName`), or use `tls = \"required\"`, which does not check it";
 

@@ -151,6 +151,15 @@ impl ServerInfo {
         self.version.flavor
     }
 
+    /// Whether the server's binlog files are encrypted on its disk (MariaDB's `encrypt_binlog`, MySQL's
+    /// `binlog_encryption`). Replicas get them decrypted.
+    pub fn encrypts_binlog(&self) -> bool {
+        ["encrypt_binlog", "binlog_encryption"]
+            .iter()
+            .filter_map(|name| self.settings.get(*name))
+            .any(|value| matches!(value.as_str(), "ON" | "1"))
+    }
+
     /// Whether its transactions carry GTIDs.
     pub fn has_gtids(&self) -> bool {
         matches!(self.gtid_mode.as_str(), "always" | "ON")

@@ -69,6 +69,8 @@ unpack() { # NAME SUITE PACKAGES
 
 setup() {
   local flavor
+  # The tests of TLS make certificates of their own.
+  command -v openssl >/dev/null || apt_install "openssl" openssl
   for flavor in "${@:-}"; do
     case $flavor in
       mariadb-system) setup_mariadb_system ;;

@@ -101,7 +101,11 @@ impl Meter {
             };
         RelayFigure {
             source_purges_in_seconds,
-            warnings: warning.into_iter().chain(rest.purge_note.clone()).collect(),
+            warnings: warning
+                .into_iter()
+                .chain(rest.purge_note.clone())
+                .chain(rest.decrypted_note())
+                .collect(),
             folder: place.folder,
             file: position.file,
             offset: position.offset,
@@ -230,6 +234,12 @@ const NEAR_SHARE: u64 = 4;
 const ALWAYS_NEAR: u64 = 3600;
 
 impl Rest {
+    /// That the files here are not the source's own.
+    fn decrypted_note(&self) -> Option<String> {
+        let is_decrypted = self.server.as_ref()?.encrypts_binlog();
+        is_decrypted.then(|| super::DECRYPTED.to_owned())
+    }
+
     /// The seconds until the source may purge what is not here yet, with a warning if they are few.
     ///
     /// A file ages from when the source closed it. While the relay is cut off, the file it needs may

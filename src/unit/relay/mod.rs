@@ -31,6 +31,11 @@ use crate::source::{self, ServerInfo};
 /// The questions of this unit are answered from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Said of a source whose binlog files are encrypted.
+const DECRYPTED: &str = "the source encrypts its binlog files and sends them decrypted: those of the relay \
+                         log are not encrypted, and not the source's byte for byte; keep `data_dir` from \
+                         other eyes";
+
 /// What a relay is to do.
 #[derive(Clone, Debug)]
 pub struct RelayJob {
@@ -87,6 +92,9 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
         () = stop.cancelled() => return Ok(()),
         connected = connecting => connected?,
     };
+    if info.encrypts_binlog() && !meter.server().is_some_and(|was| was.encrypts_binlog()) {
+        tracing::warn!(source = %job.source.server.name, "{DECRYPTED}");
+    }
     meter.set_server(&info, session.tls());
     check_settings(&info, job.server_id)?;
     let settling = Box::pin(settle(job, &info, &mut session));

@@ -111,6 +111,10 @@ async fn take(piece: EventPiece<'_>, writer: &mut Writer, meter: &Meter) -> Resu
         // It goes before a stream from the middle of a file; a file has one, at its start.
         return Ok(());
     }
+    if header.kind == EventKind::START_ENCRYPTION && header.log_pos == 0 {
+        // Likewise: where it is sent out of its place, the server takes the place out of it.
+        return Ok(());
+    }
     let is_whole = writer.append(bytes).await?;
     meter.count(bytes.len() as u64, u64::from(is_whole));
     Ok(())
