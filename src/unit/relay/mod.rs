@@ -54,26 +54,26 @@ pub async fn run(job: RelayJob, meter: Arc<Meter>, stop: CancellationToken) -> R
     let name = job.source.server.name.clone();
     // An event that arrived damaged may be whole at the source: it is asked for once more.
     let mut repeated_at = None;
+    let at = |error: Error| {
+        error.at(|c| {
+            c.source = Some(name.clone());
+            c.unit = Some(Unit::Relay);
+        })
+    };
     loop {
         let result = Box::pin(once(&job, &meter, &stop)).await;
         meter.set_connected(false);
         match result {
-            // Twice at one place, it is not the line.
-            Err(error)
-                if error.kind() == ErrorKind::Damaged
-                    && repeated_at.as_ref() != Some(&error.context().place) =>
-            {
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                // Twice at one place, it is not the line.
+                let reached = job.log.published().borrow().place.clone();
+                if repeated_at.as_ref() == Some(&reached) {
+                    return Err(at(error));
+                }
                 tracing::warn!(source = %name, "{error}: asked for again");
-                repeated_at = Some(error.context().place.clone());
+                repeated_at = Some(reached);
             }
-            result => {
-                return result.map_err(|e| {
-                    e.at(|c| {
-                        c.source = Some(name);
-                        c.unit = Some(Unit::Relay);
-                    })
-                });
-            }
+            result => return result.map_err(at),
         }
     }
 }
