@@ -371,6 +371,7 @@ fn a_selection_is_narrowed_once_it_is_accepted() {
     assert!(pair.tideway.terminate().success());
     let again = |tables: &[&str], lines: &str| {
         Tideway::new()
+            .data_in(&pair.tideway.data_folder())
             .source("a", &pair.source)
             .target("copy", &pair.target)
             .task(&Task::new("t", &["a"], "copy", tables).with(lines))

@@ -13,11 +13,27 @@ pub type Ownership = (TableName, TableName);
 
 /// How many tables one statement takes.
 const ROWS: usize = 500;
+/// `ER_DUP_ENTRY`.
+const DUPLICATE: u16 = 1062;
 
 impl Claim {
     /// Takes the tables for the stream's task; refused if another task writes one of the source
     /// tables into the same target table.
     pub async fn own(&self, session: &mut Session, pairs: &[Ownership]) -> Result<()> {
+        match self.try_own(session, pairs).await {
+            // Another stream was quicker: by now its rows say whose the tables are.
+            Err(error)
+                if error
+                    .server()
+                    .is_some_and(|server| server.number == DUPLICATE) =>
+            {
+                self.try_own(session, pairs).await
+            }
+            result => result,
+        }
+    }
+
+    async fn try_own(&self, session: &mut Session, pairs: &[Ownership]) -> Result<()> {
         let rows = session
             .rows(&format!(
                 "SELECT `target_schema`, `target_table`, `source_schema`, `source_table`, `task`, \
