@@ -29,8 +29,6 @@ pub fn apply_setup() -> Setup {
             "SET SESSION time_zone = '+00:00'".to_owned(),
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
             "SET SESSION autocommit = 1".to_owned(),
-            // A claim may wait for hours while a dump is made.
-            "SET SESSION wait_timeout = 86400".to_owned(),
             "SET SESSION foreign_key_checks = 1, unique_checks = 1".to_owned(),
         ],
         found_rows: true,
