@@ -17,8 +17,8 @@ use crate::support::{Flavor, Server, ServerSpec};
 /// What can be chosen.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Hundredths of the full sizes: 1 M rows of sysbench's shape, 200,000 with a text key, 2,000 of
-    /// 256 KB, 2,000 tables.
+    /// Hundredths of the full sizes: 1 M rows of sysbench's shape, 100,000 of 200 columns, 200,000 with
+    /// a text key, 2,000 of 256 KB, 2,000 tables.
     #[arg(long, default_value_t = 10)]
     size: u64,
     /// How many rounds of A, B, B, A.
@@ -27,8 +27,8 @@ pub(crate) struct Options {
     /// Threads of each dump and each load.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Only these shapes, of `SPBN`.
-    #[arg(long, default_value = "SPBN")]
+    /// Only these shapes, of `SWPBN`.
+    #[arg(long, default_value = "SWPBN")]
     shapes: String,
 }
 
@@ -121,12 +121,28 @@ pub(crate) fn run(options: &Options) {
     table.print();
 }
 
+/// The columns of a wide table, taken in turn, and what each holds; `#` is the column's number.
+const WIDE: [(&str, &str); 8] = [
+    ("INT", "seq * #"),
+    (
+        "VARCHAR(40) CHARACTER SET utf8mb4",
+        "CONCAT('it''s value ', seq, ' of #')",
+    ),
+    ("BIGINT UNSIGNED", "seq * 1000003 + #"),
+    ("DECIMAL(12,2)", "seq / (# + 3)"),
+    ("DATETIME(3)", "FROM_UNIXTIME(1.7e9 + seq + # / 8)"),
+    ("DOUBLE", "SQRT(seq + #)"),
+    ("VARBINARY(16)", "UNHEX(MD5(seq + #))"),
+    ("TINYINT", "IF(seq % 5 = 0, NULL, seq % 100)"),
+];
+
 /// Makes the shape in the source's `bench`; how many rows it has.
 fn fill(source: &Server, shape: char, size: u64) -> u64 {
     let mut client = source.client();
     client.run("DROP DATABASE IF EXISTS bench; CREATE DATABASE bench; USE bench");
     let rows = match shape {
         'S' => 10_000 * size,
+        'W' => 1000 * size,
         'P' => 2000 * size,
         'B' => 20 * size,
         'N' => 20 * size * 100,
@@ -141,6 +157,23 @@ fn fill(source: &Server, shape: char, size: u64) -> u64 {
             client.run(&format!(
                 "INSERT INTO t SELECT seq, FLOOR(RAND(seq) * {rows}), \
                  CONCAT(SHA2(seq, 224), SHA2(-seq, 224)), SHA2(seq, 224) FROM seq_1_to_{rows}"
+            ));
+        }
+        'W' => {
+            let (columns, values): (Vec<String>, Vec<String>) = (0..200)
+                .map(|number| {
+                    let (kind, value) = WIDE[number % WIDE.len()];
+                    let value = value.replace('#', &number.to_string());
+                    (format!("c{number} {kind}"), value)
+                })
+                .unzip();
+            client.run(&format!(
+                "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, {}) ROW_FORMAT=DYNAMIC",
+                columns.join(", ")
+            ));
+            client.run(&format!(
+                "INSERT INTO t SELECT seq, {} FROM seq_1_to_{rows}",
+                values.join(", ")
             ));
         }
         'P' => {
