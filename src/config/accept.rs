@@ -26,6 +26,7 @@ pub const ACCEPTABLE: &[&str] = &[
     "merged-tables",
     "name-case",
     "read-only",
+    "relay-log-lost",
     "selection",
     "server-id",
     "structures",

@@ -172,7 +172,7 @@ async fn asked_place(
 }
 
 /// Waits until the relay log has everything before `place`.
-async fn reach(source: &RelayWork, place: &Place) -> Result<()> {
+pub(super) async fn reach(source: &RelayWork, place: &Place) -> Result<()> {
     let mut published = source.log().published();
     let is_left = |tip: &Tip| {
         let newest = source.log().newest_folder();

@@ -17,18 +17,20 @@ use crate::model::{
 };
 use crate::schema::Structure;
 use crate::source;
-use crate::target::checkpoint::{self, Claim, LoadStage, LoadState, Mark, State, StreamKey};
+use crate::target::checkpoint::{
+    self, Claim, LoadStage, LoadState, Mark, State, StreamKey, SyncState,
+};
 use crate::target::execute;
 use crate::unit::dump::{self, DumpJob, DumpOutcome};
 use crate::unit::load::{self, LoadJob, LoadOutcome};
 use crate::unit::sync::{self, SyncJob};
 
-use super::beginning;
 use super::relay_work::{Facts, Need, RelayWork};
 use super::retry::{Retry, backoff, policy};
 use super::runner::{End, Failure, Work};
 use super::skipped::SkippedFile;
 use super::stops;
+use super::{beginning, regain};
 
 /// What was found out about a target when it was last connected.
 #[derive(Clone, Debug)]
@@ -310,8 +312,11 @@ impl StreamWork {
                     Some(self.loaded(&key).await?)
                 }
                 Some(State::Sync(_)) if self.task.mode == Mode::Full => return Ok(End::Finished),
-                Some(State::Sync(_)) => {
+                Some(State::Sync(sync)) => {
                     self.enter(Unit::Sync);
+                    if !self.regain(&key, *sync, stop).await? {
+                        return Ok(End::Stopped);
+                    }
                     return self.sync_mending(&key, facts, stop).await;
                 }
             };
@@ -356,28 +361,68 @@ impl StreamWork {
         }
     }
 
+    /// Takes the checkpoint's place over into a relay log that was begun anew, where that is proved to
+    /// be the same place; `false` if it was asked to stop.
+    async fn regain(
+        &self,
+        key: &StreamKey,
+        mut sync: SyncState,
+        stop: &CancellationToken,
+    ) -> Result<bool> {
+        let Some(folder) = regain::find(&self.source, &self.task, &sync, stop).await? else {
+            return Ok(!stop.is_cancelled());
+        };
+        let lost = sync.mark.place.clone();
+        let mut session = self.target_session().await?;
+        let (claim, state) = self.claim(&mut session, key).await?;
+        if state != Some(State::Sync(Box::new(sync.clone()))) {
+            return Err(Error::new(
+                ErrorKind::Fenced,
+                "another process took the stream meanwhile",
+            )
+            .with_fix("run this task in one process only"));
+        }
+        sync.rename_folder(&lost.folder, &folder);
+        claim.write_places(&mut session, &sync).await?;
+        session.close().await;
+        self.note(format!(
+            "the relay log of {lost} is lost; the source still has that place, and the stream goes on \
+             in `{folder}`"
+        ));
+        Ok(true)
+    }
+
     /// Reads how far the target says the stream is.
     async fn look_up(&self, key: &StreamKey) -> Result<Option<State>> {
         let mut session = self.target_session().await?;
         checkpoint::prepare(&mut session, &self.meta_schema).await?;
-        let configuration = checkpoint::configuration_text(&self.task);
-        let writers = u32::try_from(self.task.load.threads).unwrap_or(u32::MAX);
         let gone =
             checkpoint::take_up_selection(&mut session, &self.meta_schema, key.clone(), &self.task)
                 .await?;
         for table in gone {
             self.note(format!("{table} is not followed any more, as accepted"));
         }
-        let (_claim, state) = Claim::take(
-            &mut session,
+        let (_claim, state) = self.claim(&mut session, key).await?;
+        session.close().await;
+        Ok(state)
+    }
+
+    /// Takes the stream's checkpoint.
+    async fn claim(
+        &self,
+        session: &mut Session,
+        key: &StreamKey,
+    ) -> Result<(Claim, Option<State>)> {
+        let configuration = checkpoint::configuration_text(&self.task);
+        let writers = u32::try_from(self.task.load.threads).unwrap_or(u32::MAX);
+        Claim::take(
+            session,
             &self.meta_schema,
             key.clone(),
             &configuration,
             writers,
         )
-        .await?;
-        session.close().await;
-        Ok(state)
+        .await
     }
 
     /// The checkpoint behind a load. The dump may be of another server than was asked first: then this

@@ -28,6 +28,7 @@ mod foreign_keys;
 mod harness;
 mod json_diff;
 mod load;
+mod lost_folder;
 mod main_job;
 mod relay;
 mod relay_files;

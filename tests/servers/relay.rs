@@ -250,7 +250,7 @@ fn a_source_that_is_killed_and_restarted_is_followed_to_the_byte() {
         }
         source.run("INSERT INTO shop.t VALUES (900, 'last')");
         source.run("FLUSH BINARY LOGS");
-        await_value(&target, "SELECT COUNT(*) FROM shop.t", "91");
+        target.await_value("SELECT COUNT(*) FROM shop.t", "91");
         tideway.terminate();
         tideway.catch_up();
         assert_equal(&source, &target, &[("shop", "shop")]);
@@ -534,18 +534,6 @@ fn follow(replica: &Server, primary: &Server) {
     });
 }
 
-fn await_value(server: &Server, sql: &str, wanted: &str) {
-    for _ in 0..600 {
-        // The table may not be there yet.
-        let mut client = server.client();
-        if client.try_run(sql).is_ok() && client.value(sql) == wanted {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("`{sql}` does not become {wanted}");
-}
-
 #[test]
 fn a_failover_goes_on_with_the_new_server_by_gtid() {
     for flavor in [Flavor::MariaDb1011, Flavor::MySql97] {
@@ -573,8 +561,8 @@ fn a_failover_goes_on_with_the_new_server_by_gtid() {
             primary.run(&format!("INSERT INTO shop.t VALUES ({id}, 'x')"));
             primary.run("INSERT INTO shop.keyless VALUES ('same'), ('same')");
         }
-        await_value(&replica, "SELECT COUNT(*) FROM shop.keyless", "58");
-        await_value(&target, "SELECT COUNT(*) FROM shop.keyless", "58");
+        replica.await_value("SELECT COUNT(*) FROM shop.keyless", "58");
+        target.await_value("SELECT COUNT(*) FROM shop.keyless", "58");
         let before = tideway.status().unwrap()["sources"][0]["relay"]["folder"].clone();
         primary.kill9();
         replica.run(match flavor {
@@ -590,7 +578,7 @@ fn a_failover_goes_on_with_the_new_server_by_gtid() {
         tideway.await_status("it goes on in a new folder", |status| {
             relay(status)["folder"] != before && status["streams"][0]["behind_bytes"] == 0
         });
-        await_value(&target, "SELECT COUNT(*) FROM shop.keyless", "88");
+        target.await_value("SELECT COUNT(*) FROM shop.keyless", "88");
         // And a new process finds its checkpoint all the same.
         tideway.kill9();
         replica.run("UPDATE shop.t SET a = 'again' WHERE id > 100");

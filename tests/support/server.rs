@@ -107,6 +107,22 @@ impl Server {
         servers
     }
 
+    /// Waits until a query's one value is `wanted`; its table may still be to come.
+    pub(crate) fn await_value(&self, sql: &str, wanted: &str) {
+        let mut last = String::from("nothing");
+        for _ in 0..600 {
+            let mut client = self.client();
+            if client.try_run(sql).is_ok() {
+                last = client.value(sql);
+                if last == wanted {
+                    return;
+                }
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("`{sql}` stays {last}, not {wanted}");
+    }
+
     fn launch(spec: ServerSpec, slot: Slot) -> Self {
         // A socket's path holds 107 bytes: the name is short.
         let folder = tempfile::Builder::new()

@@ -10,6 +10,7 @@
 //! loading needs no more; sync also uses UPDATE.
 
 mod load;
+mod moved;
 mod owner;
 mod selection;
 mod span;

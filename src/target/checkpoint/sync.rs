@@ -216,7 +216,7 @@ impl Claim {
     }
 }
 
-fn intent_text(intent: &Intent) -> Result<String> {
+pub(super) fn intent_text(intent: &Intent) -> Result<String> {
     serde_json::to_string(intent).map_err(|why| {
         Error::new(
             ErrorKind::Internal,
