@@ -624,6 +624,12 @@ fn stream_refused(server: ServerError, doing: &str) -> Error {
             ErrorKind::Setting,
             "switch the binlog on with `log_bin` and restart the server",
         )
+    } else if has("truncated in the middle of event") {
+        (
+            ErrorKind::Damaged,
+            "the source's own binlog file is broken there, and its own replicas stop at it too: see with \
+             `mysqlbinlog` what is behind, and start its tasks anew from a full copy",
+        )
     } else if has("max_allowed_packet") {
         (
             ErrorKind::Setting,

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::position::{compare_files, file_number};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result};
 
+use super::received::Errant;
+
 /// The state file's name; no binlog file can be called so, as it does not end in digits.
 pub(super) const STATE: &str = "state.json";
 const STATE_NEW: &str = "state.json.new";
@@ -34,6 +36,9 @@ pub(super) struct State {
     /// The transactions that the sub-folder before had, where this one goes on from it.
     #[serde(default)]
     pub(super) received: Option<GtidSet>,
+    /// What its server wrote among those by itself.
+    #[serde(default)]
+    pub(super) errant: Errant,
     /// The server that the binlog was first of, where this sub-folder goes on from others.
     #[serde(default)]
     pub(super) origin: Option<String>,
@@ -52,6 +57,7 @@ impl State {
             offset: 0,
             gtid_set: None,
             received: None,
+            errant: Errant::new(),
             origin: None,
             received_until: None,
         }

@@ -9,10 +9,14 @@
 //! The writer appends bytes as they arrive and publishes a [`Tip`]: the end of the last whole, checked
 //! transaction. Readers see nothing beyond it. A crash may leave more in the newest file: when the log
 //! is opened again, that file is read from its start, checked, and cut back to its last whole event.
+//! Where whole events stand behind what is wrong, it is no crash's doing: the file is then kept beside
+//! the cut one until the source has sent all of it again.
 
+mod damaged;
 mod files;
 mod follow;
 mod group;
+mod held;
 mod progress;
 mod purge;
 mod received;
@@ -29,13 +33,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 pub use follow::{RawEvent, Reader};
+pub use held::Held;
 pub use purge::{PurgeRule, Purged, oldest_needed};
+pub use received::Errant;
 pub use survey::{FileHead, Found, Halving, Stretch, set_of};
 pub use verify::{Damage, FileReport, list, verify};
 pub use writer::Writer;
 
 use crate::model::position::{FIRST_OFFSET, compare_files, file_number};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, RelayFileFigure, Result};
+use damaged::Damaged;
 use files::{FileEntry, State};
 use progress::Progress;
 use received::Received;
@@ -92,6 +99,8 @@ struct Index {
     /// The end of what is known to be on the disk, not just with the system.
     durable: Option<Place>,
     has_writer: bool,
+    /// Newest files that were damaged in their middle, and have not come whole again.
+    damaged: Vec<Damaged>,
 }
 
 #[derive(Debug)]
@@ -100,6 +109,8 @@ struct FolderEntry {
     files: Vec<FileEntry>,
     /// What the sub-folder before had, where this one goes on from it.
     received: Option<GtidSet>,
+    /// What its server wrote among those by itself.
+    errant: Errant,
     /// The server that the first of the sub-folders it goes on from was of.
     origin: Option<String>,
     /// Behind this place nothing of it can come, once that is known.
@@ -143,6 +154,7 @@ impl RelayLog {
                 },
                 files,
                 received: state.received,
+                errant: state.errant,
                 origin: state.origin,
                 received_until: state.received_until,
             });
@@ -152,6 +164,12 @@ impl RelayLog {
             let path = folder.join(&newest.about.name);
             index.newest = recover(&path, &mut newest.files)?;
             tip.gtid_set.clone_from(&index.newest.gtid_set);
+        }
+        for entry in &index.folders {
+            let path = folder.join(&entry.about.name);
+            index
+                .damaged
+                .extend(damaged::list(&path, &entry.about.name)?);
         }
         // A newest sub-folder without a file: readers end in the one before it.
         tip.place = index
@@ -169,11 +187,13 @@ impl RelayLog {
             tip.place = Some(place);
         }
         index.durable.clone_from(&tip.place);
-        Ok(Arc::new(Self {
+        let log = Self {
             folder: folder.to_owned(),
             tip: watch::Sender::new(tip),
             index: Mutex::new(index),
-        }))
+        };
+        log.drop_mended();
+        Ok(Arc::new(log))
     }
 
     /// The folder it is in.
@@ -234,13 +254,15 @@ impl RelayLog {
     /// Makes a new sub-folder for another server's binlog, which has nothing to do with what is there
     /// already; its name is given back.
     pub fn add_folder(&self, identity: &str, flavor: Flavor) -> Result<String> {
-        self.push_folder(&mut self.index(), identity, flavor, None, None)
+        let errant = Errant::new();
+        self.push_folder(&mut self.index(), identity, flavor, None, errant, None)
     }
 
     /// Makes a new sub-folder for a server that took over from the one before, with the transactions
     /// that came from that one; readers are told which of the new ones they are. A transaction that
-    /// had not come whole is cut off.
-    pub fn go_on_in(&self, identity: &str, flavor: Flavor) -> Result<String> {
+    /// had not come whole is cut off. Of MariaDB's, `errant` are those that the new server wrote by
+    /// itself before it had all of them.
+    pub fn go_on_in(&self, identity: &str, flavor: Flavor, errant: Errant) -> Result<String> {
         let mut index = self.index();
         let received = self.received_in_all(&index);
         let end = index.newest.group_end;
@@ -249,12 +271,12 @@ impl RelayLog {
             && end < file.size
         {
             let path = self.folder.join(&folder.about.name).join(&file.name);
-            cut(&path, end)?;
+            damaged::cut(&path, end)?;
             file.size = end;
         }
         let before = index.newest_folder();
         let origin = before.map(|f| f.origin.clone().unwrap_or_else(|| f.about.identity.clone()));
-        self.push_folder(&mut index, identity, flavor, received, origin)
+        self.push_folder(&mut index, identity, flavor, received, errant, origin)
     }
 
     /// All transactions that came, from the newest server and those before it.
@@ -285,6 +307,7 @@ impl RelayLog {
         identity: &str,
         flavor: Flavor,
         received: Option<GtidSet>,
+        errant: Errant,
         origin: Option<String>,
     ) -> Result<String> {
         let last = index
@@ -296,6 +319,7 @@ impl RelayLog {
         files::make_folder(&path)?;
         let mut state = State::new(identity, flavor);
         state.received.clone_from(&received);
+        state.errant.clone_from(&errant);
         state.origin.clone_from(&origin);
         state.save(&path)?;
         index.folders.push(FolderEntry {
@@ -306,6 +330,7 @@ impl RelayLog {
             },
             files: Vec::new(),
             received,
+            errant,
             origin,
             received_until: None,
         });
@@ -333,7 +358,7 @@ impl RelayLog {
         let Some(received) = folder.received.clone().filter(|_| !is_past) else {
             return (None, None);
         };
-        let received = Received::new(received);
+        let received = Received::new(received, folder.errant.clone());
         let first = received
             .needs_beginning()
             .then(|| folder.files.first())
@@ -578,29 +603,31 @@ fn describe(path: &Path, name: &str, files: &[FileEntry], is_first: bool) -> Res
     Ok(state)
 }
 
-/// Takes everything from `end` on out of a file.
-fn cut(path: &Path, end: u64) -> Result<()> {
-    let cut = || -> std::io::Result<()> {
-        let file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(end)?;
-        file.sync_all()
-    };
-    cut().map_err(|e| Error::file("cut", path, e))
-}
-
-/// Cuts the newest file back to its last whole event; a file without even one is removed.
+/// Cuts the newest file back to its last whole event; a file without even one is removed. Where more
+/// whole events stand behind, all of the file is kept beside it.
 fn recover(folder: &Path, files: &mut Vec<FileEntry>) -> Result<Progress> {
     while let Some(newest) = files.last_mut() {
         let path = folder.join(&newest.name);
         let found = scan::scan(&path)?;
         let end = found.progress.event_end;
-        if let Some(why) = found.cut {
-            tracing::warn!(
-                file = %path.display(),
-                size = newest.size,
-                kept = end,
-                "the relay file's end is cut off: {why}"
-            );
+        if let Some(why) = &found.cut {
+            if let Some(behind) = damaged::whole_event_behind(&path, &found.progress)? {
+                damaged::keep(&path)?;
+                tracing::warn!(
+                    file = %path.display(),
+                    size = newest.size,
+                    "the relay file is damaged at {end}, with whole events from {behind} on: {why}; it is \
+                     fetched again from there, and until then kept as `{}`",
+                    damaged::name_of(&newest.name)
+                );
+            } else {
+                tracing::warn!(
+                    file = %path.display(),
+                    size = newest.size,
+                    kept = end,
+                    "the relay file's end is cut off: {why}"
+                );
+            }
         }
         if end <= FIRST_OFFSET {
             std::fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
@@ -608,7 +635,7 @@ fn recover(folder: &Path, files: &mut Vec<FileEntry>) -> Result<Progress> {
             continue;
         }
         if end < newest.size {
-            cut(&path, end)?;
+            damaged::cut(&path, end)?;
             newest.size = end;
         }
         return Ok(found.progress);

@@ -3,7 +3,8 @@
 //! When a source is replaced, the new server's binlog is taken from the first byte of a file, so its
 //! beginning repeats transactions of the old one. They are told by their exact GTIDs. MariaDB's set
 //! names only the last transaction of each domain: everything of the domain was received up to where
-//! that very transaction stands, and what is behind it was not, whatever its number.
+//! that very transaction stands, and what is behind it was not, whatever its number. What the new
+//! server wrote by itself before that place was found out when it took over.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +13,14 @@ use crate::model::{Error, ErrorKind, Gtid, GtidSet, Result};
 
 use super::group::{Groups, Step};
 
+/// Transactions of MariaDB's: domain, server and number.
+pub type Errant = BTreeSet<(u32, u32, u64)>;
+
 /// Tells the transactions that were received already.
 #[derive(Clone, Debug)]
 pub(super) struct Received {
     set: GtidSet,
+    errant: Errant,
     /// MariaDB: the domains whose last transaction was not met yet.
     pending: BTreeSet<u32>,
     groups: Groups,
@@ -35,13 +40,14 @@ pub(super) enum Seen {
 }
 
 impl Received {
-    pub(super) fn new(set: GtidSet) -> Self {
+    pub(super) fn new(set: GtidSet, errant: Errant) -> Self {
         let pending = match &set {
             GtidSet::MariaDB(map) => map.keys().copied().collect(),
             GtidSet::MySQL(_) => BTreeSet::new(),
         };
         Self {
             set,
+            errant,
             pending,
             groups: Groups::default(),
             is_inside: false,
@@ -117,7 +123,8 @@ impl Received {
         else {
             return Ok(self.set.contains(gtid));
         };
-        if !self.pending.contains(domain) {
+        let is_errant = self.errant.contains(&(*domain, *server, *sequence));
+        if is_errant || !self.pending.contains(domain) {
             return Ok(false);
         }
         let last = match &self.set {
@@ -188,7 +195,7 @@ mod tests {
     fn a_domain_is_past_behind_its_very_transaction() {
         // The events here are of server 1.
         let set = GtidSet::parse(Flavor::MariaDB, "0-1-5,1-1-7").unwrap();
-        let mut received = Received::new(set);
+        let mut received = Received::new(set, Errant::new());
         assert_eq!(
             verdicts(&mut received, &[(4, 0), (5, 0), (6, 0), (7, 1)]),
             [Seen::Ends, Seen::Ends, Seen::Fresh, Seen::Ends]
@@ -199,9 +206,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_new_server_wrote_by_itself_is_new() {
+        let set = GtidSet::parse(Flavor::MariaDB, "0-1-5").unwrap();
+        // One with a higher number stands before the last that was received, one with a lower too.
+        let mut received = Received::new(set, Errant::from([(0, 1, 2), (0, 1, 9)]));
+        assert_eq!(
+            verdicts(&mut received, &[(2, 0), (4, 0), (9, 0), (5, 0), (6, 0)]),
+            [
+                Seen::Fresh,
+                Seen::Ends,
+                Seen::Fresh,
+                Seen::Ends,
+                Seen::Fresh
+            ]
+        );
+    }
+
+    #[test]
     fn a_domain_whose_transaction_never_comes_is_another_history() {
         let set = GtidSet::parse(Flavor::MariaDB, "0-2-5").unwrap();
-        let mut received = Received::new(set);
+        let mut received = Received::new(set, Errant::new());
         assert_eq!(verdicts(&mut received, &[(5, 0)]), [Seen::Ends]);
         let gtid = maria(6, 0);
         let error = received
@@ -213,7 +237,7 @@ mod tests {
     #[test]
     fn a_list_that_ends_with_the_transaction_leaves_nothing_to_pass_over() {
         let set = GtidSet::parse(Flavor::MariaDB, "0-1-5").unwrap();
-        let mut received = Received::new(set);
+        let mut received = Received::new(set, Errant::new());
         let mut list = 1u32.to_le_bytes().to_vec();
         list.extend(0u32.to_le_bytes());
         list.extend(1u32.to_le_bytes());

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::group::{Groups, Step};
-use super::received::{Received, Seen};
+use super::received::{Errant, Received, Seen};
 use super::{RawEvent, RelayLog};
 use crate::binlog::{
     Event, EventKind, GtidEvent, gtid_list::gtid_list_set, parse_gtid_list, parse_previous_gtids,
@@ -43,6 +43,8 @@ pub struct FileHead {
     pub begun_at: Timestamp,
     /// The transactions of the files before it.
     pub gtid_set: Option<GtidSet>,
+    /// MariaDB: the last of them of each domain and server.
+    pub gtid_list: Vec<Gtid>,
 }
 
 impl FileHead {
@@ -56,7 +58,8 @@ impl FileHead {
             EventKind::START_ENCRYPTION => return Ok(false),
             EventKind::PREVIOUS_GTIDS => self.gtid_set = Some(parse_previous_gtids(event.body)?),
             EventKind::GTID_LIST => {
-                self.gtid_set = Some(gtid_list_set(&parse_gtid_list(event.body)?));
+                self.gtid_list = parse_gtid_list(event.body)?;
+                self.gtid_set = Some(gtid_list_set(&self.gtid_list));
             }
             _ => {}
         }
@@ -223,7 +226,7 @@ impl RelayLog {
             groups: Groups::default(),
             set: None,
         };
-        let mut received = Received::new(wanted.clone());
+        let mut received = Received::new(wanted.clone(), Errant::new());
         let mut found = Found {
             place: reader.place(),
             gtid_set: None,

@@ -7,13 +7,13 @@ use super::*;
 use crate::binlog::EventKind;
 
 /// A MariaDB binlog under construction.
-struct Binlog {
-    bytes: Vec<u8>,
-    events: Vec<Vec<u8>>,
+pub(super) struct Binlog {
+    pub(super) bytes: Vec<u8>,
+    pub(super) events: Vec<Vec<u8>>,
 }
 
 impl Binlog {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut binlog = Self {
             bytes: crate::binlog::MAGIC.to_vec(),
             events: Vec::new(),
@@ -50,7 +50,7 @@ impl Binlog {
         self.events.push(event);
     }
 
-    fn transaction(&mut self, sequence: u64, rows: &[u8]) {
+    pub(super) fn transaction(&mut self, sequence: u64, rows: &[u8]) {
         let mut gtid = sequence.to_le_bytes().to_vec();
         gtid.extend(0u32.to_le_bytes());
         gtid.push(0);
@@ -60,16 +60,16 @@ impl Binlog {
         self.event(EventKind::XID, &sequence.to_le_bytes());
     }
 
-    fn gtid_list(&mut self) {
+    pub(super) fn gtid_list(&mut self) {
         self.event(EventKind::GTID_LIST, &0u32.to_le_bytes());
     }
 }
 
-fn at(file: &str, offset: u64) -> Position {
+pub(super) fn at(file: &str, offset: u64) -> Position {
     Position::new(file, offset)
 }
 
-async fn write(log: &Arc<RelayLog>, from: Position, events: &[Vec<u8>]) -> Result<()> {
+pub(super) async fn write(log: &Arc<RelayLog>, from: Position, events: &[Vec<u8>]) -> Result<()> {
     let mut writer = log.writer()?;
     writer.begin_file(&from).await?;
     for event in events {

@@ -248,11 +248,17 @@ impl Writer {
         };
         if let Some(folder) = self.log().index().folder(&self.about.name) {
             state.received.clone_from(&folder.received);
+            state.errant.clone_from(&folder.errant);
             state.origin.clone_from(&folder.origin);
             state.received_until.clone_from(&folder.received_until);
         }
-        let folder = self.folder.clone();
-        blocking(move || state.save(&folder)).await??;
+        let (folder, log) = (self.folder.clone(), Arc::clone(self.log()));
+        blocking(move || {
+            state.save(&folder)?;
+            log.drop_mended();
+            Ok::<_, Error>(())
+        })
+        .await??;
         self.saved = tip.place;
         Ok(())
     }

@@ -22,6 +22,9 @@ use super::runner::{Ask, Request, State, done, refused};
 use super::supervisor::Supervisor;
 use super::{Options, Stream, Worker};
 
+/// Errands whose outcome may wait to be written down.
+const ERRANDS: usize = 16;
+
 /// Between two snapshots, at least.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a runner may take to answer a request.
@@ -47,12 +50,31 @@ pub(super) struct Director {
     pub(super) _folder: DataFolder,
 }
 
+/// A command under way, or done.
+struct Errand {
+    /// The journal's number for it.
+    id: u64,
+    origin: String,
+    command: Command,
+    /// To whoever asked.
+    asker: oneshot::Sender<Reply>,
+}
+
+/// Where the parts of the director that take their time report to.
+#[derive(Clone)]
+struct Reports {
+    checks: mpsc::Sender<CheckReport>,
+    errands: mpsc::Sender<(Errand, Reply)>,
+}
+
 impl Director {
     /// Runs until everything else has ended.
     pub(super) async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (reports, mut checked) = mpsc::channel(1);
+        let (checks, mut checked) = mpsc::channel(1);
+        let (errands, mut settled) = mpsc::channel(ERRANDS);
+        let reports = Reports { checks, errands };
         self.check(&reports);
         let mut caught_up = self.options.ends_when_caught_up.then(CaughtUp::default);
         let mut refusals = BTreeSet::new();
@@ -61,14 +83,13 @@ impl Director {
                 () = self.stop.cancelled() => break,
                 Some(envelope) = self.envelopes.recv() => match envelope {
                     Envelope::Command { command, origin, reply } => {
-                        let answer = self.obey(&command, &origin, &reports).await;
-                        // Whoever asked may have gone.
-                        let _ = reply.send(answer);
+                        self.take(command, origin, reply, &reports).await;
                     }
                     Envelope::Query { query, answer } => {
                         let _ = answer.send(self.answer(query));
                     }
                 },
+                Some((errand, reply)) = settled.recv() => self.settle(errand, reply),
                 Some(report) = checked.recv() => self.publisher.set_check(report),
                 _ = tick.tick() => {
                     self.publish();
@@ -86,6 +107,10 @@ impl Director {
                     }
                 }
             }
+        }
+        // The errands have ended with the supervisor.
+        while let Ok((errand, reply)) = settled.try_recv() {
+            self.settle(errand, reply);
         }
         self.publish();
     }
@@ -128,9 +153,9 @@ impl Director {
     ///
     /// They have a thread and a runtime of their own: reading the catalogue of 50,000 tables takes the
     /// processor for longer than a stream should wait for it.
-    fn check(&self, reports: &mpsc::Sender<CheckReport>) {
+    fn check(&self, reports: &Reports) {
         let config = Arc::clone(&self.config);
-        let reports = reports.clone();
+        let reports = reports.checks.clone();
         let stop = self.supervisor.stop().child_token();
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -154,27 +179,45 @@ impl Director {
         });
     }
 
-    /// Carries out a command, with its intent and outcome in the journal.
-    async fn obey(
+    /// Carries out a command, with its intent and outcome in the journal. What takes longer than a
+    /// snapshot may wait is begun here, and settled when it is done.
+    async fn take(
         &mut self,
-        command: &Command,
-        origin: &str,
-        reports: &mpsc::Sender<CheckReport>,
-    ) -> Reply {
+        command: Command,
+        origin: String,
+        asker: oneshot::Sender<Reply>,
+        reports: &Reports,
+    ) {
         let is_steering = !matches!(command, Command::Check);
-        if is_steering && self.config.console.is_read_only && origin == "console" {
-            return refused(
+        let refusal = if is_steering && self.config.console.is_read_only && origin == "console" {
+            Some(refused(
                 "this console is read-only",
                 "start it without `console.read_only`",
-            );
-        }
-        let id = match self.journal.intent(origin, command) {
+            ))
+        } else {
+            None
+        };
+        let intent = match refusal {
+            Some(refusal) => Err(refusal),
+            None => self.journal.intent(&origin, &command).map_err(|error| {
+                refused(error.report(), "make the journal writable, then ask again")
+            }),
+        };
+        let id = match intent {
             Ok(id) => id,
-            Err(error) => {
-                return refused(error.report(), "make the journal writable, then ask again");
+            Err(refusal) => {
+                // Whoever asked may have gone.
+                let _ = asker.send(refusal);
+                return;
             }
         };
-        let reply = match command {
+        let errand = Errand {
+            id,
+            origin,
+            command,
+            asker,
+        };
+        let reply = match &errand.command {
             Command::Pause { scope } => self.ask(scope, || Request::Pause).await,
             Command::Resume { scope } => self.ask(scope, || Request::Resume).await,
             Command::Retry { scope, stop_id } => {
@@ -183,18 +226,15 @@ impl Director {
                 })
                 .await
             }
-            Command::PurgeRelay { source, which } => match self.purging(source) {
-                Some(purging) => purging.obey(which).await,
-                None => unknown_source(source),
-            },
-            Command::RefetchRelay {
-                source,
-                folder,
-                file,
-            } => match self.purging(source) {
-                Some(purging) => purging.refetch(folder, file).await,
-                None => unknown_source(source),
-            },
+            Command::PurgeRelay { source, .. } | Command::RefetchRelay { source, .. } => {
+                match self.purging(source) {
+                    Some(purging) => {
+                        self.send_out(errand, purging, reports);
+                        return;
+                    }
+                    None => unknown_source(source),
+                }
+            }
             Command::Check => {
                 self.check(reports);
                 done("checking again")
@@ -204,17 +244,55 @@ impl Director {
                 done("draining; the process ends then")
             }
         };
-        let (asked, outcome) = (one_line(command), one_line(&reply));
-        tracing::info!(unit = "runtime", "{origin} asked {asked}: {outcome}");
-        if let Err(error) = self.journal.outcome(id, origin, &reply) {
-            tracing::error!(unit = "runtime", "{}", error.report());
-        }
-        reply
+        self.settle(errand, reply);
     }
 
-    fn purging(&self, source: &str) -> Option<&Purging> {
+    /// Has a relay log's command done by a task of its own: files of gigabytes are removed or fetched.
+    fn send_out(&self, errand: Errand, purging: Arc<Purging>, reports: &Reports) {
+        let stop = self.supervisor.stop().child_token();
+        let errands = reports.errands.clone();
+        let command = errand.command.clone();
+        let work = async move {
+            let work = async {
+                match &command {
+                    Command::PurgeRelay { which, .. } => purging.obey(which).await,
+                    Command::RefetchRelay { folder, file, .. } => {
+                        purging.refetch(folder, file).await
+                    }
+                    _ => refused("this is no command for a relay log", "ask for another"),
+                }
+            };
+            let reply = tokio::select! {
+                reply = Box::pin(work) => reply,
+                () = stop.cancelled() => refused(
+                    "the process ended before this was done",
+                    "start it again, then ask again",
+                ),
+            };
+            // The director outlives the supervisor's tasks.
+            let _ = errands.send((errand, reply)).await;
+        };
+        let _reports_by_the_channel = self.supervisor.spawn("relay command", work);
+    }
+
+    /// Writes down what came of a command, and answers whoever asked.
+    fn settle(&mut self, errand: Errand, reply: Reply) {
+        let (asked, outcome) = (one_line(&errand.command), one_line(&reply));
+        tracing::info!(
+            unit = "runtime",
+            "{} asked {asked}: {outcome}",
+            errand.origin
+        );
+        if let Err(error) = self.journal.outcome(errand.id, &errand.origin, &reply) {
+            tracing::error!(unit = "runtime", "{}", error.report());
+        }
+        // Whoever asked may have gone.
+        let _ = errand.asker.send(reply);
+    }
+
+    fn purging(&self, source: &str) -> Option<Arc<Purging>> {
         let of = |purging: &&Arc<Purging>| purging.relay.source_name() == source;
-        self.purging.iter().find(of).map(Arc::as_ref)
+        self.purging.iter().find(of).map(Arc::clone)
     }
 
     /// Passes a request to each runner in its scope and sums up the replies.

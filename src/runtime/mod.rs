@@ -13,6 +13,7 @@ mod journal;
 mod meter;
 mod publish;
 mod purging;
+mod refilled;
 mod regain;
 mod relay_work;
 mod retry;

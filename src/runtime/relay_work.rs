@@ -63,6 +63,8 @@ pub(super) struct RelayWork {
     /// What the streams have said they need, one for each at the most.
     needs: watch::Sender<Vec<Need>>,
     stream_count: usize,
+    /// A file is fetched again by one at a time: it comes under one name.
+    refetching: tokio::sync::Mutex<()>,
 }
 
 impl RelayWork {
@@ -81,6 +83,7 @@ impl RelayWork {
             facts: Mutex::new(None),
             needs: watch::Sender::new(Vec::new()),
             stream_count,
+            refetching: tokio::sync::Mutex::default(),
         }
     }
 
@@ -224,6 +227,7 @@ impl RelayWork {
 
     /// Fetches a damaged relay file again; `false` for the one that is being written.
     pub(super) async fn refetch(&self, folder: &str, file: &str) -> Result<bool> {
+        let _turn = self.refetching.lock().await;
         relay::refetch(&self.config, &self.log, folder, file)
             .await
             .map_err(|e| self.locate(e))

@@ -30,7 +30,7 @@ use super::retry::{Retry, backoff, policy};
 use super::runner::{End, Failure, Work};
 use super::skipped::SkippedFile;
 use super::stops;
-use super::{beginning, regain};
+use super::{beginning, refilled, regain};
 
 /// What was found out about a target when it was last connected.
 #[derive(Clone, Debug)]
@@ -314,7 +314,10 @@ impl StreamWork {
                 Some(State::Sync(_)) if self.task.mode == Mode::Full => return Ok(End::Finished),
                 Some(State::Sync(sync)) => {
                     self.enter(Unit::Sync);
-                    if !self.regain(&key, *sync, stop).await? {
+                    let told = |text| self.note(text);
+                    if !refilled::wait(&self.source, &sync.mark, told, stop).await?
+                        || !self.regain(&key, *sync, stop).await?
+                    {
                         return Ok(End::Stopped);
                     }
                     return self.sync_mending(&key, facts, stop).await;

@@ -69,6 +69,7 @@ const SETTINGS: &[&str] = &[
     "log_slave_updates",
     "lower_case_table_names",
     "max_allowed_packet",
+    "max_binlog_total_size",
     "read_only",
     "server_id",
     "server_uuid",

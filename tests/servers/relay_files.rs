@@ -274,7 +274,8 @@ fn steps(flavor: Flavor) -> Vec<(&'static str, Vec<String>)> {
                     changes,
                     "SET binlog_transaction_compression = ON",
                     "UPDATE d.t SET j = JSON_SET(j, '$.k[1]', 'again') WHERE j IS NOT NULL",
-                    "SET binlog_row_value_options = '', binlog_transaction_compression = OFF",
+                    "SET binlog_row_value_options = '', binlog_transaction_compression = OFF, \
+                     binlog_rows_query_log_events = OFF",
                 ]),
             ),
             (
@@ -359,19 +360,15 @@ fn every_special_kind(flavor: Flavor) {
         }
         client.run("FLUSH BINARY LOGS");
     }
-    if flavor.is_mariadb() {
-        incident(&mut client);
-    }
+    incident(&mut client);
     client.run("INSERT INTO d.t (a) VALUES ('behind the incident')");
     drop(client);
     // Ends a file with a stop event.
     server.restart();
     server.run("INSERT INTO d.t (a) VALUES ('after a stop')");
     let crashed = binlog_files::names(&server).pop().unwrap();
-    if flavor.is_mariadb() {
-        server.kill9();
-        server.restart();
-    }
+    server.kill9();
+    server.restart();
     server.run("INSERT INTO d.t (a) VALUES ('after a crash')");
     server.run("FLUSH BINARY LOGS");
     let newest = binlog_files::names(&server).pop().unwrap();
@@ -384,7 +381,6 @@ fn every_special_kind(flavor: Flavor) {
             "ANNOTATE_ROWS",
             "BINLOG_CHECKPOINT",
             "GTID_LIST",
-            "INCIDENT",
             "QUERY_COMPRESSED",
             "UPDATE_ROWS_COMPRESSED_V1",
             "WRITE_ROWS_COMPRESSED_V1",
@@ -400,7 +396,7 @@ fn every_special_kind(flavor: Flavor) {
     };
     for kind in needed
         .iter()
-        .chain(&["STOP", "XA_PREPARE", "ROTATE", "XID"])
+        .chain(&["INCIDENT", "STOP", "XA_PREPARE", "ROTATE", "XID"])
     {
         assert!(kinds.contains_key(*kind), "{kind} was not seen");
     }
@@ -443,4 +439,40 @@ fn files_keep_their_checksums_whatever_the_source_writes_now() {
             assert_same(&server, &folder, &[]);
         }
     }
+}
+
+/// A server that breaks its own file: with the statements' text in its binlog, MySQL leaves half of an
+/// event before the incident, and can read no further itself. Its replicas stop there.
+#[test]
+fn a_file_that_the_source_itself_broke_is_named_with_the_place() {
+    let server = begin(Flavor::MySql97);
+    let mut client = server.client();
+    client.run("SET binlog_rows_query_log_events = ON");
+    incident(&mut client);
+    client.run("INSERT INTO d.t (a) VALUES ('behind the incident')");
+    client.run("FLUSH BINARY LOGS");
+    let theirs = server.data_folder().join("bin.000001");
+    let folder = tempfile::tempdir().unwrap();
+    let log = RelayLog::open(folder.path()).unwrap();
+    let job = RelayJob {
+        source: source(server.port()),
+        server_id: 3_000_000_000 + std::process::id() % 100_000_000,
+        log: Arc::clone(&log),
+        begin: vec![Begin::Oldest],
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let meter = Meter::new(Arc::clone(&log));
+    let pulled = runtime.block_on(relay::run(job, meter, CancellationToken::new()));
+    let error = pulled.expect_err("the server sends no more than it can read");
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{}", error.report());
+    let report = error.report();
+    for part in ["1236", "bin.000001", "its own replicas stop"] {
+        assert!(report.contains(part), "`{part}` is not in {report}");
+    }
+    // What is whole before it is here, and nothing else.
+    let name = log.newest_folder().unwrap().name;
+    let ours = fs::read(folder.path().join(name).join("bin.000001")).unwrap();
+    let mut theirs = fs::read(theirs).unwrap();
+    theirs[IN_USE_AT] = 0;
+    assert!(theirs.starts_with(&ours) && ours.len() > 200 && ours.len() < theirs.len());
 }

@@ -1,5 +1,7 @@
 //! In which of the source's files a relay begins.
 
+use std::path::Path;
+
 use crate::connect::Session;
 use crate::model::position::{FIRST_OFFSET, compare_files, file_number};
 use crate::model::{Error, ErrorKind, Flavor, Position, Result, Timestamp};
@@ -155,7 +157,8 @@ fn no_such_file(file: &str, files: &[String]) -> Error {
 }
 
 /// What is missing at a source that no longer has the file that was asked for, and what can be done.
-pub(super) fn purged(asked: &Position, files: &[BinlogFile]) -> Option<Error> {
+/// `kept` is the relay's own file where that was found damaged.
+pub(super) fn purged(asked: &Position, kept: Option<&Path>, files: &[BinlogFile]) -> Option<Error> {
     let (oldest, newest) = (files.first()?, files.last()?);
     if compare_files(&asked.file, &newest.name).is_gt() {
         return Some(
@@ -183,12 +186,18 @@ pub(super) fn purged(asked: &Position, files: &[BinlogFile]) -> Option<Error> {
         }
         _ => String::new(),
     };
+    let kept = kept.map_or_else(String::new, |path| {
+        format!(
+            "; the relay's own was damaged in its middle, and is kept as `{}`",
+            path.display()
+        )
+    });
     Some(
         Error::new(
             ErrorKind::Purged,
             format!(
                 "the source no longer has `{}`, which was asked for from {} on; its oldest binlog file is \
-                 `{}`{missing}",
+                 `{}`{missing}{kept}",
                 asked.file, asked.offset, oldest.name
             ),
         )
@@ -213,11 +222,11 @@ mod tests {
                 size_bytes: 4,
             })
             .into();
-        let error = purged(&Position::new("bin.000004", 900), &files).unwrap();
+        let error = purged(&Position::new("bin.000004", 900), None, &files).unwrap();
         assert_eq!(error.kind(), ErrorKind::Purged);
         assert!(error.message().contains("the 3 files from `bin.000004`"));
-        let error = purged(&Position::new("bin.000012", 900), &files).unwrap();
+        let error = purged(&Position::new("bin.000012", 900), None, &files).unwrap();
         assert_eq!(error.kind(), ErrorKind::History);
-        assert!(purged(&Position::new("bin.000012", 900), &[]).is_none());
+        assert!(purged(&Position::new("bin.000012", 900), None, &[]).is_none());
     }
 }

@@ -10,6 +10,8 @@ use crate::model::{Place, Position, RelayFigure, Timestamp};
 use crate::relay_log::{DiskFigure, RelayLog};
 use crate::source::{BinlogFile, ServerInfo};
 
+use super::forecast::{self, Growth, Left};
+
 /// The span that rates are of.
 const RATE_SPAN: Duration = Duration::from_secs(10);
 /// Rates need no more samples than this within the span.
@@ -26,7 +28,8 @@ pub struct SourceEnd {
     pub place: Place,
     /// When it was asked.
     pub asked_at: Timestamp,
-    /// The source's files, where the relay was in an earlier one than the newest.
+    /// The source's files, where the relay was in an earlier one than the newest, or where the source
+    /// bounds their size.
     pub(super) files: Vec<BinlogFile>,
 }
 
@@ -49,6 +52,9 @@ struct Rest {
     tls: Option<String>,
     /// When the source began the file behind this one, so that this one began to age.
     closed: Option<(String, Timestamp)>,
+    /// When the stream that stood last was last heard; known once it has ended.
+    heard: Option<Instant>,
+    growth: Growth,
     purge_note: Option<String>,
     samples: VecDeque<(Instant, u64)>,
     disk: Option<(Instant, DiskFigure)>,
@@ -94,17 +100,17 @@ impl Meter {
             .unwrap_or(place.position);
         let source = rest.source_end.as_ref().map(|end| &end.place.position);
         let heard_at = (heard > 0).then_some(Timestamp(heard));
-        let (source_purges_in_seconds, warning) =
-            match rest.forecast(is_connected, &position, heard_at) {
-                Some((left, warning)) => (Some(left), warning),
-                None => (None, None),
-            };
+        let (source_purges_in_seconds, warning) = match rest.forecast(is_connected, &position) {
+            Some((left, warning)) => (Some(left), warning),
+            None => (None, None),
+        };
         RelayFigure {
             source_purges_in_seconds,
             warnings: warning
                 .into_iter()
                 .chain(rest.purge_note.clone())
                 .chain(rest.decrypted_note())
+                .chain(damaged_note(&self.log))
                 .collect(),
             folder: place.folder,
             file: position.file,
@@ -167,6 +173,14 @@ impl Meter {
         self.rest().purge_note = note;
     }
 
+    /// Whether the source bounds what all of its files may take.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.rest()
+            .server
+            .as_ref()
+            .is_some_and(|server| forecast::size_limit(server).is_some())
+    }
+
     /// The file whose age is to be asked: the one the relay is in, while the source is in a later one.
     pub(super) fn unknown_age(&self, end: &Position) -> Option<String> {
         let tip = self.log.published().borrow().place.clone()?;
@@ -205,9 +219,12 @@ impl Meter {
     }
 
     pub(super) fn set_connected(&self, is_connected: bool) {
-        self.is_connected.store(is_connected, Ordering::Relaxed);
+        let was_connected = self.is_connected.swap(is_connected, Ordering::Relaxed);
         if !is_connected {
             let mut rest = self.rest();
+            if was_connected {
+                rest.heard = Some(Instant::now());
+            }
             rest.received = None;
             rest.source_end = None;
         }
@@ -220,7 +237,13 @@ impl Meter {
     }
 
     pub(super) fn set_source_end(&self, end: SourceEnd) {
-        self.rest().source_end = Some(end);
+        let tip = self.log.published().borrow().place.clone();
+        let mut rest = self.rest();
+        if let Some(tip) = tip.filter(|tip| tip.folder == end.place.folder && !end.files.is_empty())
+        {
+            rest.growth.take(Instant::now(), &tip.position.file, &end);
+        }
+        rest.source_end = Some(end);
     }
 
     fn rest(&self) -> MutexGuard<'_, Rest> {
@@ -228,10 +251,15 @@ impl Meter {
     }
 }
 
-/// Below this share of the source's expiry time, or below [`ALWAYS_NEAR`], what is left is a warning.
-const NEAR_SHARE: u64 = 4;
-/// Less than this in seconds is near, however short the source keeps its files.
-const ALWAYS_NEAR: u64 = 3600;
+/// That a file was damaged in its middle, until it has come whole again.
+fn damaged_note(log: &RelayLog) -> Option<String> {
+    let (path, _) = log.kept_damaged()?;
+    Some(format!(
+        "a relay file was found damaged in its middle and is fetched again; until that is done, `{}` has \
+         what stood behind the damage",
+        path.display()
+    ))
+}
 
 impl Rest {
     /// That the files here are not the source's own.
@@ -242,42 +270,42 @@ impl Rest {
 
     /// The seconds until the source may purge what is not here yet, with a warning if they are few.
     ///
-    /// A file ages from when the source closed it. While the relay is cut off, the file it needs may
-    /// have been closed as early as when the source was last heard.
-    fn forecast(
-        &self,
-        is_connected: bool,
-        position: &Position,
-        heard_at: Option<Timestamp>,
-    ) -> Option<(u64, Option<String>)> {
-        let expiry = self.server.as_ref()?.binlog_expiry_seconds()?;
-        let closed_at = if is_connected {
-            let end = self.source_end.as_ref()?;
-            if end.place.position.file == position.file {
-                return None;
-            }
-            let (_, at) = self
-                .closed
-                .as_ref()
-                .filter(|(file, _)| *file == position.file)?;
-            *at
+    /// A file ages from when the source closed it, by the source's clock. While the relay is cut off,
+    /// the file it needs may have been closed as early as when the source was last heard.
+    fn forecast(&self, is_connected: bool, position: &Position) -> Option<(u64, Option<String>)> {
+        let server = self.server.as_ref()?;
+        if is_connected && self.source_end.as_ref()?.place.position.file == position.file {
+            return None;
+        }
+        let age = if is_connected {
+            let closed = self.closed.as_ref();
+            closed
+                .filter(|(file, _)| *file == position.file)
+                .map(|(_, at)| {
+                    let now = Timestamp::from(SystemTime::now()).0;
+                    let now = now.saturating_add_signed(server.clock_offset_micros);
+                    now.saturating_sub(at.0) / 1_000_000
+                })
         } else {
-            heard_at?
+            // Not by the clock, which may be set meanwhile.
+            self.heard.map(|at| at.elapsed().as_secs())
         };
-        let now = Timestamp::from(SystemTime::now());
-        let age = now.0.saturating_sub(closed_at.0) / 1_000_000;
-        let left = expiry.saturating_sub(age);
-        let is_near = left < expiry / NEAR_SHARE || left < ALWAYS_NEAR;
-        // A relay that is merely slow for a moment is no news.
-        let is_news = !is_connected || age > 60;
-        let warning = (is_near && is_news).then(|| {
-            let left = humantime::format_duration(Duration::from_secs(left / 60 * 60));
+        let by_age = server
+            .binlog_expiry_seconds()
+            .zip(age)
+            .map(|(expiry, age)| forecast::by_age(expiry, age, is_connected));
+        let by_size =
+            forecast::size_limit(server).and_then(|limit| self.growth.left(Instant::now(), limit));
+        let left = Left::earlier(by_age, by_size)?;
+        let warning = left.is_near.then(|| {
+            let minutes = Duration::from_secs(left.seconds / 60 * 60);
             format!(
-                "the source may purge `{}` in {left}, and the relay does not have all of it",
-                position.file
+                "the source may purge `{}` in {}, and the relay does not have all of it",
+                position.file,
+                humantime::format_duration(minutes)
             )
         });
-        Some((left, warning))
+        Some((left.seconds, warning))
     }
 
     fn rate(&mut self, total: u64) -> f64 {
@@ -322,7 +350,7 @@ impl Rest {
 }
 
 /// The bytes between a place and the source's end; `None` where files in between are not known.
-fn behind(place: &Place, end: &SourceEnd) -> Option<u64> {
+pub(super) fn behind(place: &Place, end: &SourceEnd) -> Option<u64> {
     if place.folder != end.place.folder {
         return None;
     }

@@ -6,12 +6,14 @@
 //! itself.
 
 mod begin;
+mod forecast;
 mod meter;
 mod peek;
 mod refetch;
 mod stream;
 mod takeover;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,7 +127,8 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
     }
     match result {
         Err(error) if error.kind() == ErrorKind::Purged => {
-            Err(explain_purged(error, &position, &mut session).await)
+            let kept = job.log.kept_damaged().map(|(path, _)| path);
+            Err(explain_purged(error, &position, kept.as_deref(), &mut session).await)
         }
         result => result,
     }
@@ -227,9 +230,9 @@ async fn settle(
     let Some(before) = before else {
         return Ok(None);
     };
-    let position = takeover::position(job, before, info, session).await?;
+    let (position, errant) = takeover::position(job, before, info, session).await?;
     if !is_same {
-        job.log.go_on_in(&info.identity, info.flavor())?;
+        job.log.go_on_in(&info.identity, info.flavor(), errant)?;
     }
     Ok(Some(position))
 }
@@ -245,9 +248,14 @@ fn name_privilege(error: Error) -> Error {
 }
 
 /// Says what was asked for and what the source still has.
-async fn explain_purged(error: Error, asked: &Position, session: &mut Session) -> Error {
+async fn explain_purged(
+    error: Error,
+    asked: &Position,
+    kept: Option<&Path>,
+    session: &mut Session,
+) -> Error {
     let explained = match source::binary_logs(session).await {
-        Ok(files) => begin::purged(asked, &files),
+        Ok(files) => begin::purged(asked, kept, &files),
         // The error as it is says enough; this was to say more.
         Err(_) => None,
     };

@@ -1,16 +1,23 @@
 //! Short looks into the source's binlog, each over a connection of its own.
 
-use crate::binlog::{EventHeader, EventKind, FormatDescription, HEADER_LEN};
+use std::collections::BTreeMap;
+
+use crate::binlog::{
+    EventHeader, EventKind, FormatDescription, GtidEvent, HEADER_LEN, parse_gtid_list,
+};
 use crate::config::SourceConfig;
 use crate::connect::replication::{DumpRequest, ReplicationClient};
 use crate::model::position::FIRST_OFFSET;
-use crate::model::{Error, ErrorKind, GtidSet, Position, Result};
-use crate::relay_log::FileHead;
+use crate::model::{Error, ErrorKind, Gtid, GtidSet, Position, Result};
+use crate::relay_log::{Errant, FileHead, Held};
 
 use super::stream::rotate_name;
 
 /// The head of a file is no longer than this; a set of GTIDs can be long.
 const HEAD_MAX: u32 = 64 << 20;
+
+/// A GTID event of MariaDB's is no longer than this.
+const GTID_MAX: u32 = 1 << 10;
 
 /// Looks into a source's binlog.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +125,100 @@ impl Peek<'_> {
             }
         }
     }
+
+    /// The transactions of a MariaDB source, from `file` on, that stand before the last one of their
+    /// domain in `received` and are not held. Reads the source's binlog up to there.
+    pub(super) async fn errant(
+        &self,
+        file: &str,
+        received: &GtidSet,
+        held: &Held,
+        most: usize,
+    ) -> Result<Errant> {
+        let mut errant = Errant::new();
+        let GtidSet::MariaDB(last) = received else {
+            return Ok(errant);
+        };
+        let mut pending = last.clone();
+        let mut client = self.open(file).await?;
+        let mut format: Option<FormatDescription> = None;
+        let mut bytes = Vec::new();
+        let mut keep = HEAD_MAX;
+        while !pending.is_empty() {
+            let header = match step(&mut client, &mut bytes, keep).await? {
+                Step::Event(header) => header,
+                Step::File(_) => {
+                    keep = HEAD_MAX;
+                    continue;
+                }
+                Step::Idle => break,
+            };
+            let kind = header.kind;
+            if kind == EventKind::FORMAT_DESCRIPTION {
+                format = Some(FormatDescription::parse(&bytes)?);
+                continue;
+            }
+            let Some(format) = format
+                .as_ref()
+                .filter(|_| kind == EventKind::GTID_LIST || kind == EventKind::MARIADB_GTID)
+            else {
+                continue;
+            };
+            let event = format.open(&bytes)?;
+            if kind == EventKind::GTID_LIST {
+                keep = GTID_MAX;
+                for gtid in parse_gtid_list(event.body)? {
+                    close(&mut pending, &gtid);
+                }
+                continue;
+            }
+            let Some(gtid) = GtidEvent::parse(&event)?.gtid() else {
+                continue;
+            };
+            if let Gtid::MariaDB {
+                domain,
+                server,
+                sequence,
+            } = gtid
+                && pending.contains_key(&domain)
+                && !close(&mut pending, &gtid)
+                && !held.has(&gtid)
+            {
+                errant.insert((domain, server, sequence));
+                if errant.len() > most {
+                    return Err(Error::new(
+                        ErrorKind::History,
+                        format!(
+                            "the server that answers now wrote more than {most} transactions by itself \
+                             before it had what came from the former one, the last of them {gtid}"
+                        ),
+                    )
+                    .with_fix(
+                        "the two servers' histories differ: copy the tables anew from the server that \
+                         is right",
+                    ));
+                }
+            }
+        }
+        Ok(errant)
+    }
+}
+
+/// Takes a domain out once its last transaction is met.
+fn close(pending: &mut BTreeMap<u32, (u32, u64)>, met: &Gtid) -> bool {
+    let Gtid::MariaDB {
+        domain,
+        server,
+        sequence,
+    } = met
+    else {
+        return false;
+    };
+    let is_last = pending.get(domain) == Some(&(*server, *sequence));
+    if is_last {
+        pending.remove(domain);
+    }
+    is_last
 }
 
 /// A place that is within an event.

@@ -156,7 +156,7 @@ async fn ask(job: &RelayJob, meter: &Meter, setup: &Setup) -> Never {
                     .as_ref()
                     .is_none_or(|place| place.position.file != position.file)
             };
-            let files = if is_far {
+            let files = if is_far || meter.is_bounded() {
                 source::binary_logs(open).await.map_err(name_privilege)?
             } else {
                 Vec::new()

@@ -2,15 +2,17 @@
 //!
 //! It can if everything that came from the former one is in it, and it still has everything else.
 //! MySQL's sets say so exactly; MariaDB's name the last transaction of each domain, so the new server
-//! itself is asked whether it has those very ones.
+//! itself is asked whether it has those very ones. What it wrote by itself before it had them is told
+//! by the very transactions in the relay log, as its numbers may be lower: that is new.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use crate::binlog::{EventKind, GtidEvent, TableMap};
 use crate::connect::Session;
-use crate::model::position::FIRST_OFFSET;
+use crate::model::position::{FIRST_OFFSET, compare_files};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
-use crate::relay_log::{Halving, SubFolder};
+use crate::relay_log::{Errant, FileHead, Halving, Held, SubFolder};
 use crate::source::{self, ServerInfo};
 
 use super::peek::Peek;
@@ -19,13 +21,17 @@ use super::{RelayJob, name_privilege};
 /// How many of the errant transactions are looked up.
 const SHOWN: usize = 5;
 
-/// Where the new server's binlog is to be taken from: the first byte of a file.
+/// How many transactions a server may have written by itself while it was a replica.
+const ERRANT_MAX: usize = 10_000;
+
+/// Where the new server's binlog is to be taken from: the first byte of a file; and what in it stands
+/// before transactions that were received, and was not.
 pub(super) async fn position(
     job: &RelayJob,
     before: &SubFolder,
     info: &ServerInfo,
     session: &mut Session,
-) -> Result<Position> {
+) -> Result<(Position, Errant)> {
     let received = job.log.received().filter(|set| !set.is_empty());
     let (Some(received), true) = (received, info.has_gtids() && before.flavor == info.flavor())
     else {
@@ -35,11 +41,18 @@ pub(super) async fn position(
         source: &job.source,
         server_id: job.server_id,
     };
+    let mut errant = Errant::new();
     let file = match info.flavor() {
-        Flavor::MariaDB => peek
-            .maria_file(&received)
-            .await
-            .map_err(|e| lacks(e, info, &received))?,
+        Flavor::MariaDB => {
+            let file = peek
+                .maria_file(&received)
+                .await
+                .map_err(|e| lacks(e, info, &received))?;
+            let held = held(job).await?;
+            let file = known_head(&peek, session, info, &held, file).await?;
+            errant = peek.errant(&file, &received, &held, ERRANT_MAX).await?;
+            file
+        }
         Flavor::MySQL | Flavor::TiDB => {
             let executed = set(session, "gtid_executed").await?;
             let errant = received.without(&executed);
@@ -80,7 +93,71 @@ pub(super) async fn position(
         to = %info.identity,
         "another server answers; it has all that was received, so the relay goes on with its `{file}`"
     );
-    Ok(Position::new(file, FIRST_OFFSET))
+    if !errant.is_empty() {
+        tracing::warn!(
+            source = %job.source.server.name,
+            "`{}` wrote {} transactions by itself while it was a replica: they are taken as new ones",
+            info.identity,
+            errant.len()
+        );
+    }
+    Ok((Position::new(file, FIRST_OFFSET), errant))
+}
+
+/// The transactions in the relay log; a look through all of its files.
+async fn held(job: &RelayJob) -> Result<Held> {
+    let log = Arc::clone(&job.log);
+    tokio::task::spawn_blocking(move || log.held())
+        .await
+        .map_err(|panic| {
+            Error::new(
+                ErrorKind::Panicked,
+                "reading the relay log ended by a defect",
+            )
+            .with_source(panic)
+        })?
+}
+
+/// The last of the new server's files, up to `file`, before which it wrote nothing that is not here.
+async fn known_head(
+    peek: &Peek<'_>,
+    session: &mut Session,
+    info: &ServerInfo,
+    held: &Held,
+    file: String,
+) -> Result<String> {
+    let unknown = |head: FileHead| {
+        let mut list = head.gtid_list.into_iter();
+        list.find(|gtid| !held.has(gtid))
+    };
+    if unknown(peek.head(&file).await?).is_none() {
+        return Ok(file);
+    }
+    let mut files = source::binary_logs(session).await.map_err(name_privilege)?;
+    files.retain(|of| compare_files(&of.name, &file).is_le());
+    let mut halving = Halving::of(files.len());
+    let mut first = None;
+    while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
+        let found = unknown(peek.head(&file.name).await?);
+        halving.tell(found.is_none());
+        first = found.or(first);
+    }
+    if let Some(file) = halving.last_fitting().and_then(|at| files.get(at)) {
+        return Ok(file.name.clone());
+    }
+    let first = first.map_or_else(String::new, |gtid| format!(" such as `{gtid}`"));
+    Err(Error::new(
+        ErrorKind::Purged,
+        format!(
+            "the server `{}` that answers now has purged transactions{first}, which the relay log never \
+             got",
+            info.identity
+        ),
+    )
+    .with_fix(
+        "see in its older binlog files, or in a backup of them, what it wrote by itself; then copy the \
+         tables anew, or point the configuration at a server without it",
+    ))
 }
 
 async fn set(session: &mut Session, variable: &str) -> Result<GtidSet> {
