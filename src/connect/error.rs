@@ -1,10 +1,11 @@
 //! What drivers and servers report, turned into the one error type.
 //!
-//! The kind follows from the server's number alone, so that the same refusal means the same thing
-//! whichever client met it. Texts never hold more of a statement than the caller puts in.
+//! The kind follows from the server's number alone ([`super::error_table`]), so that the same refusal
+//! means the same thing whichever client met it. Texts never hold more of a statement than the caller puts in.
 
 use mysql_async::{DriverError, IoError};
 
+use super::error_table::entry;
 use crate::model::{Error, ErrorKind, ServerError};
 
 /// Turns an error of the bulk client into ours; `doing` completes "cannot …", such as
@@ -146,65 +147,16 @@ pub(crate) fn silent(doing: &str, after: std::time::Duration) -> Error {
 /// A server's refusal; the kind and the fix follow from its number.
 pub fn refused(server: ServerError, doing: &str) -> Error {
     let made = Error::new(kind_of(server.number), format!("cannot {doing}"));
-    let made = match fix_of(server.number) {
-        Some(fix) => made.with_fix(fix),
+    let made = match entry(server.number) {
+        Some(entry) => made.with_fix(entry.remedy),
         None => made,
     };
     made.with_server(server)
 }
 
-/// What kind of failure a server's error number is.
-/// Sources: `mysqld_error.h` of MySQL 9.7, `mysqld_error.h` of MariaDB 11.8, TiDB's `pkg/errno`.
+/// What kind of failure a server's error number is; one that is not known is a reason in the data.
 pub fn kind_of(number: u16) -> ErrorKind {
-    match number {
-        // Wrong password, host not allowed, plugin refused, password expired, account locked.
-        1045 | 1130 | 1251 | 1275 | 1524 | 1698 | 1820 | 1862 | 3118 | 3955 | 4151 => {
-            ErrorKind::Auth
-        }
-        1044 | 1095 | 1142 | 1143 | 1227 | 1370 | 1419 | 3530 => ErrorKind::Privilege,
-        // `require_secure_transport`, or an account with REQUIRE SSL.
-        3159 => ErrorKind::Tls,
-        // Read-only servers: a failover in the wrong direction; and binlog switched off.
-        1290 | 1381 | 1836 => ErrorKind::Setting,
-        // Lock wait, deadlock, snapshot conflict, NOWAIT, a killed statement, a full disk.
-        1020 | 1021 | 1205 | 1206 | 1213 | 1317 | 1614 | 3024 | 3058 | 3101 | 3572
-        // TiDB: write conflicts, schema changes under way, region and placement trouble.
-        | 8002 | 8005 | 8022 | 8027 | 8028 | 8141 | 9001..=9013 => ErrorKind::TargetBusy,
-        // Shutdown, too many connections, killed connection, network trouble seen by the server.
-        1040 | 1053 | 1077..=1079 | 1152 | 1154..=1161 | 1184 | 1203 | 1226 | 1927 | 2002 | 2003
-        | 2006 | 2013 | 3169 | 4031 => ErrorKind::Connect,
-        _ => ErrorKind::Target,
-    }
-}
-
-fn fix_of(number: u16) -> Option<&'static str> {
-    Some(match number {
-        1045 | 1698 => {
-            "check `user` and the password (`password`, `password_file` or `password_env`), and \
-             that the account allows this host"
-        }
-        1130 => "create the account for the host this program connects from",
-        1251 | 1275 | 1524 => {
-            "give the account an authentication plugin that is supported: \
-             `caching_sha2_password`, `mysql_native_password`, `ed25519` or `parsec`"
-        }
-        1820 | 1862 => "set a new password for the account: the old one has expired",
-        3118 | 4151 => "unlock the account: `ALTER USER … ACCOUNT UNLOCK`",
-        3159 => "use `tls = \"required\"` or stricter for this server",
-        1044 | 1142 | 1143 | 1227 | 1370 | 1419 => {
-            "grant the account what the server's message names; `tideway check` has the statement"
-        }
-        1040 => "raise `max_connections` on the server, or close other connections",
-        1203 | 1226 => "raise the account's limits on the server",
-        1290 | 1836 => {
-            "the server is read-only: make it writable, or point the configuration at the one that is"
-        }
-        1381 => "switch the binlog on with `log_bin` and restart the server",
-        1049 => "create the database, or mend the name in the configuration",
-        1153 => "raise `max_allowed_packet` on the server",
-        1021 => "free some space on the server's disk; work goes on by itself then",
-        _ => return None,
-    })
+    entry(number).map_or(ErrorKind::Target, |entry| entry.kind)
 }
 
 #[cfg(test)]

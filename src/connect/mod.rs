@@ -7,6 +7,7 @@
 mod auth;
 mod catalogue;
 mod error;
+pub mod error_table;
 mod options;
 pub mod replication;
 mod session;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CheckReport, ErrorKind, EventView, Flavor, Place, RelayFigure, Stage, TableName, TargetRow,
-    Timestamp, TransferFigure, Unit,
+    CheckReport, ErrorKind, EventView, Flavor, Place, RelayFigure, RetryFigure, Stage, TableName,
+    TargetRow, Timestamp, TransferFigure, Unit,
 };
 
 /// The version of the JSON form.
@@ -174,6 +174,9 @@ pub struct StreamSnapshot {
     pub next_try_at: Option<Timestamp>,
     /// Tries since the last success.
     pub tries: u32,
+    /// What was answered by trying again since the process started.
+    #[serde(default)]
+    pub retries: RetryFigure,
 }
 
 /// A stream's position.

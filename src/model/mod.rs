@@ -21,7 +21,7 @@ pub use event_view::{EventRow, EventView, TargetRow};
 pub use flavor::{Flavor, ServerVersion};
 pub use gtid::{Gtid, GtidSet};
 pub use position::{EventPlace, Place, Position};
-pub use progress::{RelayFigure, RelayFileFigure, TableLoad, TransferFigure};
+pub use progress::{RelayFigure, RelayFileFigure, RetryFigure, TableLoad, TransferFigure};
 pub use secret::Secret;
 pub use stage::{Stage, Unit};
 pub use table::TableName;

@@ -111,6 +111,41 @@ pub struct TransferFigure {
     pub tables: Vec<TableLoad>,
 }
 
+/// What was answered by trying again, since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryFigure {
+    /// How often.
+    pub count: u64,
+    /// When it was last.
+    pub last_at: Option<Timestamp>,
+    /// The error it was then, in one line.
+    pub last_error: Option<String>,
+}
+
+impl RetryFigure {
+    /// Counts a try that followed an error.
+    pub fn add(&mut self, error: &super::Error, at: Timestamp) {
+        self.count += 1;
+        self.last_at = Some(at);
+        self.last_error = Some(match error.cause() {
+            Some(cause) => format!("{}: {cause}", error.message()),
+            None => error.message().to_owned(),
+        });
+    }
+
+    /// Both together; the later error is the last.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        let last = if other.last_at > self.last_at {
+            other
+        } else {
+            self
+        };
+        Self { count, ..last }
+    }
+}
+
 /// How far one table's dump or load is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableLoad {

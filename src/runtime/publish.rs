@@ -232,6 +232,7 @@ fn stream_snapshot(stream: &Stream, meter: &mut StreamMeter, now: Instant) -> St
         stop,
         next_try_at: state.next_try_at,
         tries: state.tries,
+        retries: state.retries.with(sync.retries),
     }
 }
 

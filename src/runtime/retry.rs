@@ -110,12 +110,29 @@ pub(crate) fn backoff(tries: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::error_table::{Class, TABLE};
 
     #[test]
     fn backoff_doubles_up_to_a_minute() {
         let seconds: Vec<u64> = (1..=8).map(|n| backoff(n).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(backoff(u32::MAX).as_secs(), 60);
+    }
+
+    /// The table of numbers says what follows; the kind that it gives must follow so.
+    #[test]
+    fn each_number_of_the_table_is_dealt_with_as_it_says() {
+        for entry in TABLE {
+            let retries = policy(entry.kind).retry != Retry::Operator;
+            assert_eq!(
+                retries,
+                entry.class == Class::Retry,
+                "{:?}: {:?} as {:?}",
+                entry.numbers,
+                entry.class,
+                entry.kind
+            );
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{Reply, Stop};
-use crate::model::{Error, ErrorKind, Stage, Timestamp};
+use crate::model::{Error, ErrorKind, RetryFigure, Stage, Timestamp};
 
 use super::clock;
 use super::retry::{Retry, backoff, policy};
@@ -94,6 +94,8 @@ pub(super) struct Inner {
     pub(super) next_try_at: Option<Timestamp>,
     /// Tries since the last success.
     pub(super) tries: u32,
+    /// Failures that were answered by trying again.
+    pub(super) retries: RetryFigure,
     /// Whether the retry limit is what made it fail.
     pub(super) has_lost_contact: bool,
 }
@@ -107,6 +109,7 @@ impl State {
                 stop: None,
                 next_try_at: None,
                 tries: 0,
+                retries: RetryFigure::default(),
                 has_lost_contact: false,
             }),
         }
@@ -317,6 +320,7 @@ impl<W: Work> Runner<W> {
             return Next::Stand(Stage::Failed);
         }
         self.state.set(|s| {
+            s.retries.add(&error, clock::now());
             s.stage = Stage::Waiting;
             s.next_try_at = Some(Timestamp(clock::now().0 + pause.as_micros() as u64));
         });

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::config::{Address, ServerConfig, TlsMode};
+use crate::connect::error_table::entry;
 use crate::control::{Stop, StopError, StopPosition};
 use crate::model::{Error, ErrorKind, Unit};
 
@@ -89,35 +90,16 @@ pub(super) fn warn_of_plain(server: &ServerConfig) {
     }
 }
 
-/// A guess at the reason of the commonest errors; the screen marks it as one.
+/// What the error means, where its number tells it; the screen marks it as a guess.
 pub(super) fn hint(error: &Error) -> Option<String> {
-    let text = match (
-        error.kind(),
-        error.server().map_or(0, |server| server.number),
-    ) {
-        (_, 1062) => {
-            "the row, or its unique value, is on the target already: somebody else writes to the \
-             table, or the target has a unique key that the source lacks"
-        }
-        (_, 1054 | 1136) => "the target's columns are not the source's: see both structures",
-        (_, 1146) => "the table is not on the target: it was dropped there, or never loaded",
-        (_, 1264 | 1366 | 1406) => {
-            "the target's column is narrower than the source's, or of another character set"
-        }
-        (_, 1451 | 1452) => {
-            "a foreign key of the target is in the way: a parent or child row differs there"
-        }
-        (_, 8200 | 1105) => "TiDB does not take this statement",
-        (_, 9007) => "another client writes to the same rows of the target",
-        (_, 1290 | 1836) => "the target is read-only",
-        (_, 1114 | 1021) => "the target's disk is full",
-        (ErrorKind::Drift, _) => {
-            "the row on the target is not what the source had before this change: somebody else \
-             writes to the table, or a change was skipped"
-        }
-        _ => return None,
-    };
-    Some(text.to_owned())
+    if let Some(entry) = error.server().and_then(|server| entry(server.number)) {
+        return Some(entry.meaning.to_owned());
+    }
+    (error.kind() == ErrorKind::Drift).then(|| {
+        "the row on the target is not what the source had before this change: somebody else writes to \
+         the table, or a change was skipped"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -70,6 +70,16 @@ pub enum Part {
     Guard(usize),
 }
 
+impl Part {
+    /// The number of the change that it is, or guards.
+    pub fn number(self) -> Option<usize> {
+        match self {
+            Self::Change(number) | Self::Guard(number) => Some(number),
+            Self::Frame | Self::Fence => None,
+        }
+    }
+}
+
 /// Statements that are sent at once.
 #[derive(Clone, Debug, Default)]
 pub struct Packet {

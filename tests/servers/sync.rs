@@ -315,7 +315,7 @@ async fn lost_connections_neither_lose_nor_double() {
     let mut retries = 0;
     loop {
         let (result, meter) = run_until_idle(&job).await;
-        retries += meter.figure().retries;
+        retries += meter.figure().retries.count;
         match result {
             Ok(()) => break,
             Err(failure) => {

@@ -189,6 +189,21 @@ pub fn figures(view: &View<'_>, area: Rect) -> Content {
             vec![view.span(Role::Warn, text)],
         ));
     }
+    if let (count @ 1.., Some(at)) = (stream.retries.count, stream.retries.last_at) {
+        let text = format!(
+            "{} since the start, the last {} ago: {}",
+            format::count(count),
+            format::ago(now, at),
+            stream.retries.last_error.as_deref().unwrap_or_default()
+        );
+        lines.extend(super::labelled_text(
+            view,
+            "retried",
+            Role::Text,
+            &text,
+            width,
+        ));
+    }
     if let Some(stop) = &stream.stop {
         let text = super::error_line(&stop.error);
         lines.extend(super::labelled_text(

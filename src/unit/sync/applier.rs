@@ -29,7 +29,7 @@ pub(super) enum End {
     /// The stream stops and shows it.
     Failed(Box<Failure>),
     /// The target was busy or lost: from the checkpoint again.
-    Again(Error),
+    Again(Box<Failure>),
     /// The long transaction that begins there is to be applied row by row.
     Careful(Place),
 }
@@ -38,7 +38,7 @@ impl From<Error> for End {
     /// What may pass is tried again; all else is shown.
     fn from(error: Error) -> Self {
         match error.kind() {
-            ErrorKind::TargetBusy | ErrorKind::Connect => Self::Again(error),
+            ErrorKind::TargetBusy | ErrorKind::Connect => Self::Again(Box::new(error.into())),
             _ => Self::Failed(Box::new(error.into())),
         }
     }
@@ -172,8 +172,17 @@ impl Applier {
         }
         if let Outcome::Refused { part, error } = &outcome {
             self.reset().await?;
-            if *part == Part::Fence || is_passing(error) {
+            if *part == Part::Fence {
                 return Err(self.refusal(outcome));
+            }
+            if is_passing(error) {
+                let met = part.number().and_then(|number| packed.event(batch, number));
+                return Err(match (outcome, met) {
+                    (Outcome::Refused { error, .. }, Some((transaction, event))) => {
+                        failed_event(transaction, event, None, error)
+                    }
+                    (outcome, _) => self.refusal(outcome),
+                });
             }
         } else if let Outcome::Unknown { .. } = outcome {
             return Err(self.refusal(outcome));
@@ -258,12 +267,13 @@ impl Applier {
             Outcome::Refused { part: place, error } => {
                 self.is_split = false;
                 self.reset().await?;
-                let origin = match place {
-                    Part::Change(number) | Part::Guard(number) => packed.origin(number),
-                    Part::Frame | Part::Fence => None,
-                };
-                match origin {
-                    Some(_) if is_passing(&error) => Err(End::Again(error)),
+                let met = place
+                    .number()
+                    .and_then(|number| packed.event(std::slice::from_ref(part), number));
+                match met {
+                    Some((transaction, event)) if is_passing(&error) => {
+                        Err(failed_event(transaction, event, None, error))
+                    }
                     Some(_) => Err(End::Careful(part.begin.clone())),
                     None => Err(self.refusal(Outcome::Refused { part: place, error })),
                 }
@@ -430,12 +440,12 @@ impl Applier {
     pub(super) fn refusal(&self, outcome: Outcome) -> End {
         let is_unknown = matches!(outcome, Outcome::Unknown { .. });
         match self.claim.settle(outcome) {
-            Ok(()) => End::Again(Error::new(
+            Ok(()) => End::from(Error::new(
                 ErrorKind::Internal,
                 "a committed packet was refused",
             )),
             // Whatever it was: the checkpoint says whether the batch is in.
-            Err(error) if is_unknown => End::Again(error),
+            Err(error) if is_unknown => End::Again(Box::new(error.into())),
             Err(error) => End::from(error),
         }
     }
@@ -520,21 +530,20 @@ fn write_event(
     Ok(())
 }
 
+/// The end at an event: shown with it, and tried again where the error may pass.
 pub(super) fn failed_event(
     transaction: &Transaction,
     part: &RowsPart,
     row: Option<u32>,
     error: Error,
 ) -> End {
-    if is_passing(&error) {
-        return End::Again(error);
-    }
+    let is_passing = is_passing(&error);
     let place = transaction.place_of(part, row);
     let error = error.at(|c| {
         c.place = Some(place.place.clone());
         c.table = Some(part.table.map.table.clone());
     });
-    End::Failed(Box::new(Failure {
+    let failure = Box::new(Failure {
         event: Some(Box::new(FailedEvent {
             stop_id: stop_id(&place),
             view: view::of_rows(transaction, part, row.unwrap_or(0) as usize),
@@ -545,5 +554,10 @@ pub(super) fn failed_event(
             place,
         })),
         error,
-    }))
+    });
+    if is_passing {
+        End::Again(failure)
+    } else {
+        End::Failed(failure)
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::applier::{Applier, End, advance};
+use super::applier::{Applier, End, advance, is_passing};
 use super::ddl_resume::{Looks, Ran, differences, is_alike, with_if_exists};
 use super::ddl_step::{Step, steps};
 use super::failure::{FailedEvent, Failure, stop_id};
@@ -48,9 +48,6 @@ impl Applier {
                 Err(error) => Err(error),
             };
             if let Err(error) = done {
-                if matches!(error.kind(), ErrorKind::Connect | ErrorKind::TargetBusy) {
-                    return Err(End::Again(error));
-                }
                 return Err(failed_statement(statement, error));
             }
         }
@@ -315,7 +312,8 @@ fn failed_statement(statement: &Statement, error: Error) -> End {
     let place = statement.place.clone();
     let shown = error.context().statement.clone();
     let error = error.at(|c| c.place = Some(place.place.clone()));
-    End::Failed(Box::new(Failure {
+    let is_passing = is_passing(&error);
+    let failure = Box::new(Failure {
         event: Some(Box::new(FailedEvent {
             stop_id: stop_id(&place),
             view: view::of_statement(statement),
@@ -326,5 +324,10 @@ fn failed_statement(statement: &Statement, error: Error) -> End {
             place,
         })),
         error,
-    }))
+    });
+    if is_passing {
+        End::Again(failure)
+    } else {
+        End::Failed(failure)
+    }
 }

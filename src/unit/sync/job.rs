@@ -110,14 +110,14 @@ async fn run_on(
     let mut careful = None;
     let mut last_mark: Option<Mark> = None;
     loop {
-        let error = match attempt(job, meter, stop, careful.take()).await {
+        let failure = match attempt(job, meter, stop, careful.take()).await {
             Ok(()) => return Ok(()),
             Err(End::Failed(failure)) => return Err(locate(*failure, job)),
             Err(End::Careful(place)) => {
                 careful = Some(place);
                 continue;
             }
-            Err(End::Again(error)) => error,
+            Err(End::Again(failure)) => failure,
         };
         let mark = meter.figure().mark;
         if mark != last_mark {
@@ -126,10 +126,11 @@ async fn run_on(
         }
         meter.set_lag(Lag::Unknown);
         if tries == QUICK_TRIES || stop.is_cancelled() {
-            return Err(locate(error.into(), job));
+            return Err(locate(*failure, job));
         }
+        let error = &failure.error;
         tracing::warn!(task = %job.task.name, source = %job.source_name, %error, cause = error.cause(), tries, "applying again from the checkpoint");
-        meter.retried(&error.to_string());
+        meter.retried(error);
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(QUICK_WAIT * 2_u32.pow(tries)) => {}
@@ -479,7 +480,7 @@ async fn apply(
             Item::Failed(failure) => {
                 applier.flush().await?;
                 return Err(match failure.error.kind() {
-                    ErrorKind::Connect | ErrorKind::TargetBusy => End::Again(failure.error),
+                    ErrorKind::Connect | ErrorKind::TargetBusy => End::Again(failure),
                     _ => End::Failed(failure),
                 });
             }

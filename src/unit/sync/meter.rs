@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use crate::model::{Place, Timestamp};
+use crate::model::{Error, Place, RetryFigure, Timestamp};
 use crate::target::Mark;
 
 use super::transaction::CommitTime;
@@ -36,9 +36,7 @@ pub struct Figure {
     /// Rows that `on_drift = "repair"` made what the source says.
     pub drift_repaired: u64,
     /// Batches that were rolled back and tried again because the target was busy or lost.
-    pub retries: u64,
-    /// The last error that was answered by trying again.
-    pub last_retry: Option<String>,
+    pub retries: RetryFigure,
     /// When the checkpoint was last committed.
     pub checkpoint_at: Option<Timestamp>,
     /// What the target's dialect could not take as it was: newest last, at most 100.
@@ -72,8 +70,7 @@ pub struct Meter {
 struct Rest {
     mark: Option<Mark>,
     lag: Lag,
-    retries: u64,
-    last_retry: Option<String>,
+    retries: RetryFigure,
     checkpoint_at: Option<Timestamp>,
     notes: Vec<String>,
 }
@@ -131,8 +128,7 @@ impl Meter {
             passed_over: self.passed_over.load(Ordering::Relaxed),
             drift_skipped: self.drift_skipped.load(Ordering::Relaxed),
             drift_repaired: self.drift_repaired.load(Ordering::Relaxed),
-            retries: rest.retries,
-            last_retry: rest.last_retry.clone(),
+            retries: rest.retries.clone(),
             checkpoint_at: rest.checkpoint_at,
             notes: rest.notes.clone(),
         }
@@ -173,11 +169,9 @@ impl Meter {
         self.with(|rest| rest.lag = lag);
     }
 
-    pub(super) fn retried(&self, why: &str) {
-        self.with(|rest| {
-            rest.retries += 1;
-            rest.last_retry = Some(why.to_owned());
-        });
+    pub(super) fn retried(&self, why: &Error) {
+        let now = Timestamp::from(SystemTime::now());
+        self.with(|rest| rest.retries.add(why, now));
     }
 
     pub(super) fn note(&self, note: String) {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::plan::Plan;
+use super::transaction::{RowsPart, Transaction};
 use crate::model::value::RowChange;
 use crate::model::{Error, ErrorKind, Result};
 use crate::target::execute::{LOOSE, STRICT};
@@ -383,5 +384,16 @@ impl Finished {
     /// The first row of the statement of that number.
     pub(super) fn origin(&self, statement: usize) -> Option<Origin> {
         self.origins.get(statement).copied()
+    }
+
+    /// The event that the statement of that number is of.
+    pub(super) fn event<'a>(
+        &self,
+        batch: &'a [Transaction],
+        statement: usize,
+    ) -> Option<(&'a Transaction, &'a RowsPart)> {
+        let origin = self.origin(statement)?;
+        let transaction = batch.get(origin.transaction)?;
+        Some((transaction, transaction.events.get(origin.event)?))
     }
 }

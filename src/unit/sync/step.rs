@@ -77,7 +77,7 @@ impl Applier {
             let stretch = writer.pause();
             match self.step_through(&stretch.packets).await {
                 Step::Ran => rows += stretch.rows,
-                Step::Unknown { error } => return Err(End::Again(error)),
+                Step::Unknown { error } => return Err(End::Again(Box::new(error.into()))),
                 Step::Stopped {
                     part: place,
                     error,
@@ -155,19 +155,16 @@ impl Applier {
         met: Met,
         error: Error,
     ) -> Result<Next, End> {
-        let origin = match place {
-            Part::Change(number) | Part::Guard(number) => stretch.origin(number),
-            Part::Frame | Part::Fence => None,
-        };
+        let origin = place.number().and_then(|number| stretch.origin(number));
         let Some(origin) = origin else {
             return Err(self.refusal(Outcome::Refused { part: place, error }));
         };
-        if is_passing(&error) {
-            return Err(End::Again(error));
-        }
         let Some(event) = transaction.events.get(origin.event) else {
             return Err(End::from(error));
         };
+        if is_passing(&error) {
+            return Err(failed_event(transaction, event, Some(origin.row), error));
+        }
         // The stretch may have left the checks of its last event.
         self.set_checks_back().await?;
         let plan = match self.plan(&event.table).await {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tideway::control::{
     CheckFigure, CheckReport, CheckState, EventRow, EventView, GrantState, LogLine, MemoryFigure,
-    PrivilegeFigure, Problem, RelayFigure, RelayFileFigure, Snapshot, SourceSnapshot, Stop,
+    PrivilegeFigure, Problem, RelayFigure, RelayFileFigure, RetryFigure, Snapshot, SourceSnapshot, Stop,
     StopError, StopPosition, StreamPosition, StreamSnapshot, TableLoad, TargetRow, TargetSnapshot,
     TransferFigure,
 };
@@ -147,6 +147,7 @@ fn stream(task: &str, source: &str) -> StreamSnapshot {
         stop: None,
         next_try_at: None,
         tries: 0,
+        retries: RetryFigure::default(),
     }
 }
 
@@ -418,6 +419,13 @@ pub(super) fn failing() -> Snapshot {
     waiting.stage = Stage::Waiting;
     waiting.lag_seconds = None;
     waiting.tries = 4;
+    waiting.retries = RetryFigure {
+        count: 6,
+        last_at: Some(before(3)),
+        last_error: Some(
+            "cannot run a statement on `tidb` at `10.0.0.9:4000`: 9007 (HY000): Write conflict".into(),
+        ),
+    };
     waiting.next_try_at = Some(Timestamp(now().0 + 4_000_000));
     snapshot.streams = vec![failed, paused, waiting];
     if let Some(lost) = snapshot.sources.get_mut(2) {
