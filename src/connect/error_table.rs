@@ -319,7 +319,8 @@ mod tests {
     #[test]
     fn tidbs_own_numbers_are_marked() {
         for entry in TABLE {
-            let own = |number: &u16| (8000..=8999).contains(number) || (9000..=9999).contains(number);
+            let own =
+                |number: &u16| (8000..=8999).contains(number) || (9000..=9999).contains(number);
             if entry.of == TIDB {
                 assert!(entry.numbers.iter().all(own), "{:?}", entry.numbers);
             }

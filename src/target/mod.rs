@@ -9,7 +9,7 @@ pub mod execute;
 pub mod text;
 
 pub use checkpoint::{
-    Claim, Intent, LoadStage, LoadState, Mark, PreparedXa, Span, Spans, State, StreamKey,
-    SyncState, XaChange,
+    Claim, Intent, LoadStage, LoadState, Mark, PartDone, PreparedXa, SkippedRecord, Span, Spans,
+    State, StreamKey, SyncState, XaChange,
 };
 pub use execute::{Outcome, Packet, Part};

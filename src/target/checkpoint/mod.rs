@@ -12,7 +12,9 @@
 mod load;
 mod moved;
 mod owner;
+mod part;
 mod selection;
+mod skipped;
 mod span;
 mod sync;
 mod tables;
@@ -30,7 +32,9 @@ use crate::target::execute::{self, Outcome, Packet, Part};
 use crate::target::text::{literal, literal_or_null};
 
 pub use owner::Ownership;
+pub use part::PartDone;
 pub use selection::take_up_selection;
+pub use skipped::SkippedRecord;
 pub use span::{Span, Spans};
 pub use sync::{Change, Intent};
 pub use tables::{Tables, VERSION, prepare, table_names};
@@ -63,6 +67,8 @@ pub struct Mark {
     pub prepared: Vec<PreparedXa>,
     /// Tables that were loaded without a lock, while the place is before the end of the dump.
     pub spans: Arc<Spans>,
+    /// How far the transaction behind the place is, if parts of it are committed already.
+    pub part: Option<PartDone>,
 }
 
 impl Mark {
@@ -73,6 +79,7 @@ impl Mark {
             gtid_set,
             prepared: Vec::new(),
             spans: Arc::default(),
+            part: None,
         }
     }
 
@@ -222,7 +229,7 @@ const STREAM: &str = "`task`, `source`, `server`";
 
 /// All columns of a checkpoint row, in the order of [`Claim::row`].
 const COLUMNS: &str = "`task`, `source`, `server`, `slot`, `version`, `epoch`, `revision`, `phase`, \
-     `dump_id`, `folder`, `binlog_file`, `binlog_offset`, `gtid_set`, `prepared`, `spans`, `structures`, \
+     `dump_id`, `folder`, `binlog_file`, `binlog_offset`, `gtid_set`, `prepared`, `spans`, `part`, `structures`, \
      `configuration`, `intent`, `claimed_by`, `updated_at`";
 
 impl Claim {
@@ -279,7 +286,8 @@ impl Claim {
         let rows = session
             .rows(&format!(
                 "SELECT `slot`, `version`, `epoch`, `phase`, `dump_id`, `folder`, `binlog_file`, \
-                 `binlog_offset`, `gtid_set`, `structures`, `configuration`, `intent`, `prepared`, `spans` FROM {} \
+                 `binlog_offset`, `gtid_set`, `structures`, `configuration`, `intent`, `prepared`, `spans`, \
+                 `part` FROM {} \
                  WHERE {} ORDER BY `slot` FOR UPDATE",
                 self.tables.checkpoint,
                 self.stream()
@@ -354,6 +362,11 @@ impl Claim {
                     .map(|text| GtidSet::parse(self.key.flavor, &text))
                     .transpose()
                     .map_err(|why| self.unreadable(&why))?;
+                let part = cells
+                    .optional(14)?
+                    .map(|text| serde_json::from_str(&text))
+                    .transpose()
+                    .map_err(|why| self.unreadable(&format!("its part: {why}")))?;
                 let position = Position::new(cells.text(6)?, cells.number(7)?);
                 let prepared = cells
                     .optional(12)?
@@ -370,6 +383,7 @@ impl Claim {
                     gtid_set,
                     prepared: prepared.unwrap_or_default(),
                     spans: spans.unwrap_or_default().into(),
+                    part,
                 }))
             }
             other => Err(self.unreadable(&format!("its phase is `{other}`"))),
@@ -510,16 +524,17 @@ impl Claim {
             Phase::Sync(mark) => (None, Some(mark)),
         };
         let place = mark.map_or_else(
-            || "NULL, NULL, NULL, NULL, NULL, NULL".to_owned(),
+            || "NULL, NULL, NULL, NULL, NULL, NULL, NULL".to_owned(),
             |mark| {
                 format!(
-                    "{}, {}, {}, {}, {}, {}",
+                    "{}, {}, {}, {}, {}, {}, {}",
                     literal(&mark.place.folder),
                     literal(&mark.place.position.file),
                     mark.place.position.offset,
                     literal_or_null(mark.gtid_set.as_ref().map(ToString::to_string).as_deref()),
                     literal_or_null(sync::prepared_text(mark).as_deref()),
-                    span::stored(mark)
+                    span::stored(mark),
+                    part::stored(mark)
                 )
             },
         );
@@ -668,15 +683,15 @@ mod tests {
             Place::new("7.1", Position::new("bin.000001", 4)),
             GtidSet::parse(Flavor::MariaDB, "0-1-2").ok(),
         );
-        assert_eq!(COLUMNS.split(',').count(), 20);
+        assert_eq!(COLUMNS.split(',').count(), 21);
         assert_eq!(
             claim(Phase::Sync(mark)).row(0, None),
-            "('it''s', 'a', '7', 0, 1, 3, 0, 'sync', NULL, '7.1', 'bin.000001', 4, '0-1-2', NULL, NULL, 4, \
+            "('it''s', 'a', '7', 0, 1, 3, 0, 'sync', NULL, '7.1', 'bin.000001', 4, '0-1-2', NULL, NULL, NULL, 4, \
              'tables = x', NULL, 'process 1, connection 2', UTC_TIMESTAMP(6))"
         );
         assert_eq!(
             claim(Phase::Load("d1".into(), LoadStage::Whole)).row(1, None),
-            "('it''s', 'a', '7', 1, 1, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
+            "('it''s', 'a', '7', 1, 1, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
              'process 1, connection 2', UTC_TIMESTAMP(6))"
         );
     }

@@ -229,12 +229,14 @@ pub(super) fn intent_text(intent: &Intent) -> Result<String> {
 fn mark_assignments(mark: &Mark) -> String {
     let gtid_set = mark.gtid_set.as_ref().map(ToString::to_string);
     format!(
-        "`folder` = {}, `binlog_file` = {}, `binlog_offset` = {}, `gtid_set` = {}, `prepared` = {}",
+        "`folder` = {}, `binlog_file` = {}, `binlog_offset` = {}, `gtid_set` = {}, `prepared` = {}, \
+         `part` = {}",
         literal(&mark.place.folder),
         literal(&mark.place.position.file),
         mark.place.position.offset,
         literal_or_null(gtid_set.as_deref()),
-        literal_or_null(prepared_text(mark).as_deref())
+        literal_or_null(prepared_text(mark).as_deref()),
+        super::part::stored(mark)
     )
 }
 

@@ -26,6 +26,8 @@ pub struct Tables {
     pub decision: String,
     /// The sources' tables as they are at the mark.
     pub structure: String,
+    /// Changes that were left out, on their way to the task's file.
+    pub skipped: String,
 }
 
 impl Tables {
@@ -39,6 +41,7 @@ impl Tables {
             owner: name("owner"),
             decision: name("decision"),
             structure: name("structure"),
+            skipped: name("skipped"),
         }
     }
 }
@@ -49,7 +52,7 @@ const STREAM: &str = "\
 `source` VARCHAR(128) NOT NULL COMMENT 'source name in the configuration',
 `server` VARCHAR(64) NOT NULL COMMENT 'the source server itself: its uuid, or server_id on MariaDB'";
 
-fn definitions(tables: &Tables) -> [(&'static str, String); 5] {
+fn definitions(tables: &Tables) -> [(&'static str, String); 6] {
     let form = "`version` INT UNSIGNED NOT NULL COMMENT 'form of this row'";
     let tail = "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
     [
@@ -70,6 +73,7 @@ fn definitions(tables: &Tables) -> [(&'static str, String); 5] {
 `gtid_set` LONGTEXT NULL COMMENT 'all transactions before the mark',
 `prepared` LONGTEXT NULL COMMENT 'JSON: XA transactions before the mark that wait for XA COMMIT',
 `spans` LONGTEXT NULL COMMENT 'JSON: tables loaded without a lock, and the end of their dump',
+`part` TEXT NULL COMMENT 'JSON: how far the transaction behind the mark is, if it commits in parts',
 `structures` BIGINT UNSIGNED NOT NULL COMMENT 'version of the structures at the mark',
 `configuration` MEDIUMTEXT NOT NULL COMMENT 'tables, routes and filters of the stream',
 `intent` MEDIUMTEXT NULL COMMENT 'the DDL statement under way, JSON',
@@ -143,11 +147,25 @@ PRIMARY KEY (`task`, `source`, `server`, `schema_name`, `table_name`, `structure
                 tables.structure
             ),
         ),
+        (
+            "skipped",
+            format!(
+                "CREATE TABLE IF NOT EXISTS {} (
+{STREAM},
+`id` VARCHAR(64) NOT NULL COMMENT 'when it was left out, in microseconds, and its number',
+`piece` INT UNSIGNED NOT NULL COMMENT 'a long record is in several pieces',
+{form},
+`record` LONGTEXT NOT NULL COMMENT 'JSON: the change, as in the file of the task',
+PRIMARY KEY (`task`, `source`, `server`, `id`, `piece`)
+) {tail} COMMENT='tideway: changes that were left out, until they are in the file of the task'",
+                tables.skipped
+            ),
+        ),
     ]
 }
 
 /// The names of our own tables.
-pub fn table_names() -> [&'static str; 5] {
+pub fn table_names() -> [&'static str; 6] {
     definitions(&Tables::new("")).map(|(name, _)| name)
 }
 
@@ -201,7 +219,7 @@ async fn add_columns(session: &mut Session, tables: &Tables) -> Result<()> {
     let found = session
         .rows(&format!(
             "SELECT LOWER(COLUMN_NAME) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} \
-             AND TABLE_NAME = 'checkpoint' AND COLUMN_NAME IN ('prepared', 'spans')",
+             AND TABLE_NAME = 'checkpoint' AND COLUMN_NAME IN ('prepared', 'spans', 'part')",
             literal(&tables.schema)
         ))
         .await?;
@@ -215,6 +233,11 @@ async fn add_columns(session: &mut Session, tables: &Tables) -> Result<()> {
             "spans",
             "prepared",
             "JSON: tables loaded without a lock, and the end of their dump",
+        ),
+        (
+            "part",
+            "spans",
+            "JSON: how far the transaction behind the mark is, if it commits in parts",
         ),
     ] {
         let has = found

@@ -11,6 +11,7 @@ use super::meter::{Lag, Meter};
 use super::plan::Plan;
 use super::skipped::Skipper;
 use super::span::Way;
+use super::split::{Cut, TooLarge, end_of, is_size};
 use super::statement::{Finished, Origin, Style, Writer};
 use super::step::Mended;
 use super::transaction::{CommitTime, Passed, RowsPart, SourceTable, Transaction};
@@ -32,6 +33,8 @@ pub(super) enum End {
     Again(Box<Failure>),
     /// The long transaction that begins there is to be applied row by row.
     Careful(Place),
+    /// The target takes no transaction of that size: from the checkpoint again, in smaller parts.
+    TooLarge(TooLarge),
 }
 
 impl From<Error> for End {
@@ -74,6 +77,8 @@ pub(super) struct Applier {
     pub(super) careful: Option<Place>,
     /// Whether a long transaction is open on the target.
     pub(super) is_split: bool,
+    /// Which transactions commit in parts.
+    pub(super) cut: Cut,
     targets: HashMap<TableName, Arc<Structure>>,
     /// The foreign keys of the target that change children; read when first needed.
     pub(super) target_graph: Option<Graph>,
@@ -108,6 +113,7 @@ impl Applier {
             statement_bytes: settings.statement_bytes,
             careful: settings.careful,
             is_split: false,
+            cut: settings.cut,
             targets: HashMap::new(),
             target_graph: None,
             tables: settings.tables,
@@ -175,17 +181,21 @@ impl Applier {
             if *part == Part::Fence {
                 return Err(self.refusal(outcome));
             }
-            if is_passing(error) {
+            let part = *part;
+            if is_passing(error) || is_size(error) {
                 let met = part.number().and_then(|number| packed.event(batch, number));
-                return Err(match (outcome, met) {
-                    (Outcome::Refused { error, .. }, Some((transaction, event))) => {
-                        failed_event(transaction, event, None, error)
-                    }
-                    (outcome, _) => self.refusal(outcome),
-                });
+                let Outcome::Refused { error, .. } = outcome else {
+                    return Err(self.refusal(outcome));
+                };
+                return Err(end_of(batch, error, |error| match met {
+                    Some((transaction, event)) => failed_event(transaction, event, None, error),
+                    None => self.refusal(Outcome::Refused { part, error }),
+                }));
             }
-        } else if let Outcome::Unknown { .. } = outcome {
-            return Err(self.refusal(outcome));
+        } else if let Outcome::Unknown { error } = outcome {
+            return Err(end_of(batch, error, |error| {
+                self.refusal(Outcome::Unknown { error })
+            }));
         } else {
             // All before the transaction that cannot be decoded is in.
             let done = refused.as_ref().map_or(batch.len(), |(index, _)| *index);
@@ -201,15 +211,38 @@ impl Applier {
         Ok(taken)
     }
 
+    /// How many rows a target transaction may have before no further transaction is put into it.
+    fn rows_limit(&mut self) -> u64 {
+        let place = &self.mark.place;
+        let is_single =
+            self.cut.single_until.as_ref().is_some_and(|until| {
+                until.folder == place.folder && until.position > place.position
+            });
+        if is_single {
+            1
+        } else {
+            self.cut.single_until = None;
+            self.batch_rows
+        }
+    }
+
+    /// Whether a part of a transaction begins a target transaction, and whether it ends one.
+    pub(super) fn frame(&self, part: &Transaction) -> (bool, bool) {
+        let is_cut = self.cut.applies_to(part) || self.mark.part.is_some();
+        (part.is_first || is_cut, part.is_last || is_cut)
+    }
+
     /// A writer of statements as the target takes them.
     pub(super) fn writer(&self, style: Style, head: Packet) -> Writer {
         Writer::new(style, head, self.packet_bytes, self.statement_bytes)
     }
 
-    /// A transaction, or the last part of one, was applied row by row.
+    /// A transaction, or a part that commits, was applied row by row.
     pub(super) fn stepped(&mut self, part: &Transaction, mark: Mark, rows: u64) {
         self.is_split = false;
-        self.careful = None;
+        if part.is_last {
+            self.careful = None;
+        }
         self.mark = mark;
         self.is_unwritten = false;
         let mended = std::mem::take(&mut self.mended);
@@ -217,7 +250,7 @@ impl Applier {
             .mended(mended.skipped.len() as u64, mended.repaired);
         self.meter.passed_over(part.passed);
         self.meter.marked(&self.mark);
-        self.meter.applied(1, rows);
+        self.meter.applied(u64::from(part.is_last), rows);
         self.show_lag(part.committed);
     }
 
@@ -226,8 +259,12 @@ impl Applier {
         if self.careful.as_ref() == Some(&part.begin) {
             return self.apply_stepwise(part).await;
         }
+        let (opens, closes) = self.frame(part);
+        if !part.is_last && closes {
+            self.meter.cut(part);
+        }
         let mut head = Packet::new();
-        if part.is_first {
+        if opens {
             head.push(Part::Frame, "BEGIN");
             // Locks the row and proves the epoch; the mark moves with the COMMIT.
             self.claim.sync_fence(&mut head, &self.mark);
@@ -239,7 +276,7 @@ impl Applier {
             return Err(failure);
         }
         let mut mark = self.mark.clone();
-        let packed = if part.is_last {
+        let packed = if closes {
             part.advance(&mut mark);
             let claim = &self.claim;
             writer.with_packet(|packet| claim.sync_fence(packet, &mark));
@@ -250,18 +287,17 @@ impl Applier {
         match self.send(&packed.packets).await {
             Outcome::Committed => {
                 self.meter.passed_over(part.passed);
-                if part.is_last {
+                if closes {
                     self.is_split = false;
-                    self.careful = None;
                     self.mark = mark;
                     self.is_unwritten = false;
                     self.meter.marked(&self.mark);
-                    self.meter.applied(1, packed.rows);
-                    self.show_lag(part.committed);
-                } else {
-                    self.meter.applied(0, packed.rows);
-                    self.show_lag(part.committed);
                 }
+                if part.is_last {
+                    self.careful = None;
+                }
+                self.meter.applied(u64::from(part.is_last), packed.rows);
+                self.show_lag(part.committed);
                 Ok(())
             }
             Outcome::Refused { part: place, error } => {
@@ -270,20 +306,43 @@ impl Applier {
                 let met = place
                     .number()
                     .and_then(|number| packed.event(std::slice::from_ref(part), number));
-                match met {
-                    Some((transaction, event)) if is_passing(&error) => {
-                        Err(failed_event(transaction, event, None, error))
-                    }
-                    Some(_) => Err(End::Careful(part.begin.clone())),
-                    None => Err(self.refusal(Outcome::Refused { part: place, error })),
-                }
+                Err(end_of(
+                    std::slice::from_ref(part),
+                    error,
+                    |error| match met {
+                        Some((transaction, event)) if is_passing(&error) => {
+                            failed_event(transaction, event, None, error)
+                        }
+                        Some(_) => End::Careful(part.begin.clone()),
+                        None => self.refusal(Outcome::Refused { part: place, error }),
+                    },
+                ))
             }
-            outcome @ Outcome::Unknown { .. } => Err(self.refusal(outcome)),
+            Outcome::Unknown { error } => Err(end_of(std::slice::from_ref(part), error, |error| {
+                self.refusal(Outcome::Unknown { error })
+            })),
         }
     }
 
     /// Takes back the parts of a long transaction that the source never committed.
     pub(super) async fn abandon(&mut self, begin: &Place) -> Result<(), End> {
+        if self
+            .mark
+            .part
+            .as_ref()
+            .is_some_and(|part| part.begin == *begin)
+        {
+            return Err(End::from(
+                Error::new(
+                    ErrorKind::Damaged,
+                    format!(
+                        "the transaction at {begin} is in the target in part, and the source never \
+                         committed it"
+                    ),
+                )
+                .with_fix("compare its tables with the source, mend them, then start them anew"),
+            ));
+        }
         if self.careful.as_ref() == Some(begin) {
             self.careful = None;
         }
@@ -295,6 +354,7 @@ impl Applier {
     async fn build(&mut self, batch: &[Transaction]) -> Result<Built, End> {
         let mut good = batch.len();
         let mut refused = None;
+        let rows_limit = self.rows_limit();
         loop {
             let mut mark = self.mark.clone();
             let mut head = Packet::new();
@@ -311,7 +371,7 @@ impl Applier {
                     .write_transaction(&mut writer, transaction, number)
                     .await
                 {
-                    Ok(()) if writer.rows() < self.batch_rows || number + 1 == taken.len() => {}
+                    Ok(()) if writer.rows() < rows_limit || number + 1 == taken.len() => {}
                     Ok(()) => {
                         // The fence in front has written the mark behind all of them.
                         let mut mark = self.mark.clone();
@@ -493,10 +553,12 @@ pub(super) struct Settings {
     pub(super) statement_bytes: usize,
     pub(super) tables: HashSet<TableName>,
     pub(super) careful: Option<Place>,
+    pub(super) cut: Cut,
 }
 
 /// Moves a mark to a transaction's end.
 pub(super) fn advance(mark: &mut Mark, end: Place, gtid: Option<&crate::model::Gtid>) {
+    mark.part = None;
     mark.place = end;
     if let (Some(set), Some(gtid)) = (&mut mark.gtid_set, gtid) {
         set.insert(gtid);

@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::meter::{Lag, Meter};
 use super::reader::{At, Collector};
 use super::skipped::{Keep, Skipper};
+use super::split::Cut;
 use super::transaction::{Item, Transaction};
 use crate::config::{TargetConfig, TaskConfig};
 use crate::connect::Session;
@@ -109,12 +110,19 @@ async fn run_on(
     let mut tries = 0;
     let mut careful = None;
     let mut last_mark: Option<Mark> = None;
+    let mut cut = Cut::default();
     loop {
-        let failure = match attempt(job, meter, stop, careful.take()).await {
+        let failure = match attempt(job, meter, stop, careful.take(), &cut).await {
             Ok(()) => return Ok(()),
             Err(End::Failed(failure)) => return Err(locate(*failure, job)),
             Err(End::Careful(place)) => {
                 careful = Some(place);
+                continue;
+            }
+            Err(End::TooLarge(met)) => {
+                let error = &met.failure.error;
+                tracing::info!(task = %job.task.name, source = %job.source_name, %error, cause = error.cause(), "the target takes no transaction of that size: in smaller parts again");
+                cut = cut.finer(met).map_err(|failure| locate(*failure, job))?;
                 continue;
             }
             Err(End::Again(failure)) => failure,
@@ -155,6 +163,7 @@ async fn attempt(
     meter: &Arc<Meter>,
     stop: &CancellationToken,
     careful: Option<Place>,
+    cut: &Cut,
 ) -> Result<(), End> {
     let mut session = execute::open(&job.target.server).await?;
     let (claim, state) = claim(job, &mut session).await?;
@@ -192,7 +201,10 @@ async fn attempt(
     let tracker = StructureSet::new(job.defaults.clone(), state.structures, job.schemas.clone());
     let tables = Tables::new(Arc::clone(&job.task), job.flavor, tracker);
     let memory = usize::try_from(job.memory_bytes).unwrap_or(usize::MAX);
-    let collector = Collector::new(tables, (memory / 8).max(1 << 20), mark.prepared.clone());
+    let cut = Cut::of_target(&mut session).await?.with(cut);
+    let part_bytes = (memory / 8).max(1 << 20);
+    let part_bytes = cut.bytes.map_or(part_bytes, |bytes| bytes.min(part_bytes));
+    let collector = Collector::new(tables, part_bytes, &mark);
     let units = (memory / 2 / BUDGET_UNIT).clamp(1024, u32::MAX as usize >> 4);
     let queue = Queue {
         budget: Arc::new(Semaphore::new(units)),
@@ -216,8 +228,11 @@ async fn attempt(
             keep: Arc::clone(&job.keep),
         },
         careful,
+        cut,
     };
     let mut applier = Applier::new(session, claim, Arc::clone(meter), mark.clone(), settings);
+    // What a former process committed, and did not come to hand over.
+    applier.hand_over_skipped().await?;
     let intent = state.intent;
     let (sender, receiver) = mpsc::channel(QUEUE_ITEMS);
     let applied = tokio::select! {

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::model::{Error, Place, RetryFigure, Timestamp};
 use crate::target::Mark;
 
-use super::transaction::CommitTime;
+use super::transaction::{CommitTime, Transaction};
 
 /// What a sync has done and where it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +37,8 @@ pub struct Figure {
     pub drift_repaired: u64,
     /// Batches that were rolled back and tried again because the target was busy or lost.
     pub retries: RetryFigure,
+    /// Transactions that were committed in parts, because they are larger than the target takes.
+    pub split: u64,
     /// When the checkpoint was last committed.
     pub checkpoint_at: Option<Timestamp>,
     /// What the target's dialect could not take as it was: newest last, at most 100.
@@ -63,6 +65,7 @@ pub struct Meter {
     passed_over: AtomicU64,
     drift_skipped: AtomicU64,
     drift_repaired: AtomicU64,
+    split: AtomicU64,
     rest: Mutex<Rest>,
 }
 
@@ -128,6 +131,7 @@ impl Meter {
             passed_over: self.passed_over.load(Ordering::Relaxed),
             drift_skipped: self.drift_skipped.load(Ordering::Relaxed),
             drift_repaired: self.drift_repaired.load(Ordering::Relaxed),
+            split: self.split.load(Ordering::Relaxed),
             retries: rest.retries.clone(),
             checkpoint_at: rest.checkpoint_at,
             notes: rest.notes.clone(),
@@ -151,6 +155,17 @@ impl Meter {
     pub(super) fn mended(&self, skipped: u64, repaired: u64) {
         self.drift_skipped.fetch_add(skipped, Ordering::Relaxed);
         self.drift_repaired.fetch_add(repaired, Ordering::Relaxed);
+    }
+
+    /// A part of a transaction commits on its own.
+    pub(super) fn cut(&self, part: &Transaction) {
+        if part.is_first {
+            self.split.fetch_add(1, Ordering::Relaxed);
+            self.note(format!(
+                "the transaction at {} is larger than the target takes: its parts are committed one by one",
+                part.begin
+            ));
+        }
     }
 
     pub(super) fn marked(&self, mark: &Mark) {

@@ -30,6 +30,7 @@ mod reader_tests;
 mod session;
 mod skipped;
 mod span;
+mod split;
 mod statement;
 #[cfg(test)]
 mod statement_tests;

@@ -26,7 +26,7 @@ use crate::model::{
 };
 use crate::route::FilterAction;
 use crate::schema::{Ddl, DdlKind, SqlMode};
-use crate::target::{PreparedXa, XaChange};
+use crate::target::{Mark, PartDone, PreparedXa, XaChange};
 
 /// Where an event stands, and how to read it.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +78,8 @@ pub(super) struct Collector {
     pub(super) replaying: Option<Replay>,
     /// A transaction that grows beyond this is handed on in parts.
     part_bytes: usize,
+    /// Of which transaction a part is in the target already, and how far.
+    done: Option<PartDone>,
     items: Vec<Item>,
 }
 
@@ -106,19 +108,20 @@ pub(super) struct Open {
 }
 
 impl Collector {
-    /// Begins between transactions, behind the XA transactions that are `prepared`. `part_bytes` bounds
-    /// what is held of one.
-    pub(super) fn new(tables: Tables, part_bytes: usize, prepared: Vec<PreparedXa>) -> Self {
+    /// Begins at a mark: between transactions, behind its prepared XA transactions, and without what is
+    /// in the target of the next one. `part_bytes` bounds what is held of one.
+    pub(super) fn new(tables: Tables, part_bytes: usize, mark: &Mark) -> Self {
         Self {
             tables,
             format: None,
             open: None,
             maps: HashMap::new(),
             annotation: None,
-            prepared,
+            prepared: mark.prepared.clone(),
             wanted: None,
             replaying: None,
             part_bytes,
+            done: mark.part.clone(),
             items: Vec::new(),
         }
     }
@@ -415,9 +418,18 @@ impl Collector {
                 return Err(ddl::forbidden(&table.map.table, kind.name()));
             }
         }
-        let open = self.open_at(at);
+        let open = self
+            .open
+            .get_or_insert_with(|| Open::new(at.place(at.offset)));
         if open.is_xa {
             open.xa_tables.insert(table.map.table.clone());
+            return Ok(());
+        }
+        if let Some(done) = &self.done
+            && done.covers(&open.begin, at.offset, at.inner)
+        {
+            // What is behind it is a part of it all the same.
+            open.is_split = true;
             return Ok(());
         }
         let checks = Checks {

@@ -9,9 +9,9 @@ use super::statement_tests::{structure, task};
 use super::transaction::Item;
 use crate::binlog::header::FLAG_IGNORABLE;
 use crate::binlog::{ChecksumAlgorithm, Event, EventHeader, EventKind, FormatDescription};
-use crate::model::{Error, ErrorKind, Flavor, ServerVersion, TableName};
+use crate::model::{Error, ErrorKind, Flavor, Place, Position, ServerVersion, TableName};
 use crate::schema::tracker::{ServerDefaults, StructureSet};
-use crate::target::XaChange;
+use crate::target::{Mark, XaChange};
 
 /// Events one behind the other, each a hundred bytes long.
 struct Stream {
@@ -34,7 +34,11 @@ impl Stream {
         let tracker = StructureSet::new(defaults, [structure("d", "t")], BTreeMap::new());
         let tables = Tables::new(Arc::new(task("d.*")), version.flavor, tracker);
         Self {
-            collector: Collector::new(tables, part_bytes, Vec::new()),
+            collector: Collector::new(
+                tables,
+                part_bytes,
+                &Mark::new(Place::new("7.1", Position::new("bin.000001", 4)), None),
+            ),
             format: FormatDescription::before_first(version, ChecksumAlgorithm::Off),
             offset: 100,
         }

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::transaction::{RowsPart, Transaction};
-use crate::model::{EventPlace, Result, TableName, Timestamp};
+use crate::model::{Error, ErrorKind, EventPlace, Result, TableName, Timestamp};
+use crate::target::SkippedRecord;
 
 /// The version of the form.
 const VERSION: u32 = 1;
 
 /// One row's change that was not applied, because the target's row was not what the binlog says.
 ///
-/// It is written before the transaction it belongs to commits without it; a commit that fails and is
-/// tried again writes it again, under the same id.
+/// It commits with the transaction that goes on without it, in a table of the target, and goes from
+/// there to the task's file; the id tells a record that is handed over twice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SkippedChange {
     /// The form of this record.
     pub version: u32,
-    /// Names the change for good: `SOURCE/FOLDER/FILE:OFFSET#inner.row`.
+    /// Names the record for good: `SOURCE/FOLDER/FILE:OFFSET#inner.row@MICROSECONDS`. The same change,
+    /// left out again after the task was started anew, is another record.
     pub id: String,
     /// When it was left out.
     pub at: Timestamp,
@@ -41,6 +43,34 @@ pub struct SkippedChange {
     /// utf8mb4`, `time_zone = '+00:00'`, a strict `sql_mode` with `NO_AUTO_VALUE_ON_ZERO`. It concerns
     /// exactly one row. Text with bytes that are not UTF-8 is written in hexadecimal in it.
     pub sql: String,
+}
+
+impl SkippedChange {
+    /// As it is kept in the target, the `number`th of its transaction.
+    pub(super) fn stored(&self, number: usize) -> Result<SkippedRecord> {
+        let record = serde_json::to_string(self).map_err(|why| {
+            Error::new(ErrorKind::Internal, "a skipped change cannot be written").with_source(why)
+        })?;
+        Ok(SkippedRecord {
+            id: format!("{:020}-{number:06}", self.at.0),
+            record,
+        })
+    }
+
+    /// Reads what was kept there.
+    pub(super) fn read(stored: &SkippedRecord) -> Result<Self> {
+        serde_json::from_str(&stored.record).map_err(|why| {
+            Error::new(
+                ErrorKind::Checkpoint,
+                format!(
+                    "the record of the skipped change `{}` cannot be read",
+                    stored.id
+                ),
+            )
+            .with_source(why)
+            .with_fix("see the table `skipped` beside the checkpoint on the target")
+        })
+    }
 }
 
 /// Where skipped changes are kept; they are there for good when it returns.
@@ -73,7 +103,7 @@ impl Skipper {
         let place = transaction.place_of(part, Some(row));
         SkippedChange {
             version: VERSION,
-            id: format!("{}/{place}", self.source),
+            id: format!("{}/{place}@{}", self.source, at.0),
             at,
             task: self.task.clone(),
             source: self.source.clone(),

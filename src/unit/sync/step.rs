@@ -13,6 +13,7 @@ use super::explain::{Met, MetRow};
 use super::plan::Plan;
 use super::skipped::SkippedChange;
 use super::span::Way;
+use super::split::{end_of, is_size};
 use super::statement::{Finished, Origin, Style, Writer};
 use super::transaction::{RowsPart, Transaction};
 use crate::config::DriftPolicy;
@@ -58,15 +59,16 @@ impl Applier {
     }
 
     async fn steps(&mut self, part: &Transaction) -> Result<(), End> {
+        let (opens, closes) = self.frame(part);
         let mut head = Packet::new();
-        if part.is_first {
+        if opens {
             head.push(Part::Frame, "BEGIN");
             self.claim.sync_fence(&mut head, &self.mark);
             self.mended = Mended::default();
-            self.is_split = !part.is_last;
+            self.is_split = !closes;
         }
         let mut mark = self.mark.clone();
-        if part.is_last {
+        if closes {
             part.advance(&mut mark);
         }
         let mut next = Some(Next::default());
@@ -92,16 +94,30 @@ impl Applier {
                 }
             }
         }
-        if part.is_last {
-            self.keep_skipped().await?;
+        if closes {
+            self.write_skipped().await?;
             let mut tail = Packet::new();
             self.claim.sync_fence(&mut tail, &mark);
             tail.push(Part::Frame, "COMMIT");
+            let alone = std::slice::from_ref(part);
             match execute::run(&mut self.session, &tail).await {
                 Outcome::Committed => {}
-                other => return Err(self.refusal(other)),
+                Outcome::Refused { part, error } => {
+                    return Err(end_of(alone, error, |error| {
+                        self.refusal(Outcome::Refused { part, error })
+                    }));
+                }
+                Outcome::Unknown { error } => {
+                    return Err(end_of(alone, error, |error| {
+                        self.refusal(Outcome::Unknown { error })
+                    }));
+                }
             }
+            let has_skipped = !self.mended.skipped.is_empty();
             self.stepped(part, mark, rows);
+            if has_skipped {
+                self.hand_over_skipped().await?;
+            }
         } else {
             self.meter.passed_over(part.passed);
             self.meter.applied(0, rows);
@@ -162,8 +178,10 @@ impl Applier {
         let Some(event) = transaction.events.get(origin.event) else {
             return Err(End::from(error));
         };
-        if is_passing(&error) {
-            return Err(failed_event(transaction, event, Some(origin.row), error));
+        if is_passing(&error) || is_size(&error) {
+            return Err(end_of(std::slice::from_ref(transaction), error, |error| {
+                failed_event(transaction, event, Some(origin.row), error)
+            }));
         }
         // The stretch may have left the checks of its last event.
         self.set_checks_back().await?;
@@ -334,21 +352,55 @@ impl Applier {
         Ok(done.affected)
     }
 
-    /// Keeps what was left out, before the transaction commits without it.
-    async fn keep_skipped(&mut self) -> Result<(), End> {
-        if self.mended.skipped.is_empty() {
+    /// Writes what was left out into the open transaction, so that it is there if that commits.
+    async fn write_skipped(&mut self) -> Result<(), End> {
+        let mut packet = Packet::new();
+        for (number, change) in self.mended.skipped.iter().enumerate() {
+            for statement in self.claim.keep_skipped(&change.stored(number)?) {
+                if !packet.is_empty() && packet.len() + statement.len() > self.packet_bytes {
+                    let full = std::mem::take(&mut packet);
+                    settled(execute::step(&mut self.session, &full).await)?;
+                }
+                packet.push(Part::Frame, statement);
+            }
+        }
+        if packet.is_empty() {
             return Ok(());
         }
-        let keep = Arc::clone(&self.skipper.keep);
-        let skipped = self.mended.skipped.clone();
-        let kept = tokio::task::spawn_blocking(move || keep(skipped)).await;
-        match kept {
-            Ok(kept) => Ok(kept?),
-            Err(why) => Err(End::from(
-                Error::new(ErrorKind::Panicked, "keeping the skipped changes failed")
-                    .with_source(why),
-            )),
+        settled(execute::step(&mut self.session, &packet).await)
+    }
+
+    /// Hands over what was left out, and is committed so, to the task's file. What is in the target
+    /// still, because this was cut off, is handed over at the next start.
+    pub(super) async fn hand_over_skipped(&mut self) -> Result<(), End> {
+        let records = self.claim.skipped(&mut self.session).await?;
+        if records.is_empty() {
+            return Ok(());
         }
+        let changes = records
+            .iter()
+            .map(SkippedChange::read)
+            .collect::<Result<Vec<_>>>()?;
+        let keep = Arc::clone(&self.skipper.keep);
+        match tokio::task::spawn_blocking(move || keep(changes)).await {
+            Ok(kept) => kept?,
+            Err(why) => {
+                return Err(End::from(
+                    Error::new(ErrorKind::Panicked, "keeping the skipped changes failed")
+                        .with_source(why),
+                ));
+            }
+        }
+        self.claim.forget_skipped(&mut self.session).await?;
+        Ok(())
+    }
+}
+
+fn settled(step: Step) -> Result<(), End> {
+    match step {
+        Step::Ran => Ok(()),
+        Step::Stopped { error, .. } => Err(End::from(error)),
+        Step::Unknown { error } => Err(End::Again(Box::new(error.into()))),
     }
 }
 

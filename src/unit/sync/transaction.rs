@@ -9,7 +9,7 @@ use crate::binlog::FormatDescription;
 use crate::binlog::{Event, EventHeader, RowShape, RowsEvent, TableMap};
 use crate::model::{EventPlace, Gtid, Place, Position, Result, TableName, Timestamp};
 use crate::schema::{Ddl, Structure};
-use crate::target::checkpoint::{Change, Mark, XaChange};
+use crate::target::checkpoint::{Change, Mark, PartDone, XaChange};
 
 /// A source table at a version of its structure, with how its rows are read.
 #[derive(Debug)]
@@ -90,8 +90,20 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    /// Moves a mark behind it.
+    /// Moves a mark behind it. Behind a part that commits and is not the last one, the mark stays where
+    /// the transaction starts, and says how far it is.
     pub(super) fn advance(&self, mark: &mut Mark) {
+        if !self.is_last {
+            if let Some(event) = self.events.last() {
+                mark.part = Some(PartDone {
+                    begin: self.begin.clone(),
+                    offset: event.offset,
+                    inner: event.inner,
+                });
+            }
+            return;
+        }
+        mark.part = None;
         mark.place = self.end.clone();
         if let (Some(set), Some(gtid)) = (&mut mark.gtid_set, &self.gtid) {
             set.insert(gtid);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tideway::control::{
     CheckFigure, CheckReport, CheckState, EventRow, EventView, GrantState, LogLine, MemoryFigure,
-    PrivilegeFigure, Problem, RelayFigure, RelayFileFigure, RetryFigure, Snapshot, SourceSnapshot, Stop,
-    StopError, StopPosition, StreamPosition, StreamSnapshot, TableLoad, TargetRow, TargetSnapshot,
-    TransferFigure,
+    PrivilegeFigure, Problem, RelayFigure, RelayFileFigure, RetryFigure, Snapshot, SourceSnapshot,
+    Stop, StopError, StopPosition, StreamPosition, StreamSnapshot, TableLoad, TargetRow,
+    TargetSnapshot, TransferFigure,
 };
 use tideway::model::{ErrorKind, Flavor, Place, Position, Stage, TableName, Timestamp, Unit};
 
@@ -423,7 +423,8 @@ pub(super) fn failing() -> Snapshot {
         count: 6,
         last_at: Some(before(3)),
         last_error: Some(
-            "cannot run a statement on `tidb` at `10.0.0.9:4000`: 9007 (HY000): Write conflict".into(),
+            "cannot run a statement on `tidb` at `10.0.0.9:4000`: 9007 (HY000): Write conflict"
+                .into(),
         ),
     };
     waiting.next_try_at = Some(Timestamp(now().0 + 4_000_000));
