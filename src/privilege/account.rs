@@ -1,6 +1,6 @@
 //! An account as its server knows it: who matched, what it is allowed, and what was tried.
 
-use crate::model::ServerVersion;
+use crate::model::{ServerVersion, TableName};
 
 use super::grants::Grants;
 use super::need::{Object, Want};
@@ -70,23 +70,22 @@ impl Account {
     /// What the probes say of `want`: the one that was run on its very object, or on every table that
     /// matters in its database.
     pub(super) fn probed(&self, want: &Want) -> Option<&Probe> {
-        let of = |object: &Object| {
-            self.probes.iter().find(|probe| {
-                probe.privilege == want.privilege
-                    && probe.object == *object
-                    && probe.outcome != Outcome::Untold
+        let told = || {
+            self.probes.iter().filter(|probe| {
+                probe.privilege == want.privilege && probe.outcome != Outcome::Untold
             })
         };
-        if let Some(probe) = of(&want.object) {
+        if let Some(probe) = told().find(|probe| probe.object == want.object) {
             return Some(probe);
         }
         let Object::Schema { tables, .. } = &want.object else {
             return None;
         };
-        let probes: Vec<&Probe> = tables
-            .iter()
-            .filter_map(|table| of(&Object::Table(table.clone())))
-            .collect();
+        // Few are tried, and the tables may be many.
+        let of = |table: &TableName| {
+            told().find(|probe| matches!(&probe.object, Object::Table(tried) if tried == table))
+        };
+        let probes: Vec<&Probe> = tables.iter().filter_map(of).collect();
         // One refusal is enough; allowed is what is allowed on all of them.
         let denied = probes
             .iter()

@@ -161,7 +161,6 @@ async fn bounded<T>(stop: &CancellationToken, facts: impl Future<Output = Result
     }
 }
 
-/// Judges what was found.
 /// Takes a finding as known where every task that it concerns accepts it by name.
 fn accept(config: &Config, check: &mut CheckFigure) {
     if check.state == CheckState::Pass {
@@ -195,6 +194,7 @@ fn accept(config: &Config, check: &mut CheckFigure) {
     }
 }
 
+/// Judges what was found.
 fn report(
     config: &Config,
     needed: &Needed,
