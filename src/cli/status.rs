@@ -81,7 +81,12 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
                 let _ = write!(out, " at {}:{}", position.file, position.offset);
             }
             out.push('\n');
-            for (label, text) in [("cause", &stop.error.cause), ("fix", &stop.error.fix)] {
+            let purpose = stop.error.refused.as_ref().and_then(|r| r.purpose.as_ref());
+            for (label, text) in [
+                ("cause", stop.error.cause.as_ref()),
+                ("what for", purpose),
+                ("fix", stop.error.fix.as_ref()),
+            ] {
                 if let Some(text) = text {
                     let _ = writeln!(out, "  {label}: {text}");
                 }

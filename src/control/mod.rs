@@ -10,8 +10,8 @@ pub use command::{Command, PurgeWhich, Reply, Scope};
 pub use handle::{Envelope, Handle};
 pub use query::{Answer, Query};
 pub use snapshot::{
-    LogLine, MemoryFigure, Problem, Snapshot, SourceSnapshot, Stop, StopError, StopPosition,
-    StreamPosition, StreamSnapshot, TargetSnapshot,
+    LogLine, MemoryFigure, Problem, Refused, Snapshot, SourceSnapshot, Stop, StopError,
+    StopPosition, StreamPosition, StreamSnapshot, TargetSnapshot,
 };
 
 pub use crate::model::{

@@ -253,6 +253,26 @@ pub struct StopError {
     pub cause: Option<String>,
     /// How to mend it.
     pub fix: Option<String>,
+    /// What was refused for want of a privilege.
+    #[serde(default)]
+    pub refused: Option<Refused>,
+}
+
+/// What a server refused for want of a privilege.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The privileges that the server names: all of them are wanted, or any of them.
+    pub privileges: Vec<String>,
+    /// Whether one of them does.
+    pub any_of: bool,
+    /// On what, as a `GRANT` names it; `None` where the server does not say.
+    pub object: Option<String>,
+    /// What does as well, where that is no privilege.
+    pub instead: Option<String>,
+    /// What the unit needs it for; `None` until the checks have run.
+    pub purpose: Option<String>,
+    /// The statements that give what is missing; none until the checks have run.
+    pub grants: Vec<String>,
 }
 
 impl From<&crate::model::Error> for StopError {
@@ -266,6 +286,7 @@ impl From<&crate::model::Error> for StopError {
             message: error.message().to_owned(),
             cause: error.cause(),
             fix: error.fix().map(str::to_owned),
+            refused: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The verdict on each cell of the matrix of units and privileges.
 
-use crate::model::{Flavor, GrantState, PrivilegeFigure};
+use crate::model::{Flavor, GrantState, PrivilegeFigure, ServerVersion};
 
 use super::account::{Account, Outcome, Probe, Role};
 use super::cover::{By, Cover, covered};
@@ -60,7 +60,8 @@ fn verdict(requirement: &Requirement, account: &Account) -> Verdict {
     };
     let cover = covered(want, &requirement.others, &account.grants, account);
     // What the server does counts for more than what is read into its words.
-    match (account.probed(want), &cover) {
+    let probe = account.probed(want);
+    match (probe, &cover) {
         (
             Some(Probe {
                 outcome: Outcome::Denied { number, message },
@@ -93,7 +94,6 @@ fn verdict(requirement: &Requirement, account: &Account) -> Verdict {
         }
         _ => {}
     }
-    let probe = account.probed(want);
     match cover {
         Cover::Yes(by) => had(&by, probe, account),
         cover => lacking(requirement, cover, account, probe, &statement),
@@ -219,8 +219,7 @@ fn instead(requirement: &Requirement, account: &Account) -> String {
 
 /// Whether the server is one whose grants were tried; the others rest on grants that were written down
 /// from manuals.
-pub fn is_tried(account: &Account) -> bool {
-    let version = &account.version;
+pub fn is_tried(version: &ServerVersion) -> bool {
     match version.flavor {
         Flavor::MySQL => version.at_least(9, 0, 0),
         Flavor::MariaDB => version.at_least(10, 11, 0),
@@ -231,7 +230,7 @@ pub fn is_tried(account: &Account) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ServerVersion, TableName, Unit};
+    use crate::model::{TableName, Unit};
     use crate::privilege::need::Object;
 
     fn account(version: &str, lines: &[&str]) -> Account {

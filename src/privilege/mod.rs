@@ -20,7 +20,7 @@ pub use account::{Account, Outcome, Probe, Role};
 pub use at_source::{DumpMode, DumpNeeds, SourceNeeds, source_requirements};
 pub use at_target::{LeftOut, LoadNeeds, SyncNeeds, TargetNeeds, target_requirements};
 pub use grants::{GrantLine, Granted, Grants, Level, Line};
-pub use matrix::figure;
+pub use matrix::{figure, is_tried};
 pub use need::{Object, Requirement, Want};
 pub use refusal::Refusal;
 pub use statement::{account_name, combined, grant, object_text};

@@ -3,13 +3,10 @@
 //! The texts differ: MariaDB names the table with its database, MySQL without; one joins alternatives
 //! by "or", the other by commas. What a text leaves open is taken from who knows what the unit was at.
 
-use crate::model::{ServerVersion, TableName, Unit};
+use crate::model::TableName;
 
-use super::at_source::{DumpNeeds, SourceNeeds, source_requirements};
-use super::at_target::{LoadNeeds, SyncNeeds, TargetNeeds, target_requirements};
-use super::name::{canonical, shown};
+use super::name::canonical;
 use super::need::Object;
-use super::statement::{account_name, object_text};
 
 /// What is missing, as far as the refusal tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,71 +111,6 @@ impl Refusal {
             },
         })
     }
-
-    /// The statement that gives it on `object`, to the account that the server matched. Of several that
-    /// would do, the last is the narrowest: servers name SUPER first.
-    pub fn grant(
-        &self,
-        object: &Object,
-        current_user: &str,
-        version: &ServerVersion,
-        has_partial_revokes: bool,
-    ) -> String {
-        let wanted = if self.any_of {
-            &self.privileges[self.privileges.len().saturating_sub(1)..]
-        } else {
-            &self.privileges[..]
-        };
-        let names: Vec<String> = wanted.iter().map(|name| shown(name, version)).collect();
-        format!(
-            "GRANT {} ON {} TO {};",
-            names.join(", "),
-            object_text(object, has_partial_revokes),
-            account_name(current_user)
-        )
-    }
-}
-
-/// What a unit needs a privilege for, in the words of the matrix.
-pub fn purpose(unit: Unit, privilege: &str, version: &ServerVersion) -> Option<String> {
-    let everything = vec![Object::Global];
-    let source = SourceNeeds {
-        has_relay: true,
-        dump: Some(DumpNeeds {
-            objects: everything.clone(),
-            modes: Vec::new(),
-            needs_position: true,
-            has_gtids: true,
-            unversioned: false,
-        }),
-        sync: None,
-        has_views: false,
-    };
-    let target = TargetNeeds {
-        load: Some(LoadNeeds {
-            objects: everything.clone(),
-            ..LoadNeeds::default()
-        }),
-        sync: Some(SyncNeeds {
-            objects: everything,
-            ..SyncNeeds::default()
-        }),
-        has_foreign_keys: true,
-        ..TargetNeeds::default()
-    };
-    let list = match unit {
-        Unit::Relay | Unit::Dump => source_requirements(&source, version),
-        Unit::Load | Unit::Sync => target_requirements(&target, version),
-    };
-    let found = list
-        .into_iter()
-        .find(|requirement| requirement.unit == unit && requirement.want.privilege == privilege)
-        .map(|requirement| requirement.why);
-    found.or_else(|| {
-        let of_locks = ["RELOAD", "FLUSH_TABLES", "LOCK TABLES", "BACKUP_ADMIN"];
-        (unit == Unit::Dump && of_locks.contains(&privilege))
-            .then(|| "takes a short read lock, under which all readers begin".to_owned())
-    })
 }
 
 /// 1044 does not say what was wanted of the database: the statement does.
@@ -246,16 +178,11 @@ fn names(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privilege::object_text;
 
     fn read(number: u16, message: &str) -> Refusal {
         Refusal::read(number, message, None).unwrap_or_else(|| panic!("{message}"))
     }
-
-    fn grant(refusal: &Refusal, object: &Object, version: &str) -> String {
-        refusal.grant(object, "u@%", &ServerVersion::parse(version), false)
-    }
-
-    const MARIADB: &str = "11.8.6-MariaDB";
 
     // The texts are those of MariaDB 10.11.19 and 11.8.6 and of MySQL 9.7.4.
     #[test]
@@ -265,11 +192,8 @@ mod tests {
             "INSERT command denied to user 'non'@'localhost' for table `db_1`.`t`",
         );
         let t = Object::Table(TableName::new("db_1", "t"));
-        assert_eq!(mariadb.object, Some(t.clone()));
-        assert_eq!(
-            grant(&mariadb, &t, MARIADB),
-            "GRANT INSERT ON `db_1`.`t` TO 'u'@'%';"
-        );
+        assert_eq!(mariadb.object, Some(t));
+        assert_eq!(mariadb.privileges, ["INSERT"]);
         let mysql = read(
             1142,
             "INSERT command denied to user 'non'@'localhost' for table 't'",
@@ -302,19 +226,14 @@ mod tests {
             "Access denied; you need (at least one of) the RELOAD or FLUSH_TABLES privilege(s) for this operation",
         );
         assert!(mysql.any_of);
-        assert_eq!(
-            grant(&mysql, &Object::Global, "9.7.4"),
-            "GRANT FLUSH_TABLES ON *.* TO 'u'@'%';"
-        );
+        assert_eq!(mysql.privileges, ["RELOAD", "FLUSH_TABLES"]);
+        assert_eq!(mysql.object, Some(Object::Global));
         let mariadb = read(
             1227,
             "Access denied; you need (at least one of) the SUPER, BINLOG MONITOR privilege(s) for this operation",
         );
         assert_eq!(mariadb.privileges, ["SUPER", "REPLICATION CLIENT"]);
-        assert_eq!(
-            grant(&mariadb, &Object::Global, MARIADB),
-            "GRANT BINLOG MONITOR ON *.* TO 'u'@'%';"
-        );
+        assert_eq!(mariadb.object, Some(Object::Global));
         let replica = read(
             1045,
             "Access denied for user 'u'@'localhost' (using password: YES)",
@@ -333,10 +252,7 @@ mod tests {
             let refusal = Refusal::read(1044, text, statement).unwrap();
             assert_eq!(refusal.privileges, [privilege]);
             let object = refusal.object.clone().unwrap();
-            assert_eq!(
-                grant(&refusal, &object, "9.7.4"),
-                format!("GRANT {privilege} ON `db\\_1`.* TO 'u'@'%';")
-            );
+            assert_eq!(object_text(&object, false), "`db\\_1`.*");
         }
         let routine = read(
             1370,
@@ -352,28 +268,5 @@ mod tests {
                 .is_some()
         );
         assert_eq!(Refusal::read(1062, "Duplicate entry", None), None);
-    }
-
-    #[test]
-    fn every_privilege_of_the_minimum_has_a_purpose() {
-        let version = ServerVersion::parse("9.7.4");
-        for (unit, names) in [
-            (
-                Unit::Relay,
-                &["REPLICATION SLAVE", "REPLICATION CLIENT"][..],
-            ),
-            (Unit::Dump, &["SELECT", "RELOAD"]),
-            (Unit::Load, &["SELECT", "CREATE", "INSERT", "DELETE"]),
-            (
-                Unit::Sync,
-                &[
-                    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX",
-                ],
-            ),
-        ] {
-            for name in names {
-                assert!(purpose(unit, name, &version).is_some(), "{unit} {name}");
-            }
-        }
     }
 }

@@ -14,6 +14,7 @@ mod meter;
 mod publish;
 mod purging;
 mod refilled;
+mod refusals;
 mod regain;
 mod relay_work;
 mod retry;

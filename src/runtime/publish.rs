@@ -14,7 +14,7 @@ use crate::model::{CheckReport, CheckState, GrantState, Stage, Unit};
 
 use super::clock;
 use super::meter::{LagHistory, Rate};
-use super::{Stream, Worker};
+use super::{Stream, Worker, refusals};
 
 /// Log lines in a snapshot.
 const LOG_LINES: usize = 500;
@@ -98,6 +98,23 @@ impl Publisher {
                 shown.flavor = Some(facts.version.flavor);
                 shown.server_version = Some(facts.version.text);
                 shown.tls = Some(facts.tls.unwrap_or_else(|| "none".to_owned()));
+            }
+        }
+        if let Some(report) = &next.check {
+            for source in &mut next.sources {
+                if let Some(error) = &mut source.error {
+                    let server = [format!("source:{}", source.name)];
+                    refusals::name_grants(error, Unit::Relay, report, &server);
+                }
+            }
+            for stream in &mut next.streams {
+                if let Some(stop) = &mut stream.stop {
+                    let servers = [
+                        format!("source:{}", stream.source),
+                        format!("target:{}", stream.target),
+                    ];
+                    refusals::name_grants(&mut stop.error, stop.unit, report, &servers);
+                }
             }
         }
         next.problems = problems(&next, workers);

@@ -15,6 +15,7 @@ pub(super) fn plain(error: &Error) -> Stop {
     let at = clock::now();
     let context = error.context();
     let mut shown = StopError::from(error);
+    shown.refused = super::refusals::read(error);
     if shown.fix.is_none() {
         shown.fix = Some(policy(error.kind()).advice.to_owned());
     }

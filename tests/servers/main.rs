@@ -30,6 +30,7 @@ mod json_diff;
 mod load;
 mod lost_folder;
 mod main_job;
+mod refused;
 mod relay;
 mod relay_files;
 mod sync;

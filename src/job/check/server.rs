@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Address, Config, Mode, ServerConfig, SourceConfig, TlsMode};
 use crate::model::{Error, Flavor};
+use crate::privilege::{self, Account, Level, Line};
 use crate::source::ServerInfo;
 
 use super::facts::{ServerFacts, SourceFacts, TargetFacts, tasks_of_source};
@@ -111,7 +112,7 @@ fn account(rows: &mut Scope<'_>, facts: &ServerFacts) {
             why,
             format!(
                 "DROP USER {};",
-                crate::privilege::account_name(&account.current_user)
+                privilege::account_name(&account.current_user)
             ),
         ),
         Ok(account) => {
@@ -154,7 +155,12 @@ pub(super) fn source(
 
 fn version(rows: &mut Scope<'_>, info: &ServerInfo, is_source: bool) {
     let why = "binlogs, grants and statements differ by version";
-    let shown = info.version.to_string();
+    let mut shown = info.version.to_string();
+    if !privilege::is_tried(&info.version) {
+        shown.push_str(
+            " (its grants and statements rest on its manual: no tests run on this version)",
+        );
+    }
     let is_known = match info.flavor() {
         Flavor::MySQL => info.version.at_least(5, 7, 0),
         Flavor::MariaDB => info.version.at_least(10, 5, 0),
@@ -449,8 +455,7 @@ pub(super) fn target(rows: &mut Scope<'_>, facts: &TargetFacts) {
 }
 
 /// Whether the account may write to a server that is read-only for others.
-fn passes_read_only(account: &crate::privilege::Account, settings: &[String]) -> bool {
-    use crate::privilege::{Level, Line};
+fn passes_read_only(account: &Account, settings: &[String]) -> bool {
     // These two hold for everyone.
     let is_for_all = settings.iter().any(|setting| {
         setting.starts_with("super_read_only") || setting.starts_with("tidb_super_read_only")

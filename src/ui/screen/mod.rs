@@ -106,6 +106,10 @@ fn error_lines(view: &View<'_>, error: &StopError, width: usize) -> Vec<Line<'st
     if let Some(cause) = &error.cause {
         lines.extend(labelled_text(view, "cause", Role::Text, cause, width));
     }
+    let refused = error.refused.as_ref();
+    if let Some(purpose) = refused.and_then(|refused| refused.purpose.as_ref()) {
+        lines.extend(labelled_text(view, "what for", Role::Text, purpose, width));
+    }
     if let Some(fix) = &error.fix {
         lines.extend(labelled_text(view, "fix", Role::Ok, fix, width));
     }

@@ -399,6 +399,7 @@ pub(super) fn failing() -> Snapshot {
                  then retry; or let `on_drift` decide"
                     .into(),
             ),
+            refused: None,
         },
         hint: Some(
             "the row on the target is not what the source had before this change: somebody else \
@@ -441,6 +442,7 @@ pub(super) fn failing() -> Snapshot {
             message: "cannot reach `10.20.0.11:3306`".into(),
             cause: Some("connection refused (os error 111)".into()),
             fix: Some("start the server, or mend `host` and `port` of source `maria-02`".into()),
+            refused: None,
         });
         lost.next_try_at = Some(Timestamp(now().0 + 4_000_000));
         lost.tries = 4;
