@@ -30,6 +30,9 @@ fn rename_mark(mark: &mut Mark, rename: impl Fn(&mut Place)) {
         rename(&mut prepared.begin);
         rename(&mut prepared.end);
     }
+    if let Some(part) = &mut mark.part {
+        rename(&mut part.begin);
+    }
     if !mark.spans.is_empty() {
         for span in Arc::make_mut(&mut mark.spans).values_mut() {
             rename(&mut span.until);
@@ -64,7 +67,7 @@ impl Claim {
 mod tests {
     use super::*;
     use crate::model::{Position, TableName};
-    use crate::target::checkpoint::{Intent, PreparedXa, Span, Spans};
+    use crate::target::checkpoint::{Intent, PartDone, PreparedXa, Span, Spans};
 
     #[test]
     fn every_place_of_the_sub_folder_is_renamed_and_no_other() {
@@ -86,6 +89,11 @@ mod tests {
         .into();
         let mut mark = Mark::new(at("7.1"), None).with_spans(spans);
         mark.prepared.push(prepared);
+        mark.part = Some(PartDone {
+            begin: at("7.1"),
+            offset: 700,
+            inner: None,
+        });
         let mut state = SyncState {
             mark,
             version: 1,
@@ -105,6 +113,7 @@ mod tests {
         assert_eq!(state.mark.place, at("7.2"));
         assert_eq!(state.mark.prepared[0].begin, at("7.2"));
         assert_eq!(state.mark.prepared[0].end, at("7.2"));
+        assert_eq!(state.mark.part.unwrap().begin, at("7.2"));
         let until = |name| state.mark.spans[&TableName::new("d", name)].until.clone();
         assert_eq!((until("t"), until("u")), (at("7.2"), at("8.1")));
         let intent = state.intent.unwrap();
