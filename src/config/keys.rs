@@ -92,7 +92,7 @@ const SECTIONS: [(&str, &[&str]); 18] = [
             "compress",
         ],
     ),
-    ("task.dump.back_off", &["threads_running"]),
+    ("task.dump.back_off", &["threads_running", "replica_lag"]),
     ("task.load", &["threads", "on_duplicate"]),
     (
         "task.sync",

@@ -26,7 +26,8 @@ pub use server::{
     Address, RelayConfig, RelayStart, ServerConfig, SourceConfig, TargetConfig, TlsConfig, TlsMode,
 };
 pub use task::{
-    Consistency, DriftPolicy, DumpConfig, LoadConfig, Mode, OnDuplicate, SyncConfig, TaskConfig,
+    BackOff, Consistency, DriftPolicy, DumpConfig, LoadConfig, Mode, OnDuplicate, SyncConfig,
+    TaskConfig,
 };
 pub use worker::WorkerConfig;
 

@@ -462,6 +462,15 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A size within bounds; `None` where it is missing or an empty text, which is no bound.
+    pub(super) fn size_or_none(&self, key: &str, bounds: RangeInclusive<u64>) -> Option<u64> {
+        let value = self.find(key)?;
+        if matches!(value.get_ref(), DeValue::String(text) if text.trim().is_empty()) {
+            return None;
+        }
+        Some(self.size(key, bounds, 0)).filter(|bytes| *bytes > 0)
+    }
+
     /// A duration within bounds.
     pub(super) fn duration(
         &self,

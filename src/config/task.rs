@@ -1,5 +1,7 @@
 //! `[[task]]`.
 
+use std::time::Duration;
+
 use crate::route::event_filter::{FilterAction, FilterError};
 use crate::route::{EventFilter, EventKind, Route, Routes, Selection};
 
@@ -60,6 +62,38 @@ pub struct DumpConfig {
     pub chunk_bytes: u64,
     /// How consistency is had.
     pub consistency: Consistency,
+    /// Bytes of dump files written in a second, at most; `None`: as many as come.
+    pub rate_limit: Option<u64>,
+    /// When the source is too busy to be read from.
+    pub back_off: BackOff,
+}
+
+/// `back_off` of `[task.dump]`: reading pauses while one of these is passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackOff {
+    /// Threads that run at the source, ours left out.
+    pub threads_running: Option<u64>,
+    /// How far the source, itself a replica, may be behind.
+    pub replica_lag: Option<Duration>,
+}
+
+impl BackOff {
+    /// Whether anything is to be looked at.
+    pub fn is_set(&self) -> bool {
+        self.threads_running.is_some() || self.replica_lag.is_some()
+    }
+
+    fn read(section: &Section<'_>) -> Self {
+        Self {
+            threads_running: section
+                .has("threads_running")
+                .then(|| section.integer("threads_running", 1..=1_000_000, 100)),
+            replica_lag: section.has("replica_lag").then(|| {
+                let bounds = Duration::from_secs(1)..=Duration::from_hours(24 * 365);
+                section.duration("replica_lag", bounds, Duration::from_mins(1))
+            }),
+        }
+    }
 }
 
 /// How a dump is made consistent (design.md, section 6).
@@ -137,6 +171,8 @@ impl Default for DumpConfig {
             threads: 4,
             chunk_bytes: 64 << 20,
             consistency: Consistency::Auto,
+            rate_limit: None,
+            back_off: BackOff::default(),
         }
     }
 }
@@ -221,6 +257,14 @@ impl TaskConfig {
         let sync = section
             .section("sync")
             .map_or_else(SyncConfig::default, |sync| SyncConfig::read(&sync));
+        if dump.consistency == Consistency::Fuzzy && mode != Mode::All {
+            section.fault_at(
+                "mode",
+                "`task.dump.consistency = \"fuzzy\"` is for `mode = \"all\"`: replication makes its rows those \
+                 of one moment",
+                Some("use `auto`, `flush` or `snapshot`".to_owned()),
+            );
+        }
         let is_autostart = section.flag("autostart", true);
         let name = name?;
         let task = Self {
@@ -262,18 +306,6 @@ impl DumpConfig {
             ],
             defaults.consistency,
         );
-        if consistency == Consistency::Fuzzy {
-            section.not_yet("consistency", "a dump without any lock");
-        }
-        if section
-            .text("rate_limit")
-            .is_some_and(|text| !text.value.is_empty())
-        {
-            section.not_yet("rate_limit", "a limit on the dump's rate");
-        }
-        if section.section("back_off").is_some() {
-            section.not_yet("back_off", "backing off from a busy source");
-        }
         if section.word(
             "compress",
             &[("none", false), ("gzip", true), ("zstd", true)],
@@ -285,6 +317,10 @@ impl DumpConfig {
             threads: count(section, "threads", 256, defaults.threads),
             chunk_bytes: section.size("chunk_size", 1 << 10..=1 << 40, defaults.chunk_bytes),
             consistency,
+            rate_limit: section.size_or_none("rate_limit", 1 << 10..=1 << 40),
+            back_off: section
+                .section("back_off")
+                .map_or_else(BackOff::default, |back_off| BackOff::read(&back_off)),
         }
     }
 }

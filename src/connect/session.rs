@@ -262,6 +262,47 @@ impl Session {
         Ok(done)
     }
 
+    /// Sends several queries, each of which gives rows, in one packet; gives the rows of each. The server
+    /// stops at the first that fails, and its number is in the error: the ones before it have run.
+    pub async fn results(
+        &mut self,
+        queries: &[String],
+    ) -> Result<Vec<Vec<Vec<Option<Vec<u8>>>>>, PacketError> {
+        let wait = self.read_timeout;
+        let doing = self.doing();
+        let is_busy = &mut self.is_busy;
+        let mut all = Vec::with_capacity(queries.len());
+        if queries.is_empty() {
+            return Ok(all);
+        }
+        let failed = |index, failed, is_busy: &mut bool| PacketError {
+            index,
+            before: Done::default(),
+            error: settle(failed, is_busy, &doing),
+        };
+        *is_busy = true;
+        let mut result = match answer(wait, self.conn.query_iter(queries.join(";"))).await {
+            Ok(result) => result,
+            Err(error) => return Err(failed(0, error, is_busy)),
+        };
+        // No columns at all: the end, or an error that waits to be read.
+        while result.columns().is_some() || all.len() < queries.len() {
+            let mut rows = Vec::new();
+            let read = async {
+                while let Some(row) = result.next().await? {
+                    rows.push(TextRow { row }.into_values());
+                }
+                Ok(())
+            };
+            if let Err(error) = answer(wait, read).await {
+                return Err(failed(all.len(), error, is_busy));
+            }
+            all.push(rows);
+        }
+        *is_busy = false;
+        Ok(all)
+    }
+
     /// Says good-bye to the server; a broken connection is just dropped.
     pub async fn close(self) {
         if !self.is_broken() {

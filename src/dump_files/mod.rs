@@ -9,12 +9,14 @@
 pub mod feed;
 pub mod manifest;
 pub mod names;
+pub mod progress;
 pub mod read;
 pub mod statement;
 pub mod write;
 
 pub use feed::{Announcement, Feed, FeedReader, FeedWriter, Opening};
 pub use manifest::{DumpFile, DumpHeader, DumpSpan, DumpTable, Manifest, StrictFrom};
+pub use progress::{Begun, DoneChunk, Left, ProgressWriter, Range};
 pub use read::StatementReader;
 pub use statement::{Insert, Splitter};
 pub use write::{DumpFolder, FileWriter};

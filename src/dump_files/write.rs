@@ -40,6 +40,18 @@ impl DumpFolder {
         })
     }
 
+    /// The folder of a dump that goes on.
+    pub fn again(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes the statement that creates a database.
     pub async fn write_schema(&self, schema: &str, create: &str) -> Result<()> {
         self.write_whole(&names::schema_file(schema), &format!("{create};\n"))

@@ -97,6 +97,9 @@ pub struct TransferFigure {
     /// Chunks at work now: as many threads are busy.
     #[serde(default)]
     pub threads_busy: u64,
+    /// What holds it back now, if anything does: a limit, or a busy source.
+    #[serde(default)]
+    pub throttled: Option<String>,
     /// When it began.
     pub started_at: Option<Timestamp>,
     /// When it ended.

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Mode, RelayStart, TargetConfig, TaskConfig};
+use crate::config::{Config, Consistency, Mode, RelayStart, TargetConfig, TaskConfig};
 use crate::connect::Session;
 use crate::control::Stop;
-use crate::dump_files::Manifest;
 use crate::dump_files::feed::{self, Feed};
+use crate::dump_files::{Left, Manifest};
 use crate::model::{
     Error, ErrorKind, Place, Position, Result, ServerVersion, TableLoad, TransferFigure, Unit,
 };
@@ -274,7 +274,7 @@ impl StreamWork {
         };
         let key = self.key(&facts);
         let mut state = self.look_up(&key).await?;
-        self.say_need(state.as_ref());
+        self.say_need(state.as_ref()).await;
         if !matches!(state, Some(State::Sync(_))) {
             self.source.known().await?;
         }
@@ -291,6 +291,13 @@ impl StreamWork {
                     return self.sync(&key, facts, Some(begin), stop).await;
                 }
                 None => {
+                    self.enter(Unit::Dump);
+                    if !self.copy(stop).await? {
+                        return Ok(End::Stopped);
+                    }
+                    Some(self.loaded(&key).await?)
+                }
+                Some(State::Load(load)) if self.can_go_on(&load).await? => {
                     self.enter(Unit::Dump);
                     if !self.copy(stop).await? {
                         return Ok(End::Stopped);
@@ -460,10 +467,12 @@ impl StreamWork {
     }
 
     /// Tells the relay, once, where this stream needs it to begin.
-    fn say_need(&self, state: Option<&State>) {
+    async fn say_need(&self, state: Option<&State>) {
         if std::mem::replace(&mut self.shown().has_said_need, true) {
             return;
         }
+        // One that cannot be read is the dump's to complain of.
+        let left = Left::dump_in(&self.dump_folder).await.ok().flatten();
         self.source.need(match state {
             _ if self.task.mode == Mode::Full => Need::Anywhere,
             Some(State::Sync(sync)) => Need::From(sync.mark.needed_from().position.clone()),
@@ -471,7 +480,9 @@ impl StreamWork {
                 // A manifest that cannot be read is the load's to complain of.
                 let manifest = Manifest::find(&self.dump_folder).ok().flatten();
                 manifest
-                    .and_then(|m| m.header.position)
+                    .map(|manifest| manifest.header.position)
+                    .or_else(|| left.map(|(_, position)| position))
+                    .flatten()
                     .map_or(Need::Anywhere, Need::From)
             }
             None => match (self.task.mode, &self.task.start) {
@@ -592,6 +603,18 @@ impl StreamWork {
             LoadStage::Overlap => Manifest::find(&self.dump_folder)?
                 .is_none_or(|manifest| manifest.header.dump_id != load.dump_id),
         })
+    }
+
+    /// Whether what is in the target is of a dump that was not finished and goes on.
+    async fn can_go_on(&self, load: &LoadState) -> Result<bool> {
+        if load.stage != LoadStage::Overlap
+            || self.task.dump.consistency != Consistency::Fuzzy
+            || Manifest::find(&self.dump_folder)?.is_some()
+        {
+            return Ok(false);
+        }
+        let left = Left::dump_in(&self.dump_folder).await?;
+        Ok(left.is_some_and(|(dump_id, _)| dump_id == load.dump_id))
     }
 
     /// Takes out of the target what is of no dump; `false` if it was asked to stop.

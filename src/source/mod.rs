@@ -1,5 +1,6 @@
 //! The statements the source side understands, with typed results.
 
+pub mod load;
 pub mod server_info;
 pub mod snapshot;
 pub mod structure;
@@ -7,5 +8,5 @@ pub mod structure;
 pub use server_info::{BinlogFile, ServerInfo, binary_logs, binlog_end, binlog_position};
 pub use structure::{
     TableInfo, TableType, list_tables, read_defaults, read_schema_defaults, read_structure_set,
-    read_structures, read_structures_of,
+    read_structures, read_structures_in, read_structures_of,
 };

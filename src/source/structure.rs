@@ -117,6 +117,14 @@ pub async fn read_structures_of(
     read(session, tables).await
 }
 
+/// Reads the structures of tables that were just listed, by name.
+pub async fn read_structures_in(
+    session: &mut Session,
+    tables: impl IntoIterator<Item = TableInfo>,
+) -> Result<Vec<Structure>> {
+    read(session, tables.into_iter().filter(is_base).collect()).await
+}
+
 /// The default character set and collation of each database.
 pub async fn read_schema_defaults(
     session: &mut Session,

@@ -50,6 +50,7 @@ struct Inner {
     shown: Shown,
     eta: Option<f64>,
     notes: Vec<String>,
+    throttled: Option<String>,
 }
 
 /// A table with what its figure is made from.
@@ -164,6 +165,15 @@ impl Meter {
         });
     }
 
+    /// How many of a table's chunks are done or known to be left.
+    pub fn chunks_known(&self, table: &TableName) -> u64 {
+        let inner = self.lock();
+        inner
+            .tables
+            .get(table)
+            .map_or(0, |entry| entry.load.chunks_total)
+    }
+
     /// One more of a table's chunks is known.
     pub fn add_chunk(&self, table: &TableName) {
         self.change(table, |entry, _| entry.load.chunks_total += 1);
@@ -240,6 +250,19 @@ impl Meter {
         }
     }
 
+    /// Says what holds the transfer back; `None`: nothing does any more.
+    pub fn set_throttled(&self, why: Option<String>) {
+        let mut inner = self.lock();
+        if inner.throttled != why {
+            inner.throttled = why;
+        }
+    }
+
+    /// How many chunks are at work now.
+    pub fn threads_busy(&self) -> u64 {
+        self.lock().tables.values().map(|table| table.at_work).sum()
+    }
+
     /// The sentences for the operator.
     pub fn notes(&self) -> Vec<String> {
         self.lock().notes.clone()
@@ -264,6 +287,7 @@ impl Meter {
             bytes_per_second,
             rows_per_second_overall,
             bytes_per_second_overall,
+            throttled: inner.throttled.clone().filter(|_| !is_finished),
             started_at: inner.started_at,
             finished_at: inner.finished.map(|(at, _)| at),
             ..TransferFigure::default()

@@ -64,6 +64,7 @@ fn task(tables: &[&str]) -> TaskConfig {
             threads: 3,
             chunk_bytes: 256 << 10,
             consistency: Consistency::Auto,
+            ..DumpConfig::default()
         },
         load: LoadConfig::default(),
         sync: SyncConfig::default(),

@@ -16,6 +16,7 @@ mod binlog_files;
 mod check;
 mod checkpoint;
 mod column_types;
+mod consistency;
 mod copy;
 mod ddl;
 mod decode;

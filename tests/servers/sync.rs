@@ -53,6 +53,7 @@ fn task(tables: &str) -> TaskConfig {
             threads: 1,
             chunk_bytes: 1 << 20,
             consistency: Consistency::Auto,
+            ..DumpConfig::default()
         },
         load: LoadConfig {
             threads: 1,

@@ -131,6 +131,42 @@ impl ConsistentSnapshot {
     }
 }
 
+/// DDL on a MySQL source is kept waiting, and nothing else is. Dropping it lets go of it, too.
+#[derive(Debug)]
+pub struct DdlHold(Lock);
+
+impl DdlHold {
+    /// Holds DDL back, where the account may (BACKUP_ADMIN) and it is granted within two seconds.
+    pub async fn take(server: &ServerConfig) -> Result<Option<Self>> {
+        let session = Lock::session(server).await?;
+        if session.version().flavor == Flavor::MariaDB {
+            return Ok(None);
+        }
+        let kind = lock::Kind {
+            statements: &["LOCK INSTANCE FOR BACKUP"],
+            unlock: "UNLOCK INSTANCE",
+            waits_for_statements: false,
+        };
+        match Lock::take(session, kind, &mut Vec::new()).await {
+            Ok(lock) => Ok(Some(Self(lock))),
+            // It would have been better; a snapshot can be had all the same.
+            Err(error) if error.kind() == ErrorKind::TargetBusy || error.server().is_some() => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets DDL go on; a sentence about it.
+    pub async fn release(self) -> Result<String> {
+        self.0.release().await.map(|_| {
+            "DDL on the source was kept waiting while the snapshot was taken (`LOCK INSTANCE FOR \
+             BACKUP`): tables had been altered in the first try"
+                .into()
+        })
+    }
+}
+
 async fn without_reload(request: Request<'_>) -> Result<ConsistentSnapshot> {
     let probe = Session::open(request.server, &catalogue_setup()).await?;
     match probe.version().flavor {

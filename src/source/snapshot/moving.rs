@@ -33,6 +33,11 @@ pub struct Beginning {
     pub gtid_set: Option<GtidSet>,
 }
 
+/// Sessions that read, in no transaction yet.
+pub async fn open_moving(server: &ServerConfig, count: usize) -> Result<Vec<Session>> {
+    open_readers(server, count).await
+}
+
 /// Tells readers the places of their moments.
 #[derive(Debug)]
 pub struct Moments {

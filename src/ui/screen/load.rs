@@ -132,9 +132,14 @@ fn transfer(
             details.push_str(&part);
         }
     }
+    let mut second = vec![view.span(Role::Dim, details)];
+    if let Some(throttled) = &figure.throttled {
+        // It comes first: it is why the figures behind it are small.
+        second.insert(0, view.span(Role::StateWait, format!("{throttled}  ")));
+    }
     vec![
         super::labelled(view, name, spans),
-        super::labelled(view, "", vec![view.span(Role::Dim, details)]),
+        super::labelled(view, "", second),
     ]
 }
 

@@ -7,7 +7,7 @@ use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::route::Selection;
 use crate::schema::Structure;
-use crate::source::{TableInfo, TableType, list_tables, read_structures_of};
+use crate::source::{TableInfo, TableType, list_tables, read_structures_in};
 
 use super::changed;
 
@@ -23,6 +23,11 @@ pub(super) struct Described {
 }
 
 impl Described {
+    /// What tells it from every other form of it; counters do not matter.
+    pub(super) fn fingerprint(&self) -> String {
+        without_counter(&self.create)
+    }
+
     /// Whether its engine knows no snapshots, so that it shows each moment's rows.
     pub(super) fn is_unversioned(&self) -> bool {
         !["InnoDB", "ROCKSDB", "TokuDB"]
@@ -43,6 +48,27 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn names(&self) -> impl Iterator<Item = &TableName> {
         self.tables.iter().map(|table| &table.structure.table)
+    }
+
+    /// A table of `before` that is not there any more as it was; counters do not matter.
+    pub(super) fn changed_since<'a>(
+        &self,
+        before: impl IntoIterator<Item = (&'a Structure, &'a str)>,
+    ) -> Option<TableName> {
+        let now: BTreeMap<&TableName, &Described> = self
+            .tables
+            .iter()
+            .map(|table| (&table.structure.table, table))
+            .collect();
+        before
+            .into_iter()
+            .find(|(structure, create)| {
+                !now.get(&structure.table).is_some_and(|now| {
+                    now.structure == **structure
+                        && without_counter(&now.create) == without_counter(create)
+                })
+            })
+            .map(|(structure, _)| structure.table.clone())
     }
 
     /// Whether both readings hold the same tables; counters do not matter.
@@ -112,13 +138,14 @@ impl Catalogue {
             .collect();
         let names: Vec<TableName> = base.iter().map(|info| info.name.clone()).collect();
         let mut structures: BTreeMap<TableName, Structure> =
-            read_structures_of(&mut self.session, &names)
+            read_structures_in(&mut self.session, base.iter().copied().cloned())
                 .await?
                 .into_iter()
                 .map(|structure| (structure.table.clone(), structure))
                 .collect();
+        let creates = self.creates(&names).await?;
         let mut tables = Vec::with_capacity(base.len());
-        for info in base {
+        for (info, create) in base.into_iter().zip(creates) {
             let name = &info.name;
             let Some(structure) = structures.remove(name) else {
                 return Err(changed(format!("{name} vanished while it was looked at"))
@@ -126,7 +153,7 @@ impl Catalogue {
             };
             tables.push(Described {
                 structure,
-                create: self.create_table(name).await?,
+                create,
                 rows: info.rows_estimated,
                 bytes: info.data_bytes,
             });
@@ -137,9 +164,8 @@ impl Catalogue {
             .map(|name| &name.schema)
             .collect::<BTreeSet<_>>()
         {
-            let create = self
-                .second_cell(&format!("SHOW CREATE DATABASE {}", quote_name(schema)))
-                .await?;
+            let sql = format!("SHOW CREATE DATABASE {}", quote_name(schema));
+            let create = second_cell(self.session.rows(&sql).await?, &sql)?;
             schemas.insert(schema.clone(), create);
         }
         Ok(Found {
@@ -149,51 +175,39 @@ impl Catalogue {
         })
     }
 
-    /// Fails if the columns of a table are not those that its rows were just read by.
-    pub(super) async fn expect_unchanged(
-        &mut self,
-        structures: impl Iterator<Item = &Structure>,
-    ) -> Result<()> {
-        let structures: BTreeMap<&TableName, &Structure> = structures
-            .map(|structure| (&structure.table, structure))
-            .collect();
-        let names: Vec<TableName> = structures.keys().map(|&name| name.clone()).collect();
-        let now: BTreeMap<TableName, Structure> = read_structures_of(&mut self.session, &names)
-            .await?
-            .into_iter()
-            .map(|structure| (structure.table.clone(), structure))
-            .collect();
-        for (table, structure) in structures {
-            let same = now
-                .get(table)
-                .is_some_and(|now| now.columns == structure.columns);
-            if !same {
+    /// Fails if a table is not the one that its rows were just read by: its text, as
+    /// [`Described::fingerprint`] has it, is another.
+    pub(super) async fn expect_unchanged(&mut self, tables: &[(&TableName, &str)]) -> Result<()> {
+        let names: Vec<TableName> = tables.iter().map(|(name, _)| (*name).clone()).collect();
+        let creates = self.creates(&names).await?;
+        for ((table, fingerprint), create) in tables.iter().zip(creates) {
+            if without_counter(&create) != *fingerprint {
                 return Err(changed(format!("{table} was altered while it was dumped"))
-                    .at(|c| c.table = Some(table.clone())));
+                    .at(|c| c.table = Some((*table).clone())));
             }
         }
         Ok(())
     }
 
-    async fn create_table(&mut self, table: &TableName) -> Result<String> {
-        self.second_cell(&format!("SHOW CREATE TABLE {}", table.quoted()))
-            .await
-            .map_err(|error| super::gone(error, table))
-    }
-
-    /// The second cell of the one row, which is where SHOW CREATE has the text.
-    async fn second_cell(&mut self, sql: &str) -> Result<String> {
-        let rows = self.session.rows(sql).await?;
-        rows.into_iter()
-            .next()
-            .and_then(|row| row.into_iter().nth(1).flatten())
-            .and_then(|text| String::from_utf8(text).ok())
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Unsupported,
-                    format!("`{sql}` gave no text in UTF-8"),
-                )
-            })
+    /// The texts of tables, in their order: many at a time, as each would cost a round trip.
+    async fn creates(&mut self, tables: &[TableName]) -> Result<Vec<String>> {
+        let mut texts = Vec::with_capacity(tables.len());
+        for some in tables.chunks(CREATES_AT_ONCE) {
+            let queries: Vec<String> = some
+                .iter()
+                .map(|table| format!("SHOW CREATE TABLE {}", table.quoted()))
+                .collect();
+            let results = self.session.results(&queries).await.map_err(|failed| {
+                match some.get(failed.index) {
+                    Some(table) => super::gone(failed.error, table),
+                    None => failed.error,
+                }
+            })?;
+            for (rows, sql) in results.into_iter().zip(&queries) {
+                texts.push(second_cell(rows, sql)?);
+            }
+        }
+        Ok(texts)
     }
 
     /// Names of what is in the selected databases and not in a dump.
@@ -239,6 +253,23 @@ impl Catalogue {
             .collect())
     }
 }
+
+/// The second cell of the one row, which is where SHOW CREATE has the text.
+fn second_cell(rows: Vec<Vec<Option<Vec<u8>>>>, sql: &str) -> Result<String> {
+    rows.into_iter()
+        .next()
+        .and_then(|row| row.into_iter().nth(1).flatten())
+        .and_then(|text| String::from_utf8(text).ok())
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                format!("`{sql}` gave no text in UTF-8"),
+            )
+        })
+}
+
+/// How many tables' texts are asked for in one packet.
+const CREATES_AT_ONCE: usize = 200;
 
 /// How many names a note lists.
 const NAMES_SHOWN: usize = 5;

@@ -9,6 +9,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::dump_files::Range;
 use crate::model::table::quote_name;
 use crate::model::{Error, ErrorKind, Result};
 use crate::schema::{Column, ColumnKind, Structure};
@@ -27,6 +28,23 @@ impl Chunk {
     /// All rows.
     pub(super) fn whole() -> Self {
         Self::default()
+    }
+
+    /// As it is written down.
+    pub(super) fn range(&self) -> Range {
+        Range {
+            from: self.from.as_deref().map(<[String]>::to_vec),
+            until: self.until.as_deref().map(<[String]>::to_vec),
+        }
+    }
+}
+
+impl From<Range> for Chunk {
+    fn from(range: Range) -> Self {
+        Self {
+            from: range.from.map(Arc::from),
+            until: range.until.map(Arc::from),
+        }
     }
 }
 

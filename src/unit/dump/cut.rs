@@ -22,54 +22,68 @@ const FAN: i128 = 32;
 /// The most questions for estimates about one table.
 const MOST_ESTIMATES: usize = 20_000;
 
-/// Hands over the chunks of a table as they are found; the second value of `found` says that it was
-/// the last one. The reader lets go of its metadata locks in between.
-pub(super) async fn cut(
-    reader: &mut Session,
-    plan: &TablePlan,
+/// Finds the chunks of a table, one after the other. The reader lets go of its metadata locks in
+/// between.
+pub(super) struct Cutter<'a> {
+    plan: &'a TablePlan,
+    /// Whether the reader is in a snapshot's transaction.
     in_transaction: bool,
-    mut found: impl FnMut(Chunk, bool),
-) -> Result<()> {
-    let Some(key) = &plan.key else {
-        found(Chunk::whole(), true);
-        return Ok(());
-    };
-    let mut from: Option<Bound> = None;
-    let mut next = |until: Option<Bound>| {
-        let is_last = until.is_none();
-        let chunk = Chunk {
-            from: from.clone(),
-            until: until.clone(),
+    /// Where the next chunk begins.
+    from: Option<Bound>,
+    is_begun: bool,
+    is_done: bool,
+}
+
+impl<'a> Cutter<'a> {
+    /// A cutter of a whole table, or of what was not cut yet.
+    pub(super) fn new(plan: &'a TablePlan, in_transaction: bool) -> Self {
+        Self {
+            plan,
+            in_transaction,
+            from: plan.cut_from.clone(),
+            is_begun: plan.cut_from.is_some(),
+            is_done: false,
+        }
+    }
+
+    /// Whether all chunks are found.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// The next chunks; none once all are found.
+    pub(super) async fn next(&mut self, reader: &mut Session) -> Result<Vec<Chunk>> {
+        if self.is_done {
+            return Ok(Vec::new());
+        }
+        let Some(key) = &self.plan.key else {
+            return Ok(vec![self.take(None)]);
         };
-        from = until;
-        found(chunk, is_last);
-    };
-    let mut counted_out = None;
-    if key.integer().is_some() {
-        let bounds = integer_bounds(reader, plan, key).await;
-        let_go(reader, in_transaction).await?;
-        counted_out = bounds?;
-    }
-    if let Some(bounds) = counted_out {
-        for bound in bounds {
-            next(Some(Arc::from([bound.to_string()])));
-        }
-    } else {
-        let mut at: Option<Bound> = None;
-        loop {
-            let bound = walk(reader, plan, key, at.as_deref()).await;
-            let_go(reader, in_transaction).await?;
-            let Some(bound) = bound? else { break };
-            if at.as_ref() == Some(&bound) {
-                // What orders below its own value cannot be cut: the rest is one chunk.
-                break;
+        if !std::mem::replace(&mut self.is_begun, true) && key.integer().is_some() {
+            let bounds = integer_bounds(reader, self.plan, key, self.in_transaction).await;
+            let_go(reader, self.in_transaction).await?;
+            if let Some(bounds) = bounds? {
+                let mut chunks: Vec<Chunk> = bounds
+                    .into_iter()
+                    .map(|bound| self.take(Some(Arc::from([bound.to_string()]))))
+                    .collect();
+                chunks.push(self.take(None));
+                return Ok(chunks);
             }
-            at = Some(Arc::clone(&bound));
-            next(Some(bound));
         }
+        let bound = walk(reader, self.plan, key, self.from.as_deref()).await;
+        let_go(reader, self.in_transaction).await?;
+        // What orders below its own value cannot be cut: the rest is one chunk.
+        let bound = bound?.filter(|bound| self.from.as_ref() != Some(bound));
+        Ok(vec![self.take(bound)])
     }
-    next(None);
-    Ok(())
+
+    /// The chunk up to `until`; without it the last one.
+    fn take(&mut self, until: Option<Bound>) -> Chunk {
+        self.is_done = until.is_none();
+        let from = std::mem::replace(&mut self.from, until.clone());
+        Chunk { from, until }
+    }
 }
 
 /// Lets go of the metadata locks that a statement of the reader's transaction took.
@@ -124,6 +138,7 @@ async fn integer_bounds(
     reader: &mut Session,
     plan: &TablePlan,
     key: &ChunkKey,
+    in_transaction: bool,
 ) -> Result<Option<Vec<i128>>> {
     let list = key.list();
     let sql = format!(
@@ -163,6 +178,8 @@ async fn integer_bounds(
             found.push((low, high, estimate(reader, plan, key, low, high).await?));
             asked += 1;
         }
+        // A table may need thousands of estimates: DDL that waits for it goes first.
+        let_go(reader, in_transaction).await?;
         let total: u64 = found.iter().map(|(.., rows)| rows).sum();
         if total < rows / 2 {
             return Ok(None);

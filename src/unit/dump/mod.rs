@@ -3,34 +3,34 @@
 //! The runtime starts it; the load unit reads what it leaves. It reads structures before and after
 //! the snapshot is taken, and a table's again while each of its chunks is read: what cannot be shown
 //! to be of the snapshot's moment is not kept. A dump that stops or fails leaves nothing behind that
-//! could be loaded, and starts anew.
+//! could be loaded, and starts anew; but one without a lock goes on chunk by chunk.
 
 mod catalogue;
 mod chunk;
 mod cut;
+mod fuzzy;
+mod make;
+mod moving;
 mod plan;
 mod rows;
+mod throttle;
 mod work;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{SourceConfig, TaskConfig};
+use crate::config::{Consistency, SourceConfig, TaskConfig};
 use crate::connect::Session;
-use crate::dump_files::{DumpFolder, DumpHeader, DumpTable, FeedWriter, Manifest, Opening, write};
+use crate::dump_files::{DumpHeader, FeedWriter, Left, Manifest, write};
 use crate::model::{Error, ErrorKind, Position, Result, TableName, Timestamp, Unit};
 use crate::source::ServerInfo;
-use crate::source::snapshot::{ConsistentSnapshot, Request, catalogue_setup};
+use crate::source::snapshot::catalogue_setup;
 use crate::unit::transfer::{self, Phases};
 
-use catalogue::{Catalogue, Found};
-use plan::TablePlan;
-use work::Work;
+use throttle::Throttle;
 
 /// The dump's figures.
 pub type Meter = transfer::Meter;
@@ -42,12 +42,6 @@ pub fn meter() -> Meter {
         done: "dumped",
     })
 }
-
-/// How often the snapshot is taken anew because a table changed while it was taken.
-const SNAPSHOT_TRIES: u32 = 5;
-
-/// Tables of engines without snapshots are read under the lock, up to this size together.
-const UNVERSIONED_BYTES: u64 = 16 << 20;
 
 /// What is to be dumped, and where to.
 #[derive(Clone, Debug)]
@@ -71,7 +65,7 @@ pub struct DumpJob {
 pub enum DumpOutcome {
     /// It is whole, and can be loaded.
     Complete(Box<Manifest>),
-    /// It was stopped, and starts anew next time.
+    /// It was stopped. It starts anew next time; one without a lock goes on.
     Stopped,
 }
 
@@ -129,17 +123,45 @@ pub async fn run(
         ));
         write::remove(&job.folder).await.map_err(at)?;
     }
+    let throttle = Arc::new(Throttle::new(&job.task.dump, &meter));
     let outcome = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(DumpOutcome::Stopped),
-        made = dump(&job, &feed, &meter) => made.map(|manifest| DumpOutcome::Complete(Box::new(manifest))),
+        made = dump(&job, &feed, &meter, &throttle) => {
+            made.map(|manifest| DumpOutcome::Complete(Box::new(manifest)))
+        }
+        () = throttle.watch(&job.source.server) => Ok(DumpOutcome::Stopped),
     };
-    if !matches!(outcome, Ok(DumpOutcome::Complete(_))) {
+    meter.set_throttled(None);
+    if !matches!(outcome, Ok(DumpOutcome::Complete(_))) && !can_go_on(&job, &outcome).await {
         // Also gives back the room that a full disk lacks. The error that led here counts more than
         // one of this; without a manifest nothing that is left will be loaded.
         let _ = write::remove(&job.folder).await;
     }
     outcome.map_err(at)
+}
+
+async fn dump(
+    job: &DumpJob,
+    feed: &FeedWriter,
+    meter: &Arc<Meter>,
+    throttle: &Arc<Throttle>,
+) -> Result<Manifest> {
+    if job.task.dump.consistency == Consistency::Fuzzy {
+        fuzzy::dump(job, feed, meter, throttle).await
+    } else {
+        make::dump(job, feed, meter, throttle).await
+    }
+}
+
+/// Whether a dump that ended so is gone on with. One whose tables changed is of no more use, and what
+/// cannot be read is not either.
+async fn can_go_on(job: &DumpJob, outcome: &Result<DumpOutcome>) -> bool {
+    let is_worth_it = match outcome {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), ErrorKind::Changed | ErrorKind::Damaged),
+    };
+    is_worth_it && matches!(Left::find(&job.folder).await, Ok(Some(_)))
 }
 
 /// The patterns of the tables that a task takes.
@@ -192,194 +214,6 @@ fn show_complete(manifest: &Manifest, meter: &Meter) {
         meter.note(note.clone());
     }
     meter.finish();
-}
-
-async fn dump(job: &DumpJob, feed: &FeedWriter, meter: &Arc<Meter>) -> Result<Manifest> {
-    let folder = DumpFolder::create(&job.folder).await?;
-    let mut session = Session::open(&job.source.server, &catalogue_setup()).await?;
-    let info = ServerInfo::read(&mut session).await?;
-    let mut catalogue = Catalogue::new(session, job.task.selection.clone());
-    let (mut found, mut snapshot) = take_snapshot(job, &mut catalogue).await?;
-    if job.relay_from.is_some() && snapshot.position.is_none() {
-        return Err(Error::new(
-            ErrorKind::Privilege,
-            "the account may not ask where the source's binlog stands, so no changes could follow \
-             the dump",
-        )
-        .with_fix(
-            "grant the account REPLICATION CLIENT on *.* (MariaDB 10.5 and later: BINLOG MONITOR)",
-        ));
-    }
-    if let (Some(position), Some(relay_from)) = (&snapshot.position, &job.relay_from)
-        && position < relay_from
-    {
-        return Err(Error::new(
-            ErrorKind::History,
-            format!("the dump stands at {position}, and the relay log only begins at {relay_from}"),
-        )
-        .with_fix("remove the relay log of this source, so that it begins anew"));
-    }
-    let mut plans = Vec::with_capacity(found.tables.len());
-    for described in &found.tables {
-        plans.push(TablePlan::new(
-            described,
-            job.task.dump.chunk_bytes,
-            snapshot.readers.len(),
-        )?);
-    }
-    meter.begin(plans.iter().map(|plan| {
-        (
-            plan.table().clone(),
-            plan.rows,
-            plan.bytes,
-            plan.chunks_expected(),
-        )
-    }));
-    for note in snapshot.notes.iter().chain(&found.left_out) {
-        meter.note(note.clone());
-    }
-
-    // Fixed but for its files and its end from here on: a load may begin.
-    let mut manifest = Manifest {
-        header: DumpHeader {
-            version: Manifest::version(),
-            dump_id: dump_id(),
-            task: job.task.name.clone(),
-            source: job.source.server.name.clone(),
-            source_identity: info.identity.clone(),
-            selection: selection_text(&job.task),
-            relay: job.relay.clone(),
-            flavor: info.flavor(),
-            server_version: info.version.text.clone(),
-            position: snapshot.position.clone(),
-            gtid_set: snapshot.gtid_set.clone(),
-            span: None,
-            consistency: snapshot.method.to_owned(),
-            notes: meter.notes(),
-            consistent_at: snapshot.at,
-            finished_at: snapshot.at,
-        },
-        schemas: std::mem::take(&mut found.schemas),
-        tables: std::mem::take(&mut found.tables)
-            .into_iter()
-            .map(|described| {
-                let table = DumpTable {
-                    structure: described.structure,
-                    create: described.create,
-                    files: Vec::new(),
-                    strict_from: None,
-                };
-                (table.structure.table.clone(), table)
-            })
-            .collect(),
-    };
-    feed.open(Opening {
-        plan: manifest.clone(),
-        estimates: plans
-            .iter()
-            .map(|plan| (plan.table().clone(), (plan.rows, plan.bytes)))
-            .collect(),
-    });
-
-    let work = Work {
-        folder: folder.clone(),
-        catalogue: Arc::new(Mutex::new(catalogue)),
-        feed: feed.clone(),
-        meter: Arc::clone(meter),
-    };
-    let mut files = BTreeMap::new();
-    let (unversioned, versioned): (Vec<_>, Vec<_>) =
-        plans.into_iter().partition(|plan| plan.is_unversioned);
-    if !unversioned.is_empty() {
-        work.read_all(unversioned, &mut snapshot.readers, false, &mut files)
-            .await?;
-    }
-    snapshot.release().await?;
-    for note in &snapshot.notes {
-        meter.note(note.clone());
-    }
-    work.read_all(versioned, &mut snapshot.readers, true, &mut files)
-        .await?;
-
-    for reader in std::mem::take(&mut snapshot.readers) {
-        reader.close().await;
-    }
-    manifest.header.position = snapshot.position.clone();
-    manifest.header.gtid_set = snapshot.gtid_set.clone();
-    manifest.header.notes = meter.notes();
-    manifest.header.finished_at = Timestamp::from(SystemTime::now());
-    for (schema, create) in &manifest.schemas {
-        folder.write_schema(schema, create).await?;
-    }
-    for (name, table) in &mut manifest.tables {
-        folder.write_table(name, &table.create).await?;
-        table.files = files.remove(name).unwrap_or_default();
-        table.files.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-    let manifest = folder.finish(manifest).await?;
-    feed.complete(&manifest);
-    meter.finish();
-    Ok(manifest)
-}
-
-/// Takes the snapshot between two equal readings of the catalogue: what is the same before and after
-/// it was the same at its moment.
-async fn take_snapshot(
-    job: &DumpJob,
-    catalogue: &mut Catalogue,
-) -> Result<(Found, ConsistentSnapshot)> {
-    let mut before = catalogue.read().await?;
-    for _ in 0..SNAPSHOT_TRIES {
-        let tables: Vec<TableName> = before.names().cloned().collect();
-        let unversioned = unversioned(&before)?;
-        let snapshot = ConsistentSnapshot::open(Request {
-            server: &job.source.server,
-            consistency: job.task.dump.consistency,
-            readers: job.task.dump.threads,
-            tables: &tables,
-            unversioned: &unversioned,
-        })
-        .await?;
-        let after = catalogue.read().await?;
-        if after.is_same(&before) {
-            return Ok((after, snapshot));
-        }
-        before = after;
-        // Dropping the snapshot closes its sessions, which lets go of a lock still held.
-    }
-    Err(changed(
-        "tables were created, altered or dropped each time a snapshot was taken",
-    ))
-}
-
-/// The tables whose engine knows no snapshots, if they are few enough to be read under the lock.
-fn unversioned(found: &Found) -> Result<Vec<TableName>> {
-    let tables: Vec<_> = found.tables.iter().filter(|t| t.is_unversioned()).collect();
-    let bytes: u64 = tables.iter().map(|table| table.bytes).sum();
-    if let Some(biggest) = tables.iter().max_by_key(|table| table.bytes)
-        && bytes > UNVERSIONED_BYTES
-    {
-        let name = &biggest.structure.table;
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "{} tables of engines without snapshots hold {} MiB, the biggest is {name} ({}): \
-                 reading them would lock the source for too long",
-                tables.len(),
-                bytes >> 20,
-                biggest.structure.engine
-            ),
-        )
-        .with_fix(format!(
-            "`ALTER TABLE {} ENGINE = InnoDB`, or leave the table out",
-            name.quoted()
-        ))
-        .at(|c| c.table = Some(name.clone())));
-    }
-    Ok(tables
-        .into_iter()
-        .map(|table| table.structure.table.clone())
-        .collect())
 }
 
 /// A dump that cannot be of one moment any more.

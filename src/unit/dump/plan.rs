@@ -7,7 +7,7 @@ use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::schema::{Column, ColumnKind, Generated, Structure};
 
 use super::catalogue::Described;
-use super::chunk::{Chunk, ChunkKey};
+use super::chunk::{Bound, Chunk, ChunkKey};
 
 /// A table is cut finer than files are to be, so that each reader gets some chunks of it, but not into
 /// chunks below this size.
@@ -45,6 +45,10 @@ pub(super) struct TablePlan {
     /// Estimated.
     pub(super) bytes: u64,
     pub(super) is_unversioned: bool,
+    /// Its text, by which it is seen that it is still the same.
+    pub(super) fingerprint: String,
+    /// Where cutting goes on, in a dump that was begun by an earlier process.
+    pub(super) cut_from: Option<Bound>,
     /// A file ends once it has this many bytes.
     pub(super) file_bytes: u64,
     files: AtomicU32,
@@ -82,6 +86,8 @@ impl TablePlan {
             rows: described.rows,
             bytes: described.bytes,
             is_unversioned: described.is_unversioned(),
+            fingerprint: described.fingerprint(),
+            cut_from: None,
             file_bytes,
             files: AtomicU32::new(0),
         })
@@ -92,6 +98,16 @@ impl TablePlan {
         self.files.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Files up to this number are there already.
+    pub(super) fn files_go_on_behind(&self, number: u32) {
+        self.files.store(number, Ordering::Relaxed);
+    }
+
+    /// Whether nothing tells its rows apart.
+    pub(super) fn is_keyless(&self) -> bool {
+        self.structure.row_key().is_none()
+    }
+
     pub(super) fn table(&self) -> &TableName {
         &self.structure.table
     }
@@ -100,7 +116,7 @@ impl TablePlan {
     pub(super) fn is_big(&self) -> bool {
         self.key.is_some()
             && !self.is_unversioned
-            && self.rows > self.chunk_rows + self.chunk_rows / 2
+            && (self.cut_from.is_some() || self.rows > self.chunk_rows + self.chunk_rows / 2)
     }
 
     /// About how many chunks it will have.

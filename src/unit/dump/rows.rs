@@ -9,6 +9,8 @@ use crate::schema::literal::write_text_value;
 use super::Meter;
 use super::chunk::Chunk;
 use super::plan::{Form, TablePlan};
+use super::throttle::Throttle;
+use super::work::Work;
 
 /// A statement ends once it is this long: short enough for every server's `max_allowed_packet`, long
 /// enough for speed.
@@ -19,13 +21,13 @@ pub(super) async fn read(
     reader: &mut Session,
     plan: &TablePlan,
     chunk: &Chunk,
-    folder: &DumpFolder,
-    meter: &Meter,
+    work: &Work,
 ) -> Result<Vec<DumpFile>> {
     let mut writer = RowWriter {
         plan,
-        folder,
-        meter,
+        folder: &work.folder,
+        meter: &work.meter,
+        throttle: &work.throttle,
         head: plan.insert_head(),
         plain: Vec::new(),
         plain_rows: 0,
@@ -66,6 +68,7 @@ struct RowWriter<'a> {
     plan: &'a TablePlan,
     folder: &'a DumpFolder,
     meter: &'a Meter,
+    throttle: &'a Throttle,
     head: String,
     plain: Vec<u8>,
     plain_rows: u64,
@@ -135,6 +138,7 @@ impl RowWriter<'_> {
         file.write(b";\n", 0).await?;
         let bytes = head.len() + rows_text.len() + 2;
         self.meter.add(self.plan.table(), rows, bytes as u64);
+        self.throttle.pass(bytes).await;
         if file.bytes() >= self.plan.file_bytes
             && let Some(file) = self.file.take()
         {

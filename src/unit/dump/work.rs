@@ -14,8 +14,10 @@ use crate::model::{Error, ErrorKind, Result, TableName};
 
 use super::catalogue::Catalogue;
 use super::chunk::Chunk;
-use super::cut::{cut, let_go};
+use super::cut::{Cutter, let_go};
+use super::moving::Moving;
 use super::plan::TablePlan;
+use super::throttle::Throttle;
 use super::{Meter, gone, rows};
 
 /// Small tables are read several at a time, so that they are looked up together: up to this many …
@@ -27,13 +29,53 @@ const BYTES_AT_ONCE: u64 = 1 << 20;
 /// A file with rows, and whose they are.
 pub(super) type Done = (TableName, DumpFile);
 
+/// How the readers read.
+#[derive(Clone)]
+pub(super) enum How {
+    /// Within the transactions of a snapshot, whose savepoint lets go of metadata locks.
+    Snapshot,
+    /// In no transaction, under a lock that keeps everybody from writing.
+    Locked,
+    /// Each chunk at a moment of its own.
+    Moving(Arc<Moving>),
+}
+
+impl How {
+    fn is_snapshot(&self) -> bool {
+        matches!(self, Self::Snapshot)
+    }
+}
+
 /// What the readers share.
 #[derive(Clone)]
 pub(super) struct Work {
     pub(super) folder: DumpFolder,
     pub(super) catalogue: Arc<tokio::sync::Mutex<Catalogue>>,
-    pub(super) feed: FeedWriter,
+    /// Who hears of files; nobody does before the dump is open.
+    pub(super) feed: Option<FeedWriter>,
     pub(super) meter: Arc<Meter>,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) how: How,
+}
+
+/// What is to be read of a table.
+pub(super) struct Todo {
+    pub(super) plan: TablePlan,
+    /// Chunks that are known already.
+    pub(super) chunks: Vec<Chunk>,
+    /// Whether there are more, which are not known.
+    pub(super) is_open: bool,
+}
+
+impl Todo {
+    /// All of it.
+    pub(super) fn all(plan: TablePlan) -> Self {
+        Self {
+            plan,
+            chunks: Vec::new(),
+            is_open: true,
+        }
+    }
 }
 
 /// Something to do for one reader.
@@ -56,16 +98,30 @@ struct State {
     chunks: VecDeque<(Arc<TablePlan>, Chunk)>,
     /// How many readers are finding chunks.
     cutting: usize,
+    /// Whether a table whose rows nothing tells apart is read by itself.
+    alone: bool,
 }
 
 impl Queue {
-    fn new(mut plans: Vec<TablePlan>) -> Self {
-        plans.sort_by_key(|plan| std::cmp::Reverse(plan.bytes));
+    /// `alone`: a table whose rows nothing tells apart is read by itself.
+    fn new(mut todo: Vec<Todo>, alone: bool) -> Self {
+        todo.sort_by_key(|todo| std::cmp::Reverse(todo.plan.bytes));
+        let mut tables = VecDeque::new();
+        let mut chunks = VecDeque::new();
+        for table in todo {
+            let plan = Arc::new(table.plan);
+            let known = table.chunks.into_iter();
+            chunks.extend(known.map(|chunk| (Arc::clone(&plan), chunk)));
+            if table.is_open {
+                tables.push_back(plan);
+            }
+        }
         Self {
             state: Mutex::new(State {
-                tables: plans.into_iter().map(Arc::new).collect(),
-                chunks: VecDeque::new(),
+                tables,
+                chunks,
                 cutting: 0,
+                alone,
             }),
             more: Notify::new(),
         }
@@ -118,10 +174,13 @@ impl State {
             return Some(Job::Cut(first));
         }
         let mut bytes = first.bytes;
+        let is_alone = |plan: &TablePlan| self.alone && plan.is_keyless();
+        let most = if is_alone(&first) { 1 } else { TABLES_AT_ONCE };
         let mut several = vec![(first, Chunk::whole())];
-        while several.len() < TABLES_AT_ONCE
+        while several.len() < most
             && let Some(next) = self.tables.front()
             && !next.is_big()
+            && !is_alone(next)
             && bytes + next.bytes <= BYTES_AT_ONCE
             && let Some(next) = self.tables.pop_front()
         {
@@ -133,22 +192,18 @@ impl State {
 }
 
 impl Work {
-    /// Reads tables with all readers; the files are added by table. The readers are in a transaction
-    /// with the savepoint that a snapshot has, or in none.
+    /// Reads tables with all readers; the files are added by table.
     pub(super) async fn read_all(
         &self,
-        plans: Vec<TablePlan>,
+        todo: Vec<Todo>,
         readers: &mut Vec<Session>,
-        in_transaction: bool,
         files: &mut BTreeMap<TableName, Vec<DumpFile>>,
     ) -> Result<()> {
-        let queue = Arc::new(Queue::new(plans));
+        let alone = matches!(self.how, How::Moving(_));
+        let queue = Arc::new(Queue::new(todo, alone));
         let mut tasks = JoinSet::new();
         for reader in std::mem::take(readers) {
-            tasks.spawn(
-                self.clone()
-                    .read_some(reader, in_transaction, Arc::clone(&queue)),
-            );
+            tasks.spawn(self.clone().read_some(reader, Arc::clone(&queue)));
         }
         while let Some(ended) = tasks.join_next().await {
             let (reader, done) = ended.map_err(|error| {
@@ -166,45 +221,44 @@ impl Work {
     async fn read_some(
         self,
         mut reader: Session,
-        in_transaction: bool,
         queue: Arc<Queue>,
     ) -> Result<(Session, Vec<Done>)> {
         let mut done = Vec::new();
         while let Some(job) = queue.next().await {
             match job {
                 Job::Cut(plan) => {
-                    self.cut(&mut reader, &plan, in_transaction, &queue).await?;
+                    self.cut(&mut reader, &plan, &queue).await?;
                     queue.has_cut();
                 }
-                Job::Read(chunks) => {
-                    done.extend(self.read(&mut reader, chunks, in_transaction).await?);
-                }
+                Job::Read(chunks) => done.extend(self.read(&mut reader, chunks).await?),
             }
         }
         Ok((reader, done))
     }
 
-    async fn cut(
-        &self,
-        reader: &mut Session,
-        plan: &Arc<TablePlan>,
-        in_transaction: bool,
-        queue: &Queue,
-    ) -> Result<()> {
-        let mut count = 0;
+    async fn cut(&self, reader: &mut Session, plan: &Arc<TablePlan>, queue: &Queue) -> Result<()> {
+        let known = self.meter.chunks_known(plan.table());
+        let mut count = if plan.cut_from.is_some() { known } else { 0 };
         let expected = plan.chunks_expected();
-        cut(reader, plan, in_transaction, |chunk, is_last| {
-            count += 1;
+        let mut cutter = Cutter::new(plan, self.how.is_snapshot());
+        while !cutter.is_done() {
+            let chunks = cutter.next(reader).await?;
+            count += chunks.len() as u64;
             // More than are known, until they all are: the last one makes the estimates exact.
-            let total = if is_last {
+            let total = if cutter.is_done() {
                 count
             } else {
                 expected.max(count + 1)
             };
+            if let How::Moving(moving) = &self.how {
+                moving.found(plan.table(), &chunks).await?;
+            }
             self.meter.set_chunks(plan.table(), total);
-            queue.found(plan, chunk);
-        })
-        .await
+            for chunk in chunks {
+                queue.found(plan, chunk);
+            }
+        }
+        Ok(())
     }
 
     /// Reads chunks into files that may be kept.
@@ -212,28 +266,40 @@ impl Work {
         &self,
         reader: &mut Session,
         chunks: Vec<(Arc<TablePlan>, Chunk)>,
-        in_transaction: bool,
     ) -> Result<Vec<Done>> {
-        let mut done = Vec::new();
+        let moment = match &self.how {
+            How::Moving(moving) => Some(moving.begin(reader, &chunks).await?),
+            How::Snapshot | How::Locked => None,
+        };
+        let mut by_chunk = Vec::with_capacity(chunks.len());
         for (plan, chunk) in &chunks {
             self.meter.begin_table(plan.table());
-            let files = rows::read(reader, plan, chunk, &self.folder, &self.meter)
+            let files = rows::read(reader, plan, chunk, self)
                 .await
                 .map_err(|error| gone(error, plan.table()))?;
-            done.extend(files.into_iter().map(|file| (plan.table().clone(), file)));
+            by_chunk.push(files);
         }
         // The tables' metadata locks are still ours: what the catalogue says now is what was read.
-        self.catalogue
-            .lock()
-            .await
-            .expect_unchanged(chunks.iter().map(|(plan, _)| &plan.structure))
-            .await?;
-        let_go(reader, in_transaction).await?;
-        for (plan, _) in &chunks {
-            self.meter.finish_chunk(plan.table());
+        let read: Vec<(&TableName, &str)> = chunks
+            .iter()
+            .map(|(plan, _)| (plan.table(), plan.fingerprint.as_str()))
+            .collect();
+        self.catalogue.lock().await.expect_unchanged(&read).await?;
+        match (&self.how, moment) {
+            (How::Moving(moving), Some(moment)) => {
+                moving.done(reader, &chunks, &by_chunk, moment).await?;
+            }
+            (how, _) => let_go(reader, how.is_snapshot()).await?,
         }
-        for (table, file) in &done {
-            self.feed.file(table, file);
+        let mut done = Vec::new();
+        for ((plan, _), files) in chunks.iter().zip(by_chunk) {
+            self.meter.finish_chunk(plan.table());
+            for file in files {
+                if let Some(feed) = &self.feed {
+                    feed.file(plan.table(), &file);
+                }
+                done.push((plan.table().clone(), file));
+            }
         }
         Ok(done)
     }

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::config::OnDuplicate;
 use crate::connect::Session;
 use crate::dump_files::{Announcement, DumpFile, FeedReader, Manifest};
 use crate::model::{Error, ErrorKind, Result, TableName};
@@ -23,6 +24,9 @@ const NEIGHBOR_LOOK: Duration = Duration::from_secs(1);
 
 /// What the loading of files needs.
 pub(super) struct Files<'a> {
+    /// Whether the rows are of different moments, so that two may have one unique value: the later one
+    /// stays, and sync brings the other back.
+    pub(super) is_fuzzy: bool,
     pub(super) job: &'a LoadJob,
     pub(super) info: &'a ServerInfo,
     pub(super) state: LoadState,
@@ -209,7 +213,10 @@ impl Files<'_> {
                 server: self.job.target.server.clone(),
                 claim: Arc::clone(&claim),
                 slot: slot as u32,
-                on_duplicate: self.job.task.load.on_duplicate,
+                on_duplicate: match self.job.task.load.on_duplicate {
+                    OnDuplicate::Error if self.is_fuzzy => OnDuplicate::Replace,
+                    other => other,
+                },
                 limits: Limits::of(self.info),
                 folder: self.job.folder.clone(),
                 meter: Arc::clone(self.meter),

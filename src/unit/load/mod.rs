@@ -224,7 +224,21 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
         .filter(|(_, is_shared)| *is_shared)
         .map(|((_, target), _)| target)
         .collect();
+    if header.span.is_some()
+        && let Some(table) = merged.first()
+    {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{table} on the target takes the rows of several tables, and the dump took no lock: \
+                 making its rows those of one moment could take away a neighbor's"
+            ),
+        )
+        .with_fix("use `consistency = \"flush\"` or `\"snapshot\"` for this task")
+        .at(|c| c.table = Some(table.clone())));
+    }
     let mut files = Files {
+        is_fuzzy: header.span.is_some(),
         job,
         info: &info,
         state,

@@ -42,7 +42,11 @@ impl Applier {
             return Ok(());
         }
         self.flush().await?;
-        if statement.runs {
+        let runs = statement.runs
+            && !self
+                .is_over(statement)
+                .map_err(|error| failed_statement(statement, error))?;
+        if runs {
             let done = match self.own_new(job, statement).await {
                 Ok(()) => self.run_statement(job, statement, intent).await,
                 Err(error) => Err(error),
@@ -80,7 +84,7 @@ impl Applier {
             self.is_unwritten = false;
             self.meter.marked(&self.mark);
         }
-        if statement.runs {
+        if runs {
             self.meter.applied_ddl();
             self.show_lag(statement.committed);
         } else {

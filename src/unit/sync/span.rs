@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::applier::{Applier, End};
 use super::plan::Plan;
 use super::statement::{Checks, Origin, Writer};
-use super::transaction::{RowsPart, Transaction};
+use super::transaction::{RowsPart, Statement, Transaction};
 use crate::model::value::RowChange;
 use crate::model::{Error, ErrorKind, Result};
+use crate::schema::DdlKind;
 use crate::target::Span;
 
 /// How a table's changes are written.
@@ -76,6 +77,46 @@ impl Applier {
             return stop("changes other tables by foreign keys whose work the source does not log");
         }
         Ok(Way::Anyway)
+    }
+
+    /// Whether a statement must not run, as the rows of its table are of a later moment for certain.
+    ///
+    /// Within a span only what empties a table, or makes it anew, can be run again: every row that came
+    /// after it is replayed behind it. A dump is made anew if a table ends up otherwise than it began;
+    /// one that was altered and altered back, or traded for another of its form, does not.
+    pub(super) fn is_over(&self, statement: &Statement) -> Result<bool> {
+        let mut is_over = false;
+        for table in statement.ddl.changed_tables() {
+            let Some(span) = self.mark.spans.get(table) else {
+                continue;
+            };
+            if statement.end.folder != span.until.folder
+                || statement.end.position > span.until.position
+            {
+                continue;
+            }
+            let is_repeatable = matches!(
+                statement.ddl.kind,
+                DdlKind::TruncateTable | DdlKind::DropTable | DdlKind::CreateTable
+            );
+            if !is_repeatable {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "`{}` changed {table} while it was dumped without a lock, up to {}: its chunks \
+                         may be of both forms",
+                        statement.ddl.kind, span.until
+                    ),
+                )
+                .with_fix(
+                    "dump the table again: take it out of the task's `tables`, accept that, then put it \
+                     in again",
+                )
+                .at(|c| c.table = Some(table.clone())));
+            }
+            is_over |= span.is_exact;
+        }
+        Ok(is_over)
     }
 
     /// Once the mark is behind all spans, every table is like any other.

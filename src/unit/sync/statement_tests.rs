@@ -31,6 +31,7 @@ pub(super) fn task(tables: &str) -> TaskConfig {
             threads: 1,
             chunk_bytes: 1,
             consistency: Consistency::Auto,
+            ..DumpConfig::default()
         },
         load: LoadConfig {
             threads: 1,

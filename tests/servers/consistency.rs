@@ -1,0 +1,207 @@
+//! Every way of making a dump consistent, on every source, under live writes: dump, load and sync end
+//! with the source's rows, and what the dump says of its place is so.
+//!
+//! `TIDEWAY_CONSISTENCY_RUNS` is how often each way is run (1), `TIDEWAY_SEED` what the writes follow.
+
+use serde_json::Value;
+
+use crate::support::fixture::create_shop;
+use crate::support::tideway::streams;
+use crate::support::{Flavor, Server, Task, Tideway, Traffic, assert_equal};
+
+/// What a source's account has beside SELECT on the tables.
+const REPLICA: &str = "REPLICATION SLAVE, REPLICATION CLIENT";
+
+/// A way of making a dump consistent.
+struct Way {
+    name: &'static str,
+    mode: &'static str,
+    /// On `*.*`, and on the tables' database.
+    grants: (&'static str, &'static str),
+    /// What the notes of the stream must say.
+    told: &'static [&'static str],
+}
+
+const MARIADB: &[Way] = &[
+    Way {
+        name: "flush",
+        mode: "flush",
+        grants: ("RELOAD", "SELECT"),
+        told: &[
+            "consistency by `flush`",
+            "BACKUP STAGE",
+            "proof:",
+            "kept waiting for",
+        ],
+    },
+    Way {
+        name: "snapshot",
+        mode: "snapshot",
+        grants: ("", "SELECT"),
+        told: &["consistency by `snapshot`", "proof:"],
+    },
+    Way {
+        name: "auto without RELOAD",
+        mode: "auto",
+        grants: ("", "SELECT"),
+        told: &[
+            "may not take the global read lock",
+            "consistency by `snapshot`",
+            "proof:",
+        ],
+    },
+    Way {
+        name: "fuzzy",
+        mode: "fuzzy",
+        grants: ("", "SELECT"),
+        told: &[
+            "consistency by `fuzzy`",
+            "proof:",
+            "every table is at one moment again",
+        ],
+    },
+];
+
+const MYSQL: &[Way] = &[
+    Way {
+        name: "flush",
+        mode: "flush",
+        grants: ("RELOAD", "SELECT"),
+        told: &[
+            "consistency by `flush`",
+            "global read lock",
+            "proof:",
+            "kept waiting for",
+        ],
+    },
+    Way {
+        name: "auto with FLUSH_TABLES",
+        mode: "auto",
+        grants: ("FLUSH_TABLES", "SELECT"),
+        told: &["consistency by `flush`", "proof:", "kept waiting for"],
+    },
+    Way {
+        name: "snapshot by GTIDs",
+        mode: "snapshot",
+        grants: ("", "SELECT"),
+        told: &["consistency by `snapshot`", "without a lock", "proof:"],
+    },
+    Way {
+        name: "auto without RELOAD",
+        mode: "auto",
+        grants: ("", "SELECT, LOCK TABLES"),
+        told: &[
+            "may not take the global read lock",
+            "consistency by `snapshot`",
+            "proof:",
+        ],
+    },
+    Way {
+        name: "fuzzy",
+        mode: "fuzzy",
+        grants: ("", "SELECT"),
+        told: &[
+            "consistency by `fuzzy`",
+            "proof:",
+            "every table is at one moment again",
+        ],
+    },
+];
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
+fn notes(status: &Value) -> String {
+    let mut text = String::new();
+    for stream in streams(status) {
+        for note in stream["notes"].as_array().into_iter().flatten() {
+            text.push_str(note.as_str().unwrap_or_default());
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// One source through all its ways, again and again.
+fn ends_equal(flavor: Flavor, ways: &[Way]) {
+    let runs = number("TIDEWAY_CONSISTENCY_RUNS", 1);
+    let seed = number("TIDEWAY_SEED", 20_261_123);
+    let [source, target] = Server::start_all([flavor, Flavor::MariaDb1011]);
+    create_shop(&mut source.client(), "shop", 4000, 1000);
+    // Big enough to be read in several chunks while the writes go on.
+    source.run(
+        "INSERT INTO shop.visit SELECT NOW(), CONCAT('/page/', id % 7), id FROM shop.customer",
+    );
+    for run in 0..runs {
+        for (index, way) in ways.iter().enumerate() {
+            let what = format!("{flavor:?}, {}, run {run}", way.name);
+            println!("{what}");
+            let everywhere = [REPLICA, way.grants.0];
+            let everywhere: Vec<&str> = everywhere.into_iter().filter(|g| !g.is_empty()).collect();
+            source.account(
+                "tideway",
+                &[
+                    (everywhere.join(", ").as_str(), "*.*"),
+                    (way.grants.1, "`shop`.*"),
+                ],
+            );
+            target.run("DROP DATABASE IF EXISTS shop; DROP DATABASE IF EXISTS tideway");
+            target.target_account(&["shop"]);
+            let dump = format!(
+                "[task.dump]\nconsistency = \"{}\"\nthreads = 3\nchunk_size = \"64KiB\"",
+                way.mode
+            );
+            let mut tideway = Tideway::new()
+                .source("a", &source)
+                .target("copy", &target)
+                .task(&Task::new("shop", &["a"], "copy", &["shop.*"]).with(&dump));
+            let traffic = Traffic::start(&source, "shop", 1000, seed + run * 100 + index as u64);
+            traffic.await_more(30);
+            tideway.start();
+            let status = tideway.await_streams("sync", "running");
+            let mut told = notes(&status);
+            traffic.await_more(30);
+            traffic.stop();
+            if way.mode == "fuzzy" {
+                let status = tideway.await_status("the span's end", |status| {
+                    notes(status).contains("every table is at one moment again")
+                });
+                told = notes(&status);
+            }
+            for wanted in way.told {
+                assert!(told.contains(wanted), "{what}: no `{wanted}` in\n{told}");
+            }
+            let _ = tideway.terminate();
+            tideway.catch_up();
+            assert_equal(&source, &target, &[("shop", "shop")]);
+            if runs > 1 {
+                println!(
+                    "{}",
+                    told.lines()
+                        .filter(|line| line.contains("kept waiting") || line.contains("sessions"))
+                        .collect::<Vec<_>>()
+                        .join("; ")
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn mariadb_10_11_ends_equal_in_every_way() {
+    ends_equal(Flavor::MariaDb1011, MARIADB);
+}
+
+#[test]
+fn mariadb_11_8_ends_equal_in_every_way() {
+    ends_equal(Flavor::MariaDb118, MARIADB);
+}
+
+#[test]
+fn mysql_9_7_ends_equal_in_every_way() {
+    ends_equal(Flavor::MySql97, MYSQL);
+}
