@@ -258,6 +258,7 @@ fn transfer(tables_done: u64, share: f64, is_finished: bool) -> TransferFigure {
         chunks_total: 762,
         threads_busy: if is_finished { 0 } else { 4 },
         phase: if is_finished { "loaded" } else { "loading" }.into(),
+        throttled: None,
         started_at: Some(before(2472)),
         finished_at: is_finished.then(|| before(1748)),
         eta_seconds: (!is_finished).then_some(1560.0),
