@@ -83,6 +83,10 @@ pub struct SessionCharset {
 
 const AUTO_IS_NULL: u32 = 1 << 14;
 const NOT_AUTOCOMMIT: u32 = 1 << 19;
+/// MariaDB's; MySQL does not write these three bits.
+const NO_CONSTRAINT_CHECKS: u32 = 1 << 15;
+const EXPLICIT_TIMESTAMPS: u32 = 1 << 24;
+const IF_EXISTS: u32 = 1 << 28;
 const NO_FOREIGN_KEY_CHECKS: u32 = 1 << 26;
 const RELAXED_UNIQUE_CHECKS: u32 = 1 << 27;
 
@@ -105,6 +109,21 @@ impl StatusVariables<'_> {
     /// `unique_checks = 0`.
     pub fn relaxed_unique_checks(&self) -> bool {
         self.flag(RELAXED_UNIQUE_CHECKS)
+    }
+
+    /// MariaDB: `check_constraint_checks = 0`.
+    pub fn no_constraint_checks(&self) -> bool {
+        self.flag(NO_CONSTRAINT_CHECKS)
+    }
+
+    /// MariaDB: `sql_if_exists`, which makes ALTER, DROP and RENAME mean IF EXISTS.
+    pub fn if_exists(&self) -> bool {
+        self.flag(IF_EXISTS)
+    }
+
+    /// MariaDB from 10.11 on: `explicit_defaults_for_timestamp`. Older versions never set the bit.
+    pub fn has_explicit_timestamps(&self) -> bool {
+        self.flag(EXPLICIT_TIMESTAMPS)
     }
 
     fn flag(&self, bit: u32) -> bool {

@@ -346,6 +346,7 @@ pub(super) mod tests {
                         engine: "InnoDB".into(),
                         charset: "utf8mb4".into(),
                         collation: "utf8mb4_general_ci".into(),
+                        versioned: false,
                     },
                     create: "CREATE TABLE".into(),
                     files: vec![DumpFile {

@@ -16,7 +16,7 @@ use crate::model::position::file_number;
 use crate::model::{Error, ErrorKind, Position, RelayFigure, Result, Unit};
 use crate::relay_log::RelayLog;
 use crate::schema::tracker::ServerDefaults;
-use crate::source::structure::{read_defaults, read_schema_defaults};
+use crate::source::structure::{read_schema_defaults, read_source_defaults};
 use crate::source::{self, ServerInfo};
 use crate::unit::relay::{self, Begin, RelayJob};
 
@@ -138,7 +138,7 @@ impl RelayWork {
         let info = ServerInfo::read(&mut session)
             .await
             .map_err(|e| self.locate(e))?;
-        let defaults = read_defaults(&mut session)
+        let defaults = read_source_defaults(&mut session)
             .await
             .map_err(|e| self.locate(e))?;
         let schemas = read_schema_defaults(&mut session)

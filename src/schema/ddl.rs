@@ -263,13 +263,13 @@ impl Ddl {
     /// The statement on a database with that database renamed.
     pub fn rewrite_schema(&self, rename: impl Fn(&str) -> Option<String>) -> Vec<u8> {
         let mut edits = Vec::new();
-        if let Some(schema) = &self.schema
-            && let Some(new) = rename(&schema.name)
-            && new != schema.name
-        {
+        if let Some(schema) = &self.schema {
+            let new = rename(&schema.name).unwrap_or_else(|| schema.name.clone());
             match &schema.span {
+                Some(_) if new == schema.name => {}
                 Some(span) => edits.push((span.clone(), quote_name(&new))),
-                // `ALTER DATABASE CHARACTER SET …` means the default one; its name goes in behind.
+                // `ALTER DATABASE CHARACTER SET …` means the event's default one, which the session on
+                // the target does not have: its name goes in behind.
                 None => {
                     if let Some(token) = self.tokens.get(1) {
                         edits.push((token.end..token.end, format!(" {}", quote_name(&new))));

@@ -506,8 +506,12 @@ fn table_in(
     default: &str,
 ) -> Option<TableName> {
     // An old form, `.name`, means the default database.
+    let dot = c.peek().filter(|_| c.is_punctuation(b'.'));
     c.eat_punctuation(b'.');
-    let (first, first_span) = c.name()?;
+    let (first, mut first_span) = c.name()?;
+    if let Some(dot) = dot {
+        first_span.start = dot.start;
+    }
     let found = if c.eat_punctuation(b'.') {
         let (second, second_span) = c.name()?;
         TableRef {

@@ -3,12 +3,14 @@
 //! Works on tokens: only what the target would refuse, or read as something else, is touched; each
 //! change is named in the notes. What cannot be said in the target's words is an error with the reason.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 
 use super::charset;
 use super::collations::{self, supports_charset};
 use super::cursor::Cursor;
 use super::ddl::{Ddl, DdlClass, DdlKind, apply_edits};
+use super::meaning::Meaning;
 use super::tokens::{SqlMode, Token, TokenKind, tokenize};
 use crate::model::{Error, ErrorKind, Flavor, Result, ServerVersion};
 
@@ -26,9 +28,8 @@ pub fn adapt_create_table(sql: &[u8], from: &ServerVersion, to: &ServerVersion) 
     adapt_ddl(sql, SqlMode::default(), from, to, None)
 }
 
-/// Adapts a statement of the binlog of a server `from` for a server `to`. `table_default` is the
-/// character set and collation that the source gives to a new table that names none; they are then
-/// written into the statement.
+/// Adapts a statement of the binlog of a server `from` for a server `to`: what it leaves to a setting
+/// that the two have otherwise is written into it.
 ///
 /// Statements on anything but tables and databases come back as they are.
 pub fn adapt_ddl(
@@ -36,7 +37,7 @@ pub fn adapt_ddl(
     mode: SqlMode,
     from: &ServerVersion,
     to: &ServerVersion,
-    table_default: Option<(&str, &str)>,
+    meaning: Option<Meaning<'_>>,
 ) -> Result<Adapted> {
     let ddl = Ddl::read(sql, "", mode, from.flavor);
     if !matches!(ddl.class(), DdlClass::Table | DdlClass::Database) {
@@ -48,6 +49,7 @@ pub fn adapt_ddl(
     let mut adapter = Adapter {
         from,
         to,
+        meaning,
         sql,
         all: tokenize(sql, mode, from.flavor),
         edits: Vec::new(),
@@ -66,8 +68,17 @@ pub fn adapt_ddl(
         adapter.elements(&ddl, list.clone())?;
     }
     adapter.words(&ddl, columns.as_ref())?;
-    if let (Some(list), Some(default)) = (&columns, table_default) {
-        adapter.table_default(&ddl, list, default);
+    if ddl.kind == DdlKind::AlterTable {
+        adapter.clauses(&ddl)?;
+    }
+    if let Some(meaning) = meaning {
+        let made = meaning.after.filter(|_| !ddl.selects);
+        if let (Some(list), Some(made)) = (&columns, made) {
+            adapter.table_default(&ddl, list, (&made.charset, &made.collation));
+        }
+        if ddl.kind == DdlKind::CreateDatabase {
+            adapter.database_default(&ddl, meaning.source);
+        }
     }
     adapter
         .edits
@@ -96,13 +107,14 @@ fn column_list(ddl: &Ddl) -> Option<Range<usize>> {
     c.group()
 }
 
-struct Adapter<'a> {
-    from: &'a ServerVersion,
-    to: &'a ServerVersion,
+pub(super) struct Adapter<'a> {
+    pub(super) from: &'a ServerVersion,
+    pub(super) to: &'a ServerVersion,
+    pub(super) meaning: Option<Meaning<'a>>,
     sql: &'a [u8],
     /// All tokens, those that are no part of the grammar too.
     all: Vec<Token>,
-    edits: Vec<(Range<usize>, String)>,
+    pub(super) edits: Vec<(Range<usize>, String)>,
     notes: Vec<String>,
     /// What was taken out as a whole; other edits in there are void.
     removed: Vec<Range<usize>>,
@@ -162,7 +174,7 @@ impl Adapter<'_> {
         .at(|c| c.statement = Some(String::from_utf8_lossy(self.sql).into_owned()))
     }
 
-    fn note(&mut self, note: impl Into<String>) {
+    pub(super) fn note(&mut self, note: impl Into<String>) {
         let note = note.into();
         if !self.notes.contains(&note) {
             self.notes.push(note);
@@ -327,7 +339,7 @@ impl Adapter<'_> {
     }
 
     /// One column's definition.
-    fn column(&mut self, c: &Cursor<'_>) -> Result<()> {
+    pub(super) fn column(&mut self, c: &Cursor<'_>) -> Result<()> {
         let mut c = c.clone();
         if c.is_any(&[
             "constraint",
@@ -349,8 +361,9 @@ impl Adapter<'_> {
                 "leave the table out of the task, or create it on the target by hand",
             ));
         }
-        let _ = c.name();
+        let name = c.name().map(|(name, _)| name).unwrap_or_default();
         self.column_type(&c)?;
+        self.timestamp(&c, &name);
         let is_long = c.is_any(LONG_TYPES);
         c.advance();
         while !c.is_done() {
@@ -606,17 +619,42 @@ impl Adapter<'_> {
             );
         }
         // The same character set has another default collation there: say the source's.
-        if c.is("collate") || c.is_punctuation(b';') && c.is_at(1, "collate") || lower == "default"
-        {
+        if lower == "default" {
+            // Whose default is meant, and what it is, the source decided.
+            if let Some(after) = self.meaning.and_then(|meaning| meaning.after) {
+                let collation = collations::for_target(&after.collation, self.from, self.to);
+                let mut text = if supports_charset(&after.charset, self.to) {
+                    after.charset.clone()
+                } else {
+                    "utf8mb4".to_owned()
+                };
+                if !c.is("collate") {
+                    let _ = write!(text, " COLLATE {collation}");
+                }
+                let note = format!("wrote the character set `{text}` for DEFAULT");
+                self.replace(token.span(), text, note);
+            }
+            return;
+        }
+        if c.is("collate") || c.is_punctuation(b';') && c.is_at(1, "collate") {
             return;
         }
         if c.is("binary") || c.is("default") && c.is_at(1, "collate") {
             return;
         }
-        let meant =
-            charset::default_collation(&charset::charset_name(&lower, self.from), self.from);
+        let here = charset::charset_name(&lower, self.from);
+        let there = charset::charset_name(&used, self.to);
+        let (meant, there) = match self.meaning {
+            Some(meaning) => (
+                meaning.source.collation_of(&here),
+                meaning.target.collation_of(&there),
+            ),
+            None => (
+                charset::default_collation(&here, self.from),
+                charset::default_collation(&there, self.to),
+            ),
+        };
         let mapped = collations::for_target(&meant, self.from, self.to);
-        let there = charset::default_collation(&charset::charset_name(&used, self.to), self.to);
         if mapped != there {
             self.edits
                 .push((token.end..token.end, format!(" COLLATE {mapped}")));
@@ -655,33 +693,6 @@ impl Adapter<'_> {
         );
         Ok(())
     }
-
-    /// Writes the source's default character set into a CREATE TABLE that names none.
-    fn table_default(&mut self, ddl: &Ddl, list: &Range<usize>, default: (&str, &str)) {
-        let mut c = ddl.cursor();
-        c.go_to(list.end);
-        let Some(close) = c.advance() else { return };
-        while !c.is_done() && !c.is("partition") {
-            if c.is_any(&["charset", "collate"]) || (c.is("character") && c.is_at(1, "set")) {
-                return;
-            }
-            if c.is_punctuation(b'(') {
-                c.group();
-            } else {
-                c.advance();
-            }
-        }
-        let charset = if supports_charset(default.0, self.to) {
-            default.0
-        } else {
-            "utf8mb4"
-        };
-        let collation = collations::for_target(default.1, self.from, self.to);
-        self.edits.push((
-            close.end..close.end,
-            format!(" DEFAULT CHARSET={charset} COLLATE={collation}"),
-        ));
-    }
 }
 
 /// `ROW_FORMAT=COMPRESSED` is an option's value, not a column's attribute.
@@ -692,7 +703,7 @@ fn previous_is_option(c: &Cursor<'_>, at: usize) -> bool {
 }
 
 /// The bytes from the first of these tokens to the last.
-fn span_of(c: &Cursor<'_>, first: usize, last: usize) -> Range<usize> {
+pub(super) fn span_of(c: &Cursor<'_>, first: usize, last: usize) -> Range<usize> {
     let mut walk = c.clone();
     walk.go_to(first);
     let start = walk.peek().map_or(c.statement.len(), |token| token.start);

@@ -13,6 +13,7 @@ pub mod dialect;
 #[cfg(test)]
 mod dialect_tests;
 pub mod literal;
+pub mod meaning;
 pub mod structure;
 pub mod tokens;
 pub mod tracker;
@@ -20,6 +21,7 @@ pub mod tracker;
 pub use column_type::parse_type;
 pub use ddl::{Ddl, DdlClass, DdlKind, SchemaRef, TableRef, TableRole};
 pub use dialect::{Adapted, adapt_create_table, adapt_ddl};
+pub use meaning::Meaning;
 pub use structure::{Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, Structure};
 pub use tokens::SqlMode;
-pub use tracker::{Changes, ServerDefaults, StructureSet, structure_of};
+pub use tracker::{Changes, ServerDefaults, SessionDefaults, StructureSet, structure_of};

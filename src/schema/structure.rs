@@ -21,6 +21,9 @@ pub struct Structure {
     pub charset: String,
     /// The table's default collation.
     pub collation: String,
+    /// MariaDB's WITH SYSTEM VERSIONING: its row events carry the history too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub versioned: bool,
 }
 
 /// A column.

@@ -5,6 +5,7 @@
 //! that can only read; those tables' own CREATE TABLE says them then.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, Result, TableName, table::quote_name};
@@ -152,6 +153,7 @@ pub async fn read_defaults(session: &mut Session) -> Result<ServerDefaults> {
         collation: String::new(),
         explicit_timestamps: true,
         charset_collations: Vec::new(),
+        collations: Arc::default(),
     };
     let rows = session
         .rows(
@@ -190,9 +192,38 @@ pub async fn read_defaults(session: &mut Session) -> Result<ServerDefaults> {
     Ok(defaults)
 }
 
+/// The same of a source, with what the session of a statement in its binlog is told by: its collations
+/// by number.
+pub async fn read_source_defaults(session: &mut Session) -> Result<ServerDefaults> {
+    let mut defaults = read_defaults(session).await?;
+    defaults.collations = Arc::new(read_collations(session).await?);
+    Ok(defaults)
+}
+
+/// The collations by number; MariaDB keeps the numbers of those without a character set of their own
+/// in a table apart.
+async fn read_collations(session: &mut Session) -> Result<BTreeMap<u16, String>> {
+    let version = session.version();
+    let sql = if version.flavor == Flavor::MariaDB && version.at_least(10, 10, 0) {
+        "SELECT ID, FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY"
+    } else {
+        "SELECT ID, COLLATION_NAME FROM information_schema.COLLATIONS"
+    };
+    let mut collations = BTreeMap::new();
+    session
+        .for_each_row(sql, |row| {
+            if let Some(id) = number(row, 0).and_then(|id| u16::try_from(id).ok()) {
+                collations.insert(id, text(row, 1));
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(collations)
+}
+
 /// Reads all tables of the server, to be carried through its DDL from here on.
 pub async fn read_structure_set(session: &mut Session) -> Result<StructureSet> {
-    let defaults = read_defaults(session).await?;
+    let defaults = read_source_defaults(session).await?;
     let schemas = read_schema_defaults(session).await?;
     let structures = read_structures(session, |_| true).await?;
     Ok(StructureSet::new(defaults, structures, schemas))
@@ -216,6 +247,7 @@ async fn read(session: &mut Session, tables: Vec<TableInfo>) -> Result<Vec<Struc
             engine: table.engine,
             charset: charset::charset_of(&table.collation, &version).unwrap_or_default(),
             collation: table.collation,
+            versioned: table.table_type == TableType::Versioned,
             table: table.name.clone(),
         };
         found.insert(table.name, structure);

@@ -8,5 +8,6 @@
 
 mod cli;
 mod config;
+mod ddl_corpus;
 mod grants;
 mod ui;

@@ -12,6 +12,7 @@
 
 pub(crate) mod client;
 pub(crate) mod compare;
+pub(crate) mod ddl_corpus;
 pub(crate) mod fixture;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -45,6 +45,9 @@ struct Plan {
     dropped_constraints: Vec<String>,
     renamed_keys: Vec<(String, String)>,
     convert: Option<(String, String)>,
+    versioned: Option<bool>,
+    /// The columns of periods that are added.
+    not_null: Vec<String>,
 }
 
 pub(super) fn alter_table(set: &mut StructureSet, ddl: &Ddl, changes: &mut Changes) -> Result<()> {
@@ -64,7 +67,7 @@ pub(super) fn alter_table(set: &mut StructureSet, ddl: &Ddl, changes: &mut Chang
     let fail = |why: String| unreadable(ddl, &why);
     let c = ddl.body();
     let clauses = c.split_at_commas(c.at()..c.len());
-    let (options, convert) = read_defaults(set, &c, &clauses, &structure);
+    let (options, convert) = read_defaults(set, ddl.default_schema(), &c, &clauses, &structure);
     if let Some(engine) = &options.engine {
         structure.engine = table::engine_name(engine);
     }
@@ -144,6 +147,7 @@ fn exchange(set: &mut StructureSet, ddl: &Ddl, subject: &TableName, changes: &mu
 /// Finds the table's new defaults first: columns that the same statement adds take them.
 fn read_defaults(
     set: &StructureSet,
+    default_schema: &str,
     c: &Cursor<'_>,
     clauses: &[std::ops::Range<usize>],
     structure: &Structure,
@@ -157,10 +161,12 @@ fn read_defaults(
             let options = table::read_options(&mut c);
             convert = table::table_default(set, &options);
             if convert.is_none() && is_default {
-                convert = set
-                    .schemas
-                    .get(&set.folded(&structure.table.schema))
-                    .cloned();
+                // MySQL takes the session's database here, not the table's.
+                let schema = match set.defaults.version.flavor {
+                    Flavor::MariaDB => structure.table.schema.as_str(),
+                    Flavor::MySQL | Flavor::TiDB => default_schema,
+                };
+                convert = set.schemas.get(&set.folded(schema)).cloned();
                 // MariaDB takes the collation that the set has by itself here, whatever the
                 // database and `character_set_collations` say.
                 if set.defaults.version.flavor == Flavor::MariaDB
@@ -255,8 +261,9 @@ fn read_clause(
         if c.is("partition") {
             return Ok(Next::Nothing);
         }
-        if c.is("system") && c.is_at(1, "versioning") {
-            return Err("system versioning is not followed".to_owned());
+        if c.eat(&["system", "versioning"]) {
+            plan.versioned = Some(true);
+            return Ok(Next::Clause);
         }
         return add(set, c, structure, plan).map(|()| Next::Clause);
     }
@@ -416,6 +423,7 @@ fn add(
                 }
                 Element::Key(key) => plan.keys.push(key),
                 Element::ForeignKey(key) => plan.foreign_keys.push(key),
+                Element::Period(_, columns) => plan.not_null.extend(columns),
                 Element::Other => {}
             }
         }
@@ -436,6 +444,7 @@ fn add(
         }
         Element::Key(key) => plan.keys.push(key),
         Element::ForeignKey(key) => plan.foreign_keys.push(key),
+        Element::Period(_, columns) => plan.not_null.extend(columns),
         Element::Other => {}
     }
     rest_is_known(c, whole).map(|_| ())
@@ -445,8 +454,12 @@ fn drop(c: &mut Cursor<'_>, structure: &Structure, plan: &mut Plan) -> Result<Ne
     if c.is("partition") {
         return Ok(Next::Nothing);
     }
-    if c.is("system") || (c.is("period") && c.is_at(1, "for")) {
-        return Err("periods and system versioning are not followed".to_owned());
+    if c.eat(&["system", "versioning"]) {
+        plan.versioned = Some(false);
+        return Ok(Next::Clause);
+    }
+    if c.eat(&["period", "for"]) {
+        return Ok(Next::Clause);
     }
     if c.eat(&["primary", "key"]) {
         plan.dropped_keys.push("PRIMARY".to_owned());
@@ -605,6 +618,8 @@ fn carry_out(
         column.auto_update = true;
     }
     structure.columns = columns.into_iter().map(|(column, _)| column).collect();
+    structure.versioned = plan.versioned.unwrap_or(structure.versioned);
+    table::set_not_null(structure, &plan.not_null);
     follow_keys(structure, &renames, &plan.renamed_keys);
     table::add_keys(set, structure, plan.keys, plan.foreign_keys)?;
     Ok(renames)

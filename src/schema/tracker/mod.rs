@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::charset;
-use super::ddl::{Ddl, DdlKind, TableRole};
+use super::ddl::{Ddl, DdlClass, DdlKind, TableRole};
 use super::structure::Structure;
 use crate::model::{Error, ErrorKind, Result, ServerVersion, TableName};
 
@@ -34,9 +34,58 @@ pub struct ServerDefaults {
     /// Collations that character sets have in place of their compiled-in default: MariaDB's
     /// `character_set_collations`, MySQL's `default_collation_for_utf8mb4`.
     pub charset_collations: Vec<(String, String)>,
+    /// The server's collations by their numbers, as query events name them.
+    #[serde(default)]
+    pub collations: Arc<BTreeMap<u16, String>>,
+}
+
+/// What a query event tells of its session, where that decides what its statement means. `None`: the
+/// event does not tell, and the server's own setting holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionDefaults {
+    /// `explicit_defaults_for_timestamp`.
+    pub explicit_timestamps: Option<bool>,
+    /// `collation_server`, by number: what a new database gets.
+    pub collation_server: Option<u16>,
+    /// MySQL's `default_collation_for_utf8mb4`, by number.
+    pub utf8mb4_collation: Option<u16>,
+    /// MariaDB's `character_set_collations`: pairs of a character set's number, which is its compiled-in
+    /// collation's, and a collation's.
+    pub charset_collations: Option<Vec<(u16, u16)>>,
 }
 
 impl ServerDefaults {
+    /// The same as a session had it.
+    pub fn in_session(&self, session: &SessionDefaults) -> Self {
+        let mut defaults = self.clone();
+        let named = |number: u16| self.collations.get(&number).cloned();
+        let charset_of = |collation: &str| charset::charset_of(collation, &self.version);
+        if let Some(explicit) = session.explicit_timestamps {
+            defaults.explicit_timestamps = explicit;
+        }
+        if let Some(collation) = session.collation_server.and_then(named)
+            && let Some(charset) = charset_of(&collation)
+        {
+            (defaults.charset, defaults.collation) = (charset, collation);
+        }
+        let pairs = match &session.charset_collations {
+            Some(pairs) => {
+                defaults.charset_collations.clear();
+                pairs.iter().map(|(_, collation)| *collation).collect()
+            }
+            None => Vec::from_iter(session.utf8mb4_collation),
+        };
+        for collation in pairs.into_iter().filter_map(named) {
+            if let Some(charset) = charset_of(&collation) {
+                defaults
+                    .charset_collations
+                    .retain(|(set, _)| *set != charset);
+                defaults.charset_collations.push((charset, collation));
+            }
+        }
+        defaults
+    }
+
     /// The collation of a character set where none is named.
     pub fn collation_of(&self, charset: &str) -> String {
         self.charset_collations
@@ -75,6 +124,9 @@ pub struct StructureSet {
     /// The default character set and collation of each database.
     schemas: BTreeMap<String, (String, String)>,
     number: u64,
+    /// What the statement under way has replaced so far, to be put back if it fails: a copy of the
+    /// whole set would make each statement cost as much as there are tables.
+    undo: Vec<(TableName, Option<Arc<Structure>>)>,
 }
 
 impl StructureSet {
@@ -89,6 +141,7 @@ impl StructureSet {
             tables: HashMap::new(),
             schemas: BTreeMap::new(),
             number: 0,
+            undo: Vec::new(),
         };
         for (name, default) in schemas {
             set.schemas.insert(set.folded(&name), default);
@@ -97,6 +150,7 @@ impl StructureSet {
             set.insert(structure);
         }
         set.number = 0;
+        set.undo = Vec::new();
         set
     }
 
@@ -132,14 +186,17 @@ impl StructureSet {
     /// Puts in a structure, in place of the table's old one.
     pub fn insert(&mut self, structure: Structure) {
         let key = self.key(&structure.table);
-        self.tables.insert(key, Arc::new(structure));
+        let old = self.tables.insert(key.clone(), Arc::new(structure));
+        self.undo.push((key, old));
         self.number += 1;
     }
 
     /// Takes a table out.
     pub fn remove(&mut self, table: &TableName) -> Option<Arc<Structure>> {
-        let removed = self.tables.remove(&self.key(table));
+        let key = self.key(table);
+        let removed = self.tables.remove(&key);
         if removed.is_some() {
+            self.undo.push((key, removed.clone()));
             self.number += 1;
         }
         removed
@@ -150,13 +207,41 @@ impl StructureSet {
     /// Statements that are not about tables or databases change nothing, also those that are not
     /// understood: whether they may be passed over is for the caller to say.
     pub fn apply(&mut self, ddl: &Ddl) -> Result<Changes> {
+        self.apply_in(ddl, &SessionDefaults::default())
+    }
+
+    /// Carries the set through a statement that ran in such a session.
+    pub fn apply_in(&mut self, ddl: &Ddl, session: &SessionDefaults) -> Result<Changes> {
+        if *session == SessionDefaults::default() {
+            return self.apply_whole(ddl);
+        }
+        let own = self.defaults.in_session(session);
+        let own = std::mem::replace(&mut self.defaults, own);
+        let result = self.apply_whole(ddl);
+        self.defaults = own;
+        result
+    }
+
+    fn apply_whole(&mut self, ddl: &Ddl) -> Result<Changes> {
         if ddl.temporary {
             return Ok(Changes::default());
         }
-        let before = (self.tables.clone(), self.schemas.clone(), self.number);
+        self.undo.clear();
+        let before = (ddl.class() == DdlClass::Database).then(|| self.schemas.clone());
+        let number = self.number;
         let result = self.apply_kind(ddl);
+        let undo = std::mem::take(&mut self.undo);
         if result.is_err() {
-            (self.tables, self.schemas, self.number) = before;
+            for (key, old) in undo.into_iter().rev() {
+                match old {
+                    Some(old) => self.tables.insert(key, old),
+                    None => self.tables.remove(&key),
+                };
+            }
+            if let Some(schemas) = before {
+                self.schemas = schemas;
+            }
+            self.number = number;
         }
         result
     }
@@ -266,8 +351,7 @@ impl StructureSet {
 
     /// Gives a table another name, also in the foreign keys that point to it.
     fn rename(&mut self, old: &TableName, new: &TableName, changes: &mut Changes) {
-        let old_key = self.key(old);
-        if let Some(structure) = self.tables.remove(&old_key) {
+        if let Some(structure) = self.remove(old) {
             let mut structure = Structure::clone(&structure);
             structure.table = new.clone();
             // Names that the server made follow the table.
@@ -289,7 +373,7 @@ impl StructureSet {
 
     /// Goes through all foreign keys: `change` gets the parent's name and its columns.
     fn parents_changed(&mut self, change: impl Fn(&mut TableName, &mut Vec<String>)) {
-        for structure in self.tables.values_mut() {
+        for (name, structure) in &mut self.tables {
             if structure.foreign_keys.is_empty() {
                 continue;
             }
@@ -298,6 +382,7 @@ impl StructureSet {
                 change(&mut key.parent, &mut key.parent_columns);
             }
             if keys != structure.foreign_keys {
+                self.undo.push((name.clone(), Some(Arc::clone(structure))));
                 Arc::make_mut(structure).foreign_keys = keys;
             }
         }

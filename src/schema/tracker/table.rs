@@ -30,6 +30,8 @@ pub(super) enum Element {
     Column(Box<ColumnDefinition>),
     Key(NewKey),
     ForeignKey(NewForeignKey),
+    /// MariaDB's period; its two columns take no NULL.
+    Period(String, Vec<String>),
     /// A check, or another thing of no bearing.
     Other,
 }
@@ -78,9 +80,11 @@ pub(super) fn read_create(set: &StructureSet, ddl: &Ddl, table: &TableName) -> R
             .map_or("InnoDB".to_owned(), engine_name),
         charset,
         collation,
+        versioned: options.versioned,
     };
     let (mut keys, mut foreign_keys) = (Vec::new(), Vec::new());
     let mut first_timestamp = None;
+    let mut periods = Vec::new();
     for part in c.split_at_commas(list) {
         let mut c = c.within(part);
         let default = (structure.charset.as_str(), structure.collation.as_str());
@@ -102,6 +106,7 @@ pub(super) fn read_create(set: &StructureSet, ddl: &Ddl, table: &TableName) -> R
             }
             Element::Key(key) => keys.push(key),
             Element::ForeignKey(key) => foreign_keys.push(key),
+            Element::Period(name, columns) => periods.push((name, columns)),
             Element::Other => {}
         }
     }
@@ -110,9 +115,10 @@ pub(super) fn read_create(set: &StructureSet, ddl: &Ddl, table: &TableName) -> R
     {
         column.auto_update = true;
     }
-    if options.versioned {
-        return Err(unreadable(ddl, "system-versioned tables are not followed"));
+    for (_, columns) in &periods {
+        set_not_null(&mut structure, columns);
     }
+    resolve_periods(&mut keys, &periods);
     add_keys(set, &mut structure, keys, foreign_keys).map_err(|why| unreadable(ddl, &why))?;
     Ok(structure)
 }
@@ -178,7 +184,15 @@ pub(super) fn read_element(
         return Ok(Element::Other);
     }
     if c.is("period") && c.is_at(1, "for") {
-        return Err("periods are not followed".to_owned());
+        c.go_to(c.at() + 2);
+        let name = c.name().ok_or("a period has no name")?.0;
+        let group = c.group().ok_or("a period has no columns")?;
+        let mut columns = Vec::new();
+        for part in c.split_at_commas(group) {
+            let column = c.within(part).name();
+            columns.push(column.ok_or("a period has no columns")?.0);
+        }
+        return Ok(Element::Period(name, columns));
     }
     let special = c.is_any(&["fulltext", "spatial"])
         || (c.is("vector") && (c.is_at(1, "key") || c.is_at(1, "index")));
@@ -241,6 +255,29 @@ pub(super) fn read_element(
     column::read(set, c, default, schema).map(|definition| Element::Column(Box::new(definition)))
 }
 
+/// What stands behind a period's name in a key, until it is known which columns those are.
+const OVERLAPS: &str = " WITHOUT OVERLAPS";
+
+/// Puts a period's columns, its end first, in the place of its name, as the server does.
+fn resolve_periods(keys: &mut [NewKey], periods: &[(String, Vec<String>)]) {
+    let part = |column: &String| KeyPart {
+        column: Some(column.clone()),
+        prefix: None,
+    };
+    for key in keys {
+        let columns = key.parts.iter().enumerate().find_map(|(at, part)| {
+            let name = part.column.as_deref()?.strip_suffix(OVERLAPS)?;
+            let period = periods
+                .iter()
+                .find(|(period, _)| period.eq_ignore_ascii_case(name))?;
+            Some((at, &period.1))
+        });
+        if let Some((at, columns)) = columns {
+            key.parts.splice(at..=at, columns.iter().rev().map(part));
+        }
+    }
+}
+
 /// Reads a key's parts, in brackets.
 pub(super) fn read_parts(c: &mut Cursor<'_>) -> Result<Vec<KeyPart>, String> {
     let group = c.group().ok_or("a key has no parts")?;
@@ -260,9 +297,11 @@ pub(super) fn read_parts(c: &mut Cursor<'_>) -> Result<Vec<KeyPart>, String> {
                 prefix = c.number().and_then(|length| u32::try_from(length).ok());
                 c.eat_punctuation(b')');
             }
-            if c.is("without") {
-                return Err("a key WITHOUT OVERLAPS is not followed".to_owned());
-            }
+            let column = if c.eat(&["without", "overlaps"]) {
+                format!("{column}{OVERLAPS}")
+            } else {
+                column
+            };
             parts.push(KeyPart {
                 column: Some(column),
                 prefix,
@@ -501,6 +540,18 @@ pub(super) fn add_keys(
     }
     sort_keys(structure);
     Ok(())
+}
+
+/// Columns of a period take no NULL.
+pub(super) fn set_not_null(structure: &mut Structure, columns: &[String]) {
+    for name in columns {
+        if let Some(column) = structure
+            .column_index(name)
+            .and_then(|index| structure.columns.get_mut(index))
+        {
+            column.nullable = false;
+        }
+    }
 }
 
 /// The order of keys: the primary one, then by name, as `source::structure` reads them.

@@ -233,6 +233,7 @@ mod tests {
             engine: "InnoDB".into(),
             charset: "utf8mb4".into(),
             collation: "utf8mb4_bin".into(),
+            versioned: false,
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a statement of the binlog means for the task: pass it over, keep its effect on the structures
 //! in mind, run it, or stop.
 
-use super::decoder::Tables;
+use super::decoder::{Tables, versioned};
+use super::transaction::SourceSession;
 use crate::binlog::QueryEvent;
 use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::route::{EventKind, FilterAction};
@@ -29,6 +30,7 @@ impl Tables {
         &mut self,
         ddl: &Ddl,
         query: &QueryEvent<'_>,
+        session: &SourceSession,
         is_inside: bool,
     ) -> Result<Verdict> {
         if ddl.temporary {
@@ -49,9 +51,9 @@ impl Tables {
                 Ok(Verdict::Pass)
             }
             DdlClass::Object => self.object(ddl),
-            DdlClass::Database => self.database(ddl),
+            DdlClass::Database => self.database(ddl, session),
             DdlClass::Table => {
-                let verdict = self.table(ddl, query)?;
+                let verdict = self.table(ddl, query, session)?;
                 if is_inside && matches!(verdict, Verdict::Barrier { .. }) {
                     return Err(inside_transaction(ddl));
                 }
@@ -75,13 +77,13 @@ impl Tables {
         Ok(Verdict::Pass)
     }
 
-    fn database(&mut self, ddl: &Ddl) -> Result<Verdict> {
+    fn database(&mut self, ddl: &Ddl, session: &SourceSession) -> Result<Verdict> {
         let Some(name) = ddl.schema.as_ref().map(|schema| schema.name.clone()) else {
             return Err(not_understood(ddl));
         };
         let may_take = self.task.selection.may_take_schema(&name);
         if !may_take {
-            return self.tracked(ddl, false);
+            return self.tracked(ddl, session, false);
         }
         let text = String::from_utf8_lossy(ddl.statement()).into_owned();
         let kind = filter_kind(ddl.kind);
@@ -91,7 +93,7 @@ impl Tables {
             .iter()
             .find_map(|filter| filter.schema_action(&name, kind, Some(&text)));
         match action {
-            Some(FilterAction::Ignore) => return self.tracked(ddl, false),
+            Some(FilterAction::Ignore) => return self.tracked(ddl, session, false),
             Some(FilterAction::Error) => {
                 return Err(forbidden(&TableName::new(name, "*"), ddl.kind.name()));
             }
@@ -114,14 +116,19 @@ impl Tables {
                 .with_fix("take its tables out of the task's `tables`, and drop by hand what is not needed"));
             }
         }
-        self.tracked(ddl, true)
+        self.tracked(ddl, session, true)
     }
 
-    fn table(&mut self, ddl: &Ddl, query: &QueryEvent<'_>) -> Result<Verdict> {
+    fn table(
+        &mut self,
+        ddl: &Ddl,
+        query: &QueryEvent<'_>,
+        session: &SourceSession,
+    ) -> Result<Verdict> {
         let changed: Vec<TableName> = ddl.changed_tables().cloned().collect();
         let taken: Vec<&TableName> = changed.iter().filter(|table| self.takes(table)).collect();
         if taken.is_empty() {
-            return self.tracked(ddl, false);
+            return self.tracked(ddl, session, false);
         }
         let shown = (*taken.first().unwrap_or(&&changed[0])).clone();
         let stop = |what: String, fix: &str| {
@@ -159,7 +166,7 @@ impl Tables {
             }
         }
         if is_ignored {
-            return self.tracked(ddl, false);
+            return self.tracked(ddl, session, false);
         }
         if let Some(read) = ddl.tables.iter().find(|table| {
             matches!(table.role, TableRole::Like | TableRole::Union) && !self.takes(&table.name)
@@ -191,7 +198,16 @@ impl Tables {
                 "run what is needed on the target by hand",
             );
         }
-        self.tracked(ddl, true)
+        let verdict = self.tracked(ddl, session, true)?;
+        if let Verdict::Barrier { changes, .. } = &verdict
+            && let Some(made) = changes
+                .iter()
+                .filter_map(|change| change.structure.as_ref())
+                .find(|structure| structure.versioned)
+        {
+            return Err(versioned(&made.table));
+        }
+        Ok(verdict)
     }
 
     /// Whether another table of the source goes into the same table of the target.
@@ -206,8 +222,8 @@ impl Tables {
     }
 
     /// Carries the structures through the statement.
-    fn tracked(&mut self, ddl: &Ddl, runs: bool) -> Result<Verdict> {
-        let done = match self.tracker.apply(ddl) {
+    fn tracked(&mut self, ddl: &Ddl, session: &SourceSession, runs: bool) -> Result<Verdict> {
+        let done = match self.tracker.apply_in(ddl, &session.defaults) {
             Ok(done) => done,
             Err(error) if runs => return Err(error),
             Err(error) => {

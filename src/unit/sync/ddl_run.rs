@@ -17,6 +17,7 @@ use super::view;
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::schema::dialect::{Adapted, adapt_ddl};
+use crate::schema::meaning::Meaning;
 use crate::schema::tracker::StructureSet;
 use crate::schema::{Ddl, DdlClass, DdlKind, TableRole};
 use crate::source::structure::{read_defaults, read_schema_defaults};
@@ -114,7 +115,7 @@ impl Applier {
         statement: &Statement,
         intent: Option<Intent>,
     ) -> Result<()> {
-        let adapted = self.adapt(job, statement)?;
+        let adapted = self.adapt(job, statement).await?;
         let flavor = self.session.version().flavor;
         let mut session = event_session(job, &self.session, statement).await?;
         self.take_turn(job, &mut session).await?;
@@ -253,21 +254,25 @@ impl Applier {
         Ok(())
     }
 
-    /// The statement with the target's names, in its dialect. A new table gets the character set and
-    /// collation it has at the source, whatever the target's defaults are.
-    fn adapt(&self, job: &SyncJob, statement: &Statement) -> Result<Adapted> {
+    /// The statement with the target's names, in its dialect, saying what the source's settings mean.
+    async fn adapt(&mut self, job: &SyncJob, statement: &Statement) -> Result<Adapted> {
         let text = target_text(job, &statement.ddl)?;
-        let made = statement
+        let source = job.defaults.in_session(&statement.session.defaults);
+        let target = read_defaults(&mut self.session).await?;
+        let after = statement
             .changes
             .iter()
-            .filter(|_| statement.ddl.kind == DdlKind::CreateTable)
             .find_map(|change| change.structure.as_ref());
         adapt_ddl(
             &text,
             statement.ddl.mode(),
             &job.defaults.version,
             self.session.version(),
-            made.map(|made| (made.charset.as_str(), made.collation.as_str())),
+            Some(Meaning {
+                source: &source,
+                target: &target,
+                after,
+            }),
         )
     }
 

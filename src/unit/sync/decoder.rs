@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cascade::{Cascade, Graph, graph};
 use super::transaction::SourceTable;
+use crate::binlog::table_map::ColumnType;
 use crate::binlog::{Event, FormatDescription, RowShape, TableMap};
 use crate::config::TaskConfig;
 use crate::model::{Error, ErrorKind, Flavor, Result, TableName};
@@ -81,7 +82,7 @@ impl Tables {
         }
         let map = TableMap::parse(event, format)?;
         let id = map.table_id;
-        let table = if self.takes(&map.table) {
+        let table = if self.takes(&map.table) && !self.is_sequence(&map) {
             let cascades = (!logs_cascades(format)).then(|| self.cascades_of(&map.table));
             Some(Arc::new(self.source_table(map, cascades)?))
         } else {
@@ -92,6 +93,21 @@ impl Tables {
         }
         self.maps.insert(event.body.to_vec(), (id, table.clone()));
         Ok((id, table))
+    }
+
+    /// Whether the rows are those of a MariaDB sequence: a name that no table has, with just the columns
+    /// that every sequence has. Sequences are not moved, so these rows are passed over.
+    fn is_sequence(&self, map: &TableMap) -> bool {
+        let is_one = self.flavor == Flavor::MariaDB
+            && self.tracker.get(&map.table).is_none()
+            && looks_like_sequence(map);
+        if is_one {
+            tracing::warn!(
+                sequence = %map.table,
+                "a sequence is not moved; make it on the target and set its value with SETVAL before the cut-over"
+            );
+        }
+        is_one
     }
 
     /// What changes of a table do to others of the task.
@@ -133,8 +149,52 @@ impl Tables {
             .with_fix("copy the table anew, or leave it out of the task")
             .at(|c| c.table = Some(table.clone())));
         };
+        if structure.versioned {
+            return Err(versioned(table));
+        }
         Ok(Arc::clone(structure))
     }
+}
+
+/// `next_not_cached_value`, `minimum_value`, `maximum_value`, `start_value`, `increment`, `cache_size`,
+/// `cycle_option`, `cycle_count`: the columns of a sequence, none of which takes NULL.
+/// Source: MariaDB's documentation of CREATE SEQUENCE.
+fn looks_like_sequence(map: &TableMap) -> bool {
+    const COLUMNS: [ColumnType; 8] = [
+        ColumnType::LongLong,
+        ColumnType::LongLong,
+        ColumnType::LongLong,
+        ColumnType::LongLong,
+        ColumnType::LongLong,
+        ColumnType::LongLong,
+        ColumnType::Tiny,
+        ColumnType::LongLong,
+    ];
+    map.columns.len() == COLUMNS.len()
+        && map
+            .columns
+            .iter()
+            .zip(COLUMNS)
+            .all(|(column, kind)| column.kind == kind && !column.nullable)
+        && (map.metadata.names.is_empty()
+            || map
+                .metadata
+                .names
+                .first()
+                .is_some_and(|name| name.eq_ignore_ascii_case("next_not_cached_value")))
+}
+
+/// The row events of a system-versioned table have its history in them: they are no plain table's.
+pub(super) fn versioned(table: &TableName) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{table} is system-versioned: its history cannot be moved, and its row events are not those of a plain table"),
+    )
+    .with_fix(format!(
+        "leave it out of the task's `tables` (`!{table}`); or drop its system versioning at the source, \
+         and copy it anew"
+    ))
+    .at(|c| c.table = Some(table.clone()))
 }
 
 /// Whether the source logs what its foreign keys do to children: then it must not be done a second

@@ -22,10 +22,10 @@ use crate::binlog::{
     AlterPhase, Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RowsEvent,
 };
 use crate::model::{
-    Error, ErrorKind, EventPlace, Gtid, Place, Position, Result, TableName, Timestamp,
+    Error, ErrorKind, EventPlace, Flavor, Gtid, Place, Position, Result, TableName, Timestamp,
 };
 use crate::route::FilterAction;
-use crate::schema::{Ddl, DdlKind, SqlMode};
+use crate::schema::{Ddl, DdlKind, SessionDefaults, SqlMode};
 use crate::target::{Mark, PartDone, PreparedXa, XaChange};
 
 /// Where an event stands, and how to read it.
@@ -192,7 +192,7 @@ impl Collector {
         match kind {
             kind if kind.is_gtid() => self.begin(at, &GtidEvent::parse(event)?),
             EventKind::QUERY | EventKind::QUERY_COMPRESSED => {
-                self.query(at, event, &QueryEvent::parse(event)?)
+                self.query(at, event, &QueryEvent::parse(event)?, format)
             }
             EventKind::TABLE_MAP => self.table_map(event, format),
             kind if kind.is_rows() => self.rows(at, event, format),
@@ -309,7 +309,13 @@ impl Collector {
         }
     }
 
-    fn query(&mut self, at: At<'_>, event: &Event<'_>, query: &QueryEvent<'_>) -> Result<()> {
+    fn query(
+        &mut self,
+        at: At<'_>,
+        event: &Event<'_>,
+        query: &QueryEvent<'_>,
+        format: &FormatDescription,
+    ) -> Result<()> {
         let text = query.statement.as_ref();
         let word = text.trim_ascii();
         // The straight path of MySQL's transactions needs no tokens.
@@ -336,7 +342,7 @@ impl Collector {
             DdlKind::Rollback => self.rollback(at, word),
             DdlKind::Savepoint => Ok(()),
             DdlKind::Xa => self.xa(at, event, word),
-            _ => self.statement(at, event, query, ddl),
+            _ => self.statement(at, event, query, format, ddl),
         }
     }
 
@@ -475,7 +481,8 @@ impl Collector {
         at: At<'_>,
         event: &Event<'_>,
         query: &QueryEvent<'_>,
-        ddl: Ddl,
+        format: &FormatDescription,
+        mut ddl: Ddl,
     ) -> Result<()> {
         self.refuse_prepared(&ddl)?;
         let open = self.open.as_ref();
@@ -492,7 +499,12 @@ impl Collector {
         let opens = has_begun
             && ddl.kind == DdlKind::CreateTable
             && open.is_some_and(|open| !open.has_rows() && open.opening.is_none());
-        match self.tables.decide(&ddl, query, has_begun && !opens)? {
+        let session = source_session(event, query, format);
+        ddl.if_exists |= session.if_exists;
+        match self
+            .tables
+            .decide(&ddl, query, &session, has_begun && !opens)?
+        {
             Verdict::Pass => {
                 if has_begun {
                     self.open_at(at).passed += 1;
@@ -513,7 +525,7 @@ impl Collector {
                     gtid: self.open.as_ref().and_then(|open| open.gtid.clone()),
                     committed,
                     header: event.header,
-                    session: source_session(event, query),
+                    session,
                     ddl,
                     changes,
                     runs,
@@ -641,8 +653,15 @@ pub(super) fn commit_time(open: Option<&Open>, event: &Event<'_>) -> CommitTime 
     }
 }
 
-fn source_session(event: &Event<'_>, query: &QueryEvent<'_>) -> SourceSession {
+fn source_session(
+    event: &Event<'_>,
+    query: &QueryEvent<'_>,
+    format: &FormatDescription,
+) -> SourceSession {
     let status = &query.status;
+    let version = &format.server_version;
+    let tells_by_bit = version.flavor == Flavor::MariaDB && version.at_least(10, 11, 0);
+    let explicit_bit = tells_by_bit.then(|| status.has_explicit_timestamps());
     let seconds = u64::from(event.header.timestamp);
     SourceSession {
         sql_mode: status.sql_mode.unwrap_or(0),
@@ -658,6 +677,13 @@ fn source_session(event: &Event<'_>, query: &QueryEvent<'_>) -> SourceSession {
             relaxed_unique: status.relaxed_unique_checks(),
         },
         auto_increment: status.auto_increment,
-        explicit_timestamps: status.explicit_defaults_for_timestamp,
+        defaults: SessionDefaults {
+            explicit_timestamps: status.explicit_defaults_for_timestamp.or(explicit_bit),
+            collation_server: status.charset.map(|charset| charset.server),
+            utf8mb4_collation: status.default_collation_for_utf8mb4,
+            charset_collations: status.character_set_collations.clone(),
+        },
+        if_exists: status.if_exists(),
+        no_constraint_checks: status.no_constraint_checks(),
     }
 }

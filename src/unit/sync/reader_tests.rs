@@ -30,6 +30,7 @@ impl Stream {
             collation: "utf8mb4_general_ci".into(),
             explicit_timestamps: true,
             charset_collations: Vec::new(),
+            collations: Arc::default(),
         };
         let tracker = StructureSet::new(defaults, [structure("d", "t")], BTreeMap::new());
         let tables = Tables::new(Arc::new(task("d.*")), version.flavor, tracker);

@@ -89,12 +89,20 @@ fn setup(source: &SourceSession, version: &ServerVersion) -> Setup {
             u8::from(!source.checks.relaxed_unique)
         ),
     ];
-    if let Some((increment, offset)) = source.auto_increment
-        && version.flavor == Flavor::MariaDB
-    {
-        statements.push(format!(
-            "SET SESSION auto_increment_increment = {increment}, auto_increment_offset = {offset}"
-        ));
+    if version.flavor == Flavor::MariaDB {
+        // MySQL asks for a privilege here. The settings matter to rows that a statement numbers, at
+        // which the stream pauses wherever there are some.
+        if let Some((increment, offset)) = source.auto_increment {
+            statements.push(format!(
+                "SET SESSION auto_increment_increment = {increment}, auto_increment_offset = {offset}"
+            ));
+        }
+        if source.if_exists {
+            statements.push("SET SESSION sql_if_exists = 1".to_owned());
+        }
+        if source.no_constraint_checks {
+            statements.push("SET SESSION check_constraint_checks = 0".to_owned());
+        }
     }
     Setup::with(statements)
 }

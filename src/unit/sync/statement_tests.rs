@@ -83,6 +83,7 @@ pub(super) fn structure(schema: &str, name: &str) -> Structure {
         engine: "InnoDB".into(),
         charset: "utf8mb4".into(),
         collation: "utf8mb4_general_ci".into(),
+        versioned: false,
     }
 }
 

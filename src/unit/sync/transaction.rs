@@ -8,7 +8,7 @@ use super::statement::Checks;
 use crate::binlog::FormatDescription;
 use crate::binlog::{Event, EventHeader, RowShape, RowsEvent, TableMap};
 use crate::model::{EventPlace, Gtid, Place, Position, Result, TableName, Timestamp};
-use crate::schema::{Ddl, Structure};
+use crate::schema::{Ddl, SessionDefaults, Structure};
 use crate::target::checkpoint::{Change, Mark, PartDone, XaChange};
 
 /// A source table at a version of its structure, with how its rows are read.
@@ -200,6 +200,10 @@ pub(super) struct SourceSession {
     pub(super) checks: Checks,
     /// `auto_increment_increment` and `_offset`.
     pub(super) auto_increment: Option<(u16, u16)>,
-    /// `explicit_defaults_for_timestamp`, where the event tells it.
-    pub(super) explicit_timestamps: Option<bool>,
+    /// What decides how the statement's words are meant.
+    pub(super) defaults: SessionDefaults,
+    /// MariaDB's `sql_if_exists`: IF EXISTS is meant where it is not said.
+    pub(super) if_exists: bool,
+    /// MariaDB's `check_constraint_checks = 0`.
+    pub(super) no_constraint_checks: bool,
 }
