@@ -44,6 +44,8 @@ pub struct TableRef {
     pub schema_span: Option<Range<usize>>,
     /// Where the name stands.
     pub name_span: Range<usize>,
+    /// Whether the statement writes the name in another case than the server holds it in.
+    pub respelled: bool,
 }
 
 /// A database that a statement is about.
@@ -53,6 +55,8 @@ pub struct SchemaRef {
     pub name: String,
     /// Where it stands; `None` if the default database is meant.
     pub span: Option<Range<usize>>,
+    /// Whether the statement writes it in another case than the server holds it in.
+    pub respelled: bool,
 }
 
 /// A statement, read.
@@ -82,6 +86,7 @@ pub struct Ddl {
     pub start_transaction: Option<Range<usize>>,
     /// A name that is not UTF-8 stands in it.
     pub garbled: bool,
+    folds_names: bool,
     statement: Vec<u8>,
     default_schema: String,
     mode: SqlMode,
@@ -113,6 +118,7 @@ impl Ddl {
             complete: true,
             start_transaction: None,
             garbled,
+            folds_names: false,
             statement: statement.to_vec(),
             default_schema: default_schema.to_owned(),
             mode,
@@ -124,6 +130,33 @@ impl Ddl {
         ddl.complete &= kind.is_some() && !garbled;
         ddl.tokens = tokens;
         ddl
+    }
+
+    /// Takes the names as a server without case holds them: in lower case, however they are written.
+    pub fn fold_names(&mut self) {
+        self.folds_names = true;
+        for table in &mut self.tables {
+            let folded = TableName::new(
+                table.name.schema.to_lowercase(),
+                table.name.name.to_lowercase(),
+            );
+            table.respelled |= folded != table.name;
+            table.name = folded;
+        }
+        if let Some(schema) = &mut self.schema {
+            let folded = schema.name.to_lowercase();
+            schema.respelled |= folded != schema.name;
+            schema.name = folded;
+        }
+        self.default_schema = self.default_schema.to_lowercase();
+    }
+
+    fn folded(&self, name: String) -> String {
+        if self.folds_names {
+            name.to_lowercase()
+        } else {
+            name
+        }
     }
 
     /// What it is about.
@@ -174,6 +207,7 @@ impl Ddl {
                 cursor.advance();
                 continue;
             };
+            let first = self.folded(first);
             if is_wanted(&TableName::new(
                 self.default_schema.as_str(),
                 first.as_str(),
@@ -184,7 +218,7 @@ impl Ddl {
             let mut ahead = cursor.clone();
             if ahead.eat_punctuation(b'.')
                 && let Some((second, _)) = ahead.name()
-                && is_wanted(&TableName::new(first, second))
+                && is_wanted(&TableName::new(first, self.folded(second)))
             {
                 return true;
             }
@@ -231,10 +265,16 @@ impl Ddl {
                 return Err(self.cannot_rename(&table.name, &new));
             }
             if let Some(span) = &table.schema_span {
-                if new.schema != table.name.schema {
+                if new.schema != table.name.schema || table.respelled {
                     edits.push((span.clone(), quote_name(&new.schema)));
                 }
-                if new.name != table.name.name {
+                // Behind a quoted schema, the dot of `.1e5` is a decimal point to the servers.
+                let is_bare_number = new.schema != table.name.schema
+                    && self
+                        .statement
+                        .get(table.name_span.start)
+                        .is_some_and(u8::is_ascii_digit);
+                if new.name != table.name.name || table.respelled || is_bare_number {
                     edits.push((table.name_span.clone(), quote_name(&new.name)));
                 }
                 continue;
@@ -249,7 +289,7 @@ impl Ddl {
                 || (qualify && !matches!(table.role, TableRole::Parent) && !new.schema.is_empty());
             if needs_schema {
                 edits.push((table.name_span.clone(), new.quoted()));
-            } else if new.name != table.name.name {
+            } else if new.name != table.name.name || table.respelled {
                 edits.push((table.name_span.clone(), quote_name(&new.name)));
             }
         }
@@ -266,7 +306,7 @@ impl Ddl {
         if let Some(schema) = &self.schema {
             let new = rename(&schema.name).unwrap_or_else(|| schema.name.clone());
             match &schema.span {
-                Some(_) if new == schema.name => {}
+                Some(_) if new == schema.name && !schema.respelled => {}
                 Some(span) => edits.push((span.clone(), quote_name(&new))),
                 // `ALTER DATABASE CHARACTER SET …` means the event's default one, which the session on
                 // the target does not have: its name goes in behind.

@@ -271,6 +271,7 @@ fn alter(ddl: &mut Ddl, mut c: Cursor<'_>) -> Option<DdlKind> {
                 ddl.schema = Some(SchemaRef {
                     name: ddl.default_schema().to_owned(),
                     span: None,
+                    respelled: false,
                 });
             } else {
                 schema(ddl, &mut c)?;
@@ -488,6 +489,7 @@ fn schema(ddl: &mut Ddl, c: &mut Cursor<'_>) -> Option<()> {
     ddl.schema = Some(SchemaRef {
         name,
         span: Some(span),
+        respelled: false,
     });
     ddl.set_body(c.at());
     Some(())
@@ -519,6 +521,7 @@ fn table_in(
             role,
             schema_span: Some(first_span),
             name_span: second_span,
+            respelled: false,
         }
     } else {
         TableRef {
@@ -526,6 +529,7 @@ fn table_in(
             role,
             schema_span: None,
             name_span: first_span,
+            respelled: false,
         }
     };
     let name = found.name.clone();

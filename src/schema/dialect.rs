@@ -356,6 +356,9 @@ impl Adapter<'_> {
             return Ok(());
         }
         if c.is("period") && c.is_at(1, "for") {
+            if self.to.flavor == Flavor::MariaDB {
+                return Ok(());
+            }
             return Err(self.refuse(
                 "it has a period",
                 "leave the table out of the task, or create it on the target by hand",

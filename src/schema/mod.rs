@@ -12,6 +12,7 @@ mod ddl_tests;
 pub mod dialect;
 #[cfg(test)]
 mod dialect_tests;
+pub mod fit;
 pub mod literal;
 pub mod meaning;
 pub mod structure;

@@ -110,12 +110,43 @@ pub async fn read_structures_of(
         return Ok(Vec::new());
     }
     let wanted: HashSet<&TableName> = names.iter().collect();
-    let tables = list(session, &condition("", names.iter()))
-        .await?
+    let listed = list(session, &condition("", names.iter())).await?;
+    let (mut tables, others): (Vec<_>, Vec<_>) = listed
         .into_iter()
-        .filter(|table| is_base(table) && wanted.contains(&table.name))
-        .collect();
-    read(session, tables).await
+        .filter(is_base)
+        .partition(|table| wanted.contains(&table.name));
+    let is_found = |tables: &[TableInfo], name: &TableName| tables.iter().any(|t| t.name == *name);
+    let mut respelled: HashMap<TableName, TableName> = HashMap::new();
+    if !others.is_empty() && folds_names(session).await? {
+        for table in others {
+            let asked = names.iter().find(|name| is_same_folded(name, &table.name));
+            if let Some(asked) = asked.filter(|asked| !is_found(&tables, asked)) {
+                respelled.insert(table.name.clone(), asked.clone());
+                tables.push(table);
+            }
+        }
+    }
+    let mut structures = read(session, tables).await?;
+    for structure in &mut structures {
+        if let Some(asked) = respelled.get(&structure.table) {
+            structure.table = asked.clone();
+        }
+    }
+    structures.sort_by(|a, b| a.table.cmp(&b.table));
+    Ok(structures)
+}
+
+/// Whether the server holds names without case: then what it lists under another case is what was
+/// asked for.
+async fn folds_names(session: &mut Session) -> Result<bool> {
+    let rows = session.rows("SELECT @@lower_case_table_names").await?;
+    let value = rows.first().and_then(|row| row.first()?.as_deref());
+    Ok(value.is_some_and(|value| value != b"0"))
+}
+
+fn is_same_folded(a: &TableName, b: &TableName) -> bool {
+    a.schema.to_lowercase() == b.schema.to_lowercase()
+        && a.name.to_lowercase() == b.name.to_lowercase()
 }
 
 /// Reads the structures of tables that were just listed, by name.

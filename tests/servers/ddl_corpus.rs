@@ -2,14 +2,14 @@
 //! and in the end the structures that the stream kept are those of the source's catalogue, and the
 //! target's tables are the source's under their new names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use tideway::config::{Address, ServerConfig, TlsConfig};
 use tideway::connect::{Session, Setup};
 use tideway::model::{Secret, TableName};
-use tideway::schema::{Ddl, SqlMode, Structure, StructureSet};
-use tideway::source::{read_structure_set, read_structures};
+use tideway::schema::{Ddl, DdlKind, SqlMode, Structure, StructureSet};
+use tideway::source::{read_structure_set, read_structures, read_structures_of};
 
 use crate::support::compare::assert_tables_equal;
 use crate::support::ddl_corpus::{Entry, entries, on_target};
@@ -136,8 +136,24 @@ async fn follow(flavor: Flavor) {
         };
         let ddl = Ddl::read(entry.sql.as_bytes(), entry.default_schema(), mode, family);
         let followed = set.apply(&ddl);
-        let real = read_structures(&mut session, |_| true).await.unwrap();
-        let mut carried: Vec<Structure> = set.iter().map(|s| Structure::clone(s)).collect();
+        // Most statements concern the tables they name; a new name also concerns foreign keys to it.
+        let is_wide = !matches!(
+            ddl.kind,
+            DdlKind::CreateTable | DdlKind::CreateIndex | DdlKind::DropIndex
+        );
+        let names: BTreeSet<TableName> = ddl.changed_tables().cloned().collect();
+        let is_meant = |table: &TableName| is_wide || names.contains(table);
+        let real = if is_wide {
+            read_structures(&mut session, |_| true).await.unwrap()
+        } else {
+            let names: Vec<TableName> = names.iter().cloned().collect();
+            read_structures_of(&mut session, &names).await.unwrap()
+        };
+        let mut carried: Vec<Structure> = set
+            .iter()
+            .filter(|s| is_meant(&s.table))
+            .map(|s| Structure::clone(s))
+            .collect();
         carried.sort_by(|a, b| a.table.cmp(&b.table));
         if ddl.selects && !ddl.temporary {
             // It comes as columns and rows from a binlog.

@@ -19,6 +19,7 @@ mod column_types;
 mod consistency;
 mod copy;
 mod ddl;
+mod ddl_cases;
 mod ddl_corpus;
 mod decode;
 mod dialect;

@@ -96,7 +96,7 @@ pub(super) fn alter_table(set: &mut StructureSet, ddl: &Ddl, changes: &mut Chang
         changes.changed.push(subject.clone());
     }
     if !renames.is_empty() {
-        set.parents_changed(|parent, columns| {
+        set.parents_changed(changes, |parent, columns| {
             if *parent == subject {
                 for column in columns {
                     if let Some(new) = renames.get(&column.to_lowercase()) {

@@ -363,7 +363,7 @@ impl StructureSet {
             }
             self.insert(structure);
         }
-        self.parents_changed(|parent, _| {
+        self.parents_changed(changes, |parent, _| {
             if parent == old {
                 *parent = new.clone();
             }
@@ -372,7 +372,11 @@ impl StructureSet {
     }
 
     /// Goes through all foreign keys: `change` gets the parent's name and its columns.
-    fn parents_changed(&mut self, change: impl Fn(&mut TableName, &mut Vec<String>)) {
+    fn parents_changed(
+        &mut self,
+        changes: &mut Changes,
+        change: impl Fn(&mut TableName, &mut Vec<String>),
+    ) {
         for (name, structure) in &mut self.tables {
             if structure.foreign_keys.is_empty() {
                 continue;
@@ -384,6 +388,9 @@ impl StructureSet {
             if keys != structure.foreign_keys {
                 self.undo.push((name.clone(), Some(Arc::clone(structure))));
                 Arc::make_mut(structure).foreign_keys = keys;
+                if !changes.changed.contains(&structure.table) {
+                    changes.changed.push(structure.table.clone());
+                }
             }
         }
     }

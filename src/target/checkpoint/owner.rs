@@ -80,6 +80,27 @@ impl Claim {
         Ok(())
     }
 
+    /// Whether the target table of a pair takes rows of another source table too.
+    pub async fn is_shared(
+        &self,
+        session: &mut Session,
+        (source, target): &Ownership,
+    ) -> Result<bool> {
+        let rows = session
+            .rows(&format!(
+                "SELECT 1 FROM {} WHERE `target_schema` = {} AND `target_table` = {} AND NOT \
+                 (`server` = {} AND `source_schema` = {} AND `source_table` = {}) LIMIT 1",
+                self.tables.owner,
+                literal(&target.schema),
+                literal(&target.name),
+                literal(&self.key.server),
+                literal(&source.schema),
+                literal(&source.name)
+            ))
+            .await?;
+        Ok(!rows.is_empty())
+    }
+
     /// What this stream has taken, each with whether another stream writes into the same target
     /// table, or another of its own tables goes there.
     pub async fn owned_tables(&self, session: &mut Session) -> Result<Vec<(Ownership, bool)>> {

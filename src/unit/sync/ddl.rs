@@ -1,12 +1,14 @@
 //! What a statement of the binlog means for the task: pass it over, keep its effect on the structures
 //! in mind, run it, or stop.
 
+use std::sync::Arc;
+
 use super::decoder::{Tables, versioned};
 use super::transaction::SourceSession;
 use crate::binlog::QueryEvent;
 use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::route::{EventKind, FilterAction};
-use crate::schema::{Ddl, DdlClass, DdlKind, TableRole};
+use crate::schema::{Ddl, DdlClass, DdlKind, Structure, TableRole};
 use crate::target::checkpoint::Change;
 
 /// What is to be done with a statement.
@@ -18,6 +20,8 @@ pub(super) enum Verdict {
     Barrier {
         /// What it does to the source's tables.
         changes: Vec<Change>,
+        /// Those tables before it.
+        before: Vec<Arc<Structure>>,
         /// Whether it runs on the target.
         runs: bool,
     },
@@ -186,18 +190,6 @@ impl Tables {
                 "`SET GLOBAL binlog_format = ROW` at the source; copy this table anew",
             );
         }
-        if ddl.kind != DdlKind::CreateTable
-            && let Some(table) = taken.iter().find(|table| self.is_merged(table))
-        {
-            return stop(
-                format!(
-                    "a `{}` statement on {table}, whose rows share {} on the target with other tables",
-                    ddl.kind,
-                    self.target(table)
-                ),
-                "run what is needed on the target by hand",
-            );
-        }
         let verdict = self.tracked(ddl, session, true)?;
         if let Verdict::Barrier { changes, .. } = &verdict
             && let Some(made) = changes
@@ -210,19 +202,12 @@ impl Tables {
         Ok(verdict)
     }
 
-    /// Whether another table of the source goes into the same table of the target.
-    fn is_merged(&self, table: &TableName) -> bool {
-        if self.task.routes.is_empty() {
-            return false;
-        }
-        let target = self.target(table);
-        self.tracker.iter().any(|other| {
-            other.table != *table && self.takes(&other.table) && self.target(&other.table) == target
-        })
-    }
-
     /// Carries the structures through the statement.
     fn tracked(&mut self, ddl: &Ddl, session: &SourceSession, runs: bool) -> Result<Verdict> {
+        let before = ddl
+            .changed_tables()
+            .filter_map(|table| self.tracker.get(table).map(Arc::clone))
+            .collect();
         let done = match self.tracker.apply_in(ddl, &session.defaults) {
             Ok(done) => done,
             Err(error) if runs => return Err(error),
@@ -243,7 +228,11 @@ impl Tables {
                 return Ok(if changes.is_empty() {
                     Verdict::Pass
                 } else {
-                    Verdict::Barrier { changes, runs }
+                    Verdict::Barrier {
+                        changes,
+                        before,
+                        runs,
+                    }
                 });
             }
         };
@@ -273,7 +262,11 @@ impl Tables {
         if changes.is_empty() && !runs {
             return Ok(Verdict::Pass);
         }
-        Ok(Verdict::Barrier { changes, runs })
+        Ok(Verdict::Barrier {
+            changes,
+            before,
+            runs,
+        })
     }
 }
 

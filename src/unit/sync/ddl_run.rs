@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::applier::{Applier, End, advance, is_passing};
+use super::ddl_gate::Gate;
 use super::ddl_resume::{Looks, Ran, differences, is_alike, with_if_exists};
 use super::ddl_step::{Step, steps};
 use super::failure::{FailedEvent, Failure, stop_id};
@@ -27,6 +28,10 @@ use crate::target::checkpoint::Ownership;
 /// The database is there already; it is gone already.
 const DATABASE_EXISTS: u16 = 1007;
 const DATABASE_MISSING: u16 = 1008;
+/// No such table: what DROP, most statements, and an older RENAME say.
+const TABLE_MISSING: u16 = 1051;
+const NO_TABLE: u16 = 1146;
+const NO_FILE: u16 = 1017;
 
 impl Applier {
     /// Runs a statement, or records what it changes in the structures.
@@ -115,6 +120,10 @@ impl Applier {
         statement: &Statement,
         intent: Option<Intent>,
     ) -> Result<()> {
+        // What was begun is settled first.
+        if intent.is_none() && self.gate(job, statement).await? == Gate::There {
+            return Ok(());
+        }
         let adapted = self.adapt(job, statement).await?;
         let flavor = self.session.version().flavor;
         let mut session = event_session(job, &self.session, statement).await?;
@@ -143,8 +152,15 @@ impl Applier {
         let mut intent = intent;
         for (number, step) in steps.iter_mut().enumerate().skip(begun) {
             let earlier = intent.take();
-            self.run_step(&mut session, statement, step, number, earlier)
-                .await?;
+            let done = self
+                .run_step(&mut session, statement, step, number, earlier)
+                .await;
+            if let Err(error) = done {
+                if error.server().is_some() && self.was_overtaken(job, statement).await? {
+                    break;
+                }
+                return Err(error);
+            }
         }
         session.close().await;
         for note in adapted.notes {
@@ -194,8 +210,14 @@ impl Applier {
         };
         let shown = view::shorten(&step.shown(), 1000);
         let refusal = error.server().map(|server| server.number);
+        // Views and sequences can be dropped and renamed as tables; they are not moved, and no table of
+        // the source was known under the name.
+        let names_no_table = matches!(refusal, Some(TABLE_MISSING | NO_TABLE | NO_FILE))
+            && matches!(step.ddl.kind, DdlKind::DropTable | DdlKind::RenameTable)
+            && statement.before.is_empty();
         let is_there = refusal == Some(DATABASE_EXISTS)
-            || (refusal == Some(DATABASE_MISSING) && step.ddl.class() == DdlClass::Database);
+            || (refusal == Some(DATABASE_MISSING) && step.ddl.class() == DdlClass::Database)
+            || names_no_table;
         if is_there {
             self.meter.note(format!(
                 "`{}` had nothing to do on the target",
@@ -262,7 +284,13 @@ impl Applier {
         let after = statement
             .changes
             .iter()
-            .find_map(|change| change.structure.as_ref());
+            .filter_map(|change| change.structure.as_ref())
+            .find(|made| {
+                statement
+                    .ddl
+                    .changed_tables()
+                    .any(|table| *table == made.table)
+            });
         adapt_ddl(
             &text,
             statement.ddl.mode(),

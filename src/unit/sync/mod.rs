@@ -14,6 +14,7 @@
 mod applier;
 mod cascade;
 mod ddl;
+mod ddl_gate;
 mod ddl_resume;
 mod ddl_run;
 mod ddl_step;

@@ -5,6 +5,7 @@ use super::mend::Unique;
 use crate::model::table::quote_name;
 use crate::model::value::{Row, RowChange, Value};
 use crate::model::{Error, ErrorKind, Result, TableName};
+use crate::schema::fit::misfit;
 use crate::schema::literal::write_value;
 use crate::schema::{Column, ColumnKind, Generated, Key, Structure};
 
@@ -84,6 +85,9 @@ impl Plan {
                 return Err(missing_column(source, target, column));
             };
             let is_computed = place.generated != Generated::No;
+            if !is_computed && let Some(why) = misfit(column, place) {
+                return Err(unfit_column(source, target, column, place, why));
+            }
             if is_computed && column.generated == Generated::No {
                 return Err(computed_column(source, target, column));
             }
@@ -543,6 +547,34 @@ fn missing_column(source: &Structure, target: &Structure, column: &Column) -> Er
         "`ALTER TABLE {} ADD COLUMN {} {}` on the target, then resume",
         target.table.quoted(),
         quote_name(&column.name),
+        column.type_text
+    ))
+    .at(|c| c.table = Some(source.table.clone()))
+}
+
+fn unfit_column(
+    source: &Structure,
+    target: &Structure,
+    column: &Column,
+    place: &Column,
+    why: &str,
+) -> Error {
+    Error::new(
+        ErrorKind::Structure,
+        format!(
+            "column `{}` of {} is `{}` at the source and `{}` on the target: {why}\nsource: {}\ntarget: {}",
+            column.name,
+            target.table,
+            column.type_text,
+            place.type_text,
+            column_list(source),
+            column_list(target)
+        ),
+    )
+    .with_fix(format!(
+        "`ALTER TABLE {} MODIFY COLUMN {} {}` on the target, then resume",
+        target.table.quoted(),
+        quote_name(&place.name),
         column.type_text
     ))
     .at(|c| c.table = Some(source.table.clone()))

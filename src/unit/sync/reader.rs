@@ -501,6 +501,9 @@ impl Collector {
             && open.is_some_and(|open| !open.has_rows() && open.opening.is_none());
         let session = source_session(event, query, format);
         ddl.if_exists |= session.if_exists;
+        if self.tables.tracker.defaults().folds_names {
+            ddl.fold_names();
+        }
         match self
             .tables
             .decide(&ddl, query, &session, has_begun && !opens)?
@@ -513,7 +516,11 @@ impl Collector {
                     self.pass(at.end(), gtid, 1, None);
                 }
             }
-            Verdict::Barrier { changes, runs } => {
+            Verdict::Barrier {
+                changes,
+                before,
+                runs,
+            } => {
                 if has_begun && !opens {
                     return Err(ddl::inside_transaction(&ddl));
                 }
@@ -528,6 +535,7 @@ impl Collector {
                     session,
                     ddl,
                     changes,
+                    before,
                     runs,
                     opens,
                 });

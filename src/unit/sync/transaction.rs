@@ -179,6 +179,8 @@ pub(super) struct Statement {
     pub(super) session: SourceSession,
     /// What it does to what is known of the source's tables.
     pub(super) changes: Vec<Change>,
+    /// The tables that it changes, as they were known before it.
+    pub(super) before: Vec<Arc<Structure>>,
     /// Whether it runs on the target; else it only changes what is known.
     pub(super) runs: bool,
     /// Whether its transaction goes on behind it, with the new table's rows.
