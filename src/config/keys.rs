@@ -93,7 +93,7 @@ const SECTIONS: [(&str, &[&str]); 18] = [
         ],
     ),
     ("task.dump.back_off", &["threads_running", "replica_lag"]),
-    ("task.load", &["threads", "on_duplicate"]),
+    ("task.load", &["threads", "on_duplicate", "from"]),
     (
         "task.sync",
         &[

@@ -84,7 +84,7 @@ fn read(root: &Section<'_>, path: &Path, folder: &Path, problems: &Problems<'_>)
     let tasks: Vec<ReadTask> = root
         .sections("task")
         .iter()
-        .filter_map(|section| TaskConfig::read(section, &worker.meta_schema, problems))
+        .filter_map(|section| TaskConfig::read(section, &worker.meta_schema, folder, problems))
         .collect();
 
     for key in ["source", "target", "task"] {

@@ -1,7 +1,9 @@
 //! `[[task]]`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::model::Packing;
 use crate::route::event_filter::{FilterAction, FilterError};
 use crate::route::{EventFilter, EventKind, Route, Routes, Selection};
 
@@ -66,6 +68,8 @@ pub struct DumpConfig {
     pub rate_limit: Option<u64>,
     /// When the source is too busy to be read from.
     pub back_off: BackOff,
+    /// How its files are packed.
+    pub packing: Packing,
 }
 
 /// `back_off` of `[task.dump]`: reading pauses while one of these is passed.
@@ -116,6 +120,8 @@ pub struct LoadConfig {
     pub threads: usize,
     /// What to do with a row whose key is there already.
     pub on_duplicate: OnDuplicate,
+    /// The folder of a dump that is loaded in place of one made here.
+    pub from: Option<PathBuf>,
 }
 
 /// What a load does with a row whose key is there already.
@@ -173,6 +179,7 @@ impl Default for DumpConfig {
             consistency: Consistency::Auto,
             rate_limit: None,
             back_off: BackOff::default(),
+            packing: Packing::None,
         }
     }
 }
@@ -182,6 +189,7 @@ impl Default for LoadConfig {
         Self {
             threads: 4,
             on_duplicate: OnDuplicate::Error,
+            from: None,
         }
     }
 }
@@ -211,6 +219,7 @@ impl TaskConfig {
     pub(super) fn read(
         section: &Section<'_>,
         meta_schema: &str,
+        folder: &Path,
         problems: &Problems<'_>,
     ) -> Option<ReadTask> {
         let name = read_name(section);
@@ -253,7 +262,14 @@ impl TaskConfig {
             .map_or_else(DumpConfig::default, |dump| DumpConfig::read(&dump));
         let load = section
             .section("load")
-            .map_or_else(LoadConfig::default, |load| LoadConfig::read(&load));
+            .map_or_else(LoadConfig::default, |load| LoadConfig::read(&load, folder));
+        if load.from.is_some() && mode == Mode::Incremental {
+            section.fault_at(
+                "load",
+                "`task.load.from` names a dump to load, and `mode = \"incremental\"` loads none",
+                Some("take `from` out, or change the mode".to_owned()),
+            );
+        }
         let sync = section
             .section("sync")
             .map_or_else(SyncConfig::default, |sync| SyncConfig::read(&sync));
@@ -306,13 +322,6 @@ impl DumpConfig {
             ],
             defaults.consistency,
         );
-        if section.word(
-            "compress",
-            &[("none", false), ("gzip", true), ("zstd", true)],
-            false,
-        ) {
-            section.not_yet("compress", "a compressed dump");
-        }
         Self {
             threads: count(section, "threads", 256, defaults.threads),
             chunk_bytes: section.size("chunk_size", 1 << 10..=1 << 40, defaults.chunk_bytes),
@@ -321,15 +330,25 @@ impl DumpConfig {
             back_off: section
                 .section("back_off")
                 .map_or_else(BackOff::default, |back_off| BackOff::read(&back_off)),
+            packing: section.word(
+                "compress",
+                &[
+                    ("none", Packing::None),
+                    ("gzip", Packing::Gzip),
+                    ("zstd", Packing::Zstd),
+                ],
+                defaults.packing,
+            ),
         }
     }
 }
 
 impl LoadConfig {
-    fn read(section: &Section<'_>) -> Self {
+    fn read(section: &Section<'_>, folder: &Path) -> Self {
         let defaults = Self::default();
         Self {
             threads: count(section, "threads", 256, defaults.threads),
+            from: section.path("from", folder).map(|from| from.value),
             on_duplicate: section.word(
                 "on_duplicate",
                 &[

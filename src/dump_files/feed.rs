@@ -161,6 +161,7 @@ mod tests {
             rows: 1,
             bytes: 2,
             crc32: 3,
+            packed: None,
         }
     }
 

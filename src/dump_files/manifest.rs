@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,9 @@ use super::names;
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result, TableName, Timestamp};
 use crate::schema::structure::Structure;
 
-/// The version of the form that this program writes.
-const VERSION: u32 = 1;
+/// The version of the form that this program writes: 2 has packed files, views and files of others,
+/// and is 1 in all else.
+const VERSION: u32 = 2;
 
 /// What a whole dump holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Manifest {
     pub schemas: BTreeMap<String, String>,
     /// The tables, by name.
     pub tables: BTreeMap<TableName, DumpTable>,
+    /// The views, by name.
+    pub views: BTreeMap<TableName, DumpView>,
 }
 
 /// Where a dump comes from and where in the source's history it stands.
@@ -50,6 +53,9 @@ pub struct DumpHeader {
     /// The relay log that keeps what the source wrote since; `None` where there was none.
     #[serde(default)]
     pub relay: Option<String>,
+    /// The folder of the files, where that is not the manifest's own: of a dump that another tool made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_in: Option<PathBuf>,
     /// The source's family.
     pub flavor: Flavor,
     /// The source's version, as it says it.
@@ -123,6 +129,15 @@ impl DumpTable {
     }
 }
 
+/// A view of a dump.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpView {
+    /// The statement that creates it, as the source writes it.
+    pub create: String,
+    /// The names of its columns; none where they are not known.
+    pub columns: Vec<String>,
+}
+
 /// A file with rows of one table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DumpFile {
@@ -130,10 +145,32 @@ pub struct DumpFile {
     pub name: String,
     /// The rows in it.
     pub rows: u64,
+    /// The size of its text.
+    pub bytes: u64,
+    /// The CRC32 of its text.
+    pub crc32: u32,
+    /// The file itself, where its text is packed; its name's end tells how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Packed>,
+}
+
+/// A packed file as it lies on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
     /// Its size.
     pub bytes: u64,
     /// The CRC32 of its bytes.
     pub crc32: u32,
+}
+
+impl DumpFile {
+    /// The size and the CRC32 of the file as it lies on the disk.
+    pub fn on_disk(&self) -> (u64, u32) {
+        match self.packed {
+            Some(packed) => (packed.bytes, packed.crc32),
+            None => (self.bytes, self.crc32),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,9 +182,15 @@ enum Record {
         create: String,
     },
     Table(Box<DumpTable>),
+    View {
+        name: TableName,
+        view: DumpView,
+    },
     Complete {
         schemas: usize,
         tables: usize,
+        #[serde(default)]
+        views: usize,
         files: usize,
         rows: u64,
         bytes: u64,
@@ -169,6 +212,7 @@ impl Manifest {
         Record::Complete {
             schemas: self.schemas.len(),
             tables: self.tables.len(),
+            views: self.views.len(),
             files: self.tables.values().map(|table| table.files.len()).sum(),
             rows: self.rows(),
             bytes: self.bytes(),
@@ -202,6 +246,12 @@ impl Manifest {
         }
         for table in self.tables.values() {
             add(&Record::Table(Box::new(table.clone())))?;
+        }
+        for (name, view) in &self.views {
+            add(&Record::View {
+                name: name.clone(),
+                view: view.clone(),
+            })?;
         }
         add(&self.closing())?;
         let failed = |error| Error::file("write", &temporary, error);
@@ -244,6 +294,7 @@ impl Manifest {
         let mut header: Option<DumpHeader> = None;
         let mut schemas = BTreeMap::new();
         let mut tables = BTreeMap::new();
+        let mut views = BTreeMap::new();
         let mut closing = None;
         for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
             if line.is_empty() {
@@ -285,6 +336,9 @@ impl Manifest {
                 Record::Table(table) => {
                     tables.insert(table.structure.table.clone(), *table);
                 }
+                Record::View { name, view } => {
+                    views.insert(name, view);
+                }
                 complete @ Record::Complete { .. } => closing = Some(complete),
             }
         }
@@ -295,6 +349,7 @@ impl Manifest {
             header,
             schemas,
             tables,
+            views,
         };
         let same =
             serde_json::to_value(&closing).ok() == serde_json::to_value(manifest.closing()).ok();
@@ -320,6 +375,7 @@ pub(super) mod tests {
                 source_identity: "1".into(),
                 selection: "take shop.*".into(),
                 relay: None,
+                files_in: None,
                 flavor: Flavor::MariaDB,
                 server_version: "10.11".into(),
                 position: Some(Position::new("bin.000001", 4)),
@@ -354,11 +410,20 @@ pub(super) mod tests {
                         rows: 3,
                         bytes: 9,
                         crc32: 7,
+                        packed: None,
                     }],
                     strict_from: Some(StrictFrom {
                         position: Position::new("bin.000001", 300),
                         is_exact: true,
                     }),
+                },
+            )]
+            .into(),
+            views: [(
+                TableName::new("shop", "v"),
+                DumpView {
+                    create: "CREATE VIEW".into(),
+                    columns: vec!["a".into()],
                 },
             )]
             .into(),
@@ -386,7 +451,7 @@ pub(super) mod tests {
             (cut, ErrorKind::Damaged),
             (fewer, ErrorKind::Damaged),
             (
-                text.replace("\"version\":1", "\"version\":2"),
+                text.replace("\"version\":2", "\"version\":3"),
                 ErrorKind::Checkpoint,
             ),
             (String::new(), ErrorKind::Damaged),

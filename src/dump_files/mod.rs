@@ -7,15 +7,19 @@
 //! the dump hears of each file through a [`feed()`](feed::feed).
 
 pub mod feed;
+pub mod foreign;
 pub mod manifest;
 pub mod names;
+mod pack;
 pub mod progress;
 pub mod read;
 pub mod statement;
 pub mod write;
 
 pub use feed::{Announcement, Feed, FeedReader, FeedWriter, Opening};
-pub use manifest::{DumpFile, DumpHeader, DumpSpan, DumpTable, Manifest, StrictFrom};
+pub use manifest::{
+    DumpFile, DumpHeader, DumpSpan, DumpTable, DumpView, Manifest, Packed, StrictFrom,
+};
 pub use progress::{Begun, DoneChunk, Left, ProgressWriter, Range};
 pub use read::StatementReader;
 pub use statement::{Insert, Splitter};

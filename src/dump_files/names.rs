@@ -4,7 +4,7 @@
 //! the parts of a file's name. Such bytes are written as `%` and two hexadecimal digits, which is how
 //! TiDB's tools read them too.
 
-use crate::model::TableName;
+use crate::model::{Packing, TableName};
 
 /// The manifest: written last, so its presence says that the dump is whole.
 pub const MANIFEST: &str = "manifest.json";
@@ -31,11 +31,21 @@ pub fn table_file(table: &TableName) -> String {
 }
 
 /// The file with a part of a table's rows; parts are numbered from 1.
-pub fn data_file(table: &TableName, number: u32) -> String {
+pub fn data_file(table: &TableName, number: u32, packing: Packing) -> String {
     format!(
-        "{}.{}.{number:09}.sql",
+        "{}.{}.{number:09}.sql{}",
         encode(&table.schema),
-        encode(&table.name)
+        encode(&table.name),
+        packing.suffix()
+    )
+}
+
+/// The file that creates a view.
+pub fn view_file(view: &TableName) -> String {
+    format!(
+        "{}.{}-schema-view.sql",
+        encode(&view.schema),
+        encode(&view.name)
     )
 }
 
@@ -128,7 +138,11 @@ mod tests {
             assert_eq!(decode(&encoded).as_deref(), Some(name));
         }
         let table = TableName::new("a.b", "t");
-        assert_eq!(data_file(&table, 7), "a%2Eb.t.000000007.sql");
+        assert_eq!(
+            data_file(&table, 7, Packing::Gzip),
+            "a%2Eb.t.000000007.sql.gz"
+        );
+        assert_eq!(view_file(&table), "a%2Eb.t-schema-view.sql");
         assert_eq!(data_prefix(&table), "a%2Eb.t.");
     }
 
@@ -136,7 +150,11 @@ mod tests {
     fn long_names_fit_and_differ() {
         let a = "é`".repeat(32);
         let b = format!("{}x", "é`".repeat(31));
-        let file = data_file(&TableName::new(a.clone(), a.clone()), u32::MAX);
+        let file = data_file(
+            &TableName::new(a.clone(), a.clone()),
+            u32::MAX,
+            Packing::Zstd,
+        );
         assert!(file.len() <= 255, "{}", file.len());
         assert_ne!(encode(&a), encode(&b));
         assert_eq!(decode(&encode(&a)), None);

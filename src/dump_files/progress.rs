@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::fs;
 use tokio::io::AsyncWriteExt as _;
 
-use super::manifest::{DumpFile, DumpHeader, DumpTable, Manifest};
+use super::manifest::{DumpFile, DumpHeader, DumpTable, DumpView, Manifest};
 use super::names;
 use crate::model::{Error, ErrorKind, Position, Result, TableName};
 
@@ -33,6 +33,9 @@ pub struct Begun {
     pub schemas: BTreeMap<String, String>,
     /// The tables, without files.
     pub tables: Vec<DumpTable>,
+    /// The views.
+    #[serde(default)]
+    pub views: Vec<(TableName, DumpView)>,
 }
 
 impl Begun {
@@ -43,6 +46,7 @@ impl Begun {
             header: plan.header.clone(),
             schemas: plan.schemas.clone(),
             tables: plan.tables.values().cloned().collect(),
+            views: plan.views.clone().into_iter().collect(),
         }
     }
 
@@ -56,6 +60,7 @@ impl Begun {
                 .iter()
                 .map(|table| (table.structure.table.clone(), table.clone()))
                 .collect(),
+            views: self.views.iter().cloned().collect(),
         }
     }
 }

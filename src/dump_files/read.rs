@@ -3,19 +3,37 @@
 use std::path::{Path, PathBuf};
 
 use tokio::fs;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
 
 use super::manifest::DumpFile;
+use super::pack::unpack;
 use super::statement::{Splitter, Statement};
-use crate::model::{Error, ErrorKind, Result};
+use crate::model::{Error, ErrorKind, Packing, Result};
 
 /// How much is read at once.
 const BLOCK: usize = 256 << 10;
 
-/// Reads a whole file and compares its length and checksum with what the manifest says.
+/// Reads a whole file, as it lies on the disk, and compares its length and checksum with what the
+/// manifest says.
 pub async fn verify(folder: &Path, entry: &DumpFile) -> Result<()> {
     let path = folder.join(&entry.name);
-    let mut file = open(&path).await?;
+    let (bytes, crc) = sum(&path).await?;
+    let expected = entry.on_disk();
+    if (bytes, crc) == expected {
+        return Ok(());
+    }
+    let found = if bytes == expected.0 {
+        format!("its checksum is {crc:08x}, not {:08x}", expected.1)
+    } else {
+        format!("it has {bytes} bytes, not {}", expected.0)
+    };
+    Err(damaged(&path, &format!("is damaged: {found}")))
+}
+
+/// The size and the CRC32 of a file as it lies on the disk.
+pub(super) async fn sum(path: &Path) -> Result<(u64, u32)> {
+    let mut file = open(path).await?;
     let mut crc = crc32fast::Hasher::new();
     let mut bytes = 0;
     let mut block = vec![0; BLOCK];
@@ -23,28 +41,23 @@ pub async fn verify(folder: &Path, entry: &DumpFile) -> Result<()> {
         let count = file
             .read(&mut block)
             .await
-            .map_err(|error| Error::file("read", &path, error))?;
+            .map_err(|error| Error::file("read", path, error))?;
         let Some(read) = block.get(..count).filter(|read| !read.is_empty()) else {
-            break;
+            return Ok((bytes, crc.finalize()));
         };
         crc.update(read);
         bytes += count as u64;
     }
-    let crc = crc.finalize();
-    if (bytes, crc) == (entry.bytes, entry.crc32) {
-        return Ok(());
-    }
-    let found = if bytes == entry.bytes {
-        format!("its checksum is {crc:08x}, not {:08x}", entry.crc32)
-    } else {
-        format!("it has {bytes} bytes, not {}", entry.bytes)
-    };
-    Err(Error::new(
+}
+
+/// The error of a dump file that is not what it should be.
+pub fn damaged(path: &Path, what: &str) -> Error {
+    Error::new(
         ErrorKind::Damaged,
-        format!("the dump file `{}` is damaged: {found}", path.display()),
+        format!("the dump file `{}` {what}", path.display()),
     )
     .with_fix("put the file back as it was, or remove the dump's folder so that it is made again")
-    .at(|c| c.path = Some(path.display().to_string())))
+    .at(|c| c.path = Some(path.display().to_string()))
 }
 
 async fn open(path: &Path) -> Result<fs::File> {
@@ -63,50 +76,107 @@ async fn open(path: &Path) -> Result<fs::File> {
 /// The statements of one file.
 #[derive(Debug)]
 pub struct StatementReader {
-    file: fs::File,
+    text: Text,
     path: PathBuf,
     splitter: Splitter,
-    block: Vec<u8>,
+    bytes: u64,
+    crc: Option<crc32fast::Hasher>,
+}
+
+/// Where the text comes from.
+#[derive(Debug)]
+enum Text {
+    Plain(fs::File, Vec<u8>),
+    Packed(mpsc::Receiver<std::io::Result<Vec<u8>>>),
 }
 
 impl StatementReader {
-    /// Opens the file; reading starts at `offset`, which must be behind a statement's semicolon.
-    pub async fn open(path: &Path, offset: u64) -> Result<Self> {
-        let mut file = open(path).await?;
-        file.seek(std::io::SeekFrom::Start(offset))
-            .await
-            .map_err(|error| Error::file("read", path, error))?;
+    /// Opens the file, whose name tells how it is packed.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let (packing, _) = Packing::of_name(name.unwrap_or_default());
+        // Also of a packed one: a missing file is told alike.
+        let file = open(path).await?;
         Ok(Self {
-            file,
+            text: match packing {
+                Packing::None => Text::Plain(file, vec![0; BLOCK]),
+                _ => Text::Packed(unpack(path, packing)),
+            },
             path: path.to_owned(),
-            splitter: Splitter::at(offset),
-            block: vec![0; BLOCK],
+            splitter: Splitter::default(),
+            bytes: 0,
+            crc: None,
         })
+    }
+
+    /// The same, with a checksum of its text.
+    #[must_use]
+    pub(super) fn with_checksum(self) -> Self {
+        Self {
+            crc: Some(crc32fast::Hasher::new()),
+            ..self
+        }
+    }
+
+    /// The CRC32 of the text that was read, if it was asked for.
+    pub(super) fn checksum(&self) -> u32 {
+        self.crc.clone().map_or(0, crc32fast::Hasher::finalize)
+    }
+
+    /// How many bytes of text were read.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds the next block to the splitter; `false` at the end.
+    async fn read(&mut self) -> Result<bool> {
+        let unreadable = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::InvalidData
+            | std::io::ErrorKind::InvalidInput
+            | std::io::ErrorKind::UnexpectedEof
+            | std::io::ErrorKind::Other => {
+                damaged(&self.path, "is damaged: it cannot be unpacked").with_source(error)
+            }
+            _ => Error::file("read", &self.path, error),
+        };
+        let count = match &mut self.text {
+            Text::Plain(file, block) => {
+                let count = file
+                    .read(block)
+                    .await
+                    .map_err(|error| Error::file("read", &self.path, error))?;
+                let read = block.get(..count).unwrap_or_default();
+                if let Some(crc) = &mut self.crc {
+                    crc.update(read);
+                }
+                self.splitter.push(read)?;
+                count
+            }
+            Text::Packed(blocks) => match blocks.recv().await {
+                Some(block) => {
+                    let block = block.map_err(unreadable)?;
+                    if let Some(crc) = &mut self.crc {
+                        crc.update(&block);
+                    }
+                    self.splitter.push(&block)?;
+                    block.len()
+                }
+                None => 0,
+            },
+        };
+        self.bytes += count as u64;
+        Ok(count > 0)
     }
 
     /// The next statement; `None` at the file's end.
     pub async fn next_statement(&mut self) -> Result<Option<Statement<'_>>> {
         while !self.splitter.has_statement() {
-            let count = self
-                .file
-                .read(&mut self.block)
-                .await
-                .map_err(|error| Error::file("read", &self.path, error))?;
-            let Some(read) = self.block.get(..count).filter(|read| !read.is_empty()) else {
+            if !self.read().await? {
                 if self.splitter.is_at_end() {
                     return Ok(None);
                 }
-                return Err(Error::new(
-                    ErrorKind::Damaged,
-                    format!(
-                        "the dump file `{}` ends within a statement",
-                        self.path.display()
-                    ),
-                )
-                .with_fix("put the file back as it was, or remove the dump's folder so that it is made again")
-                .at(|c| c.path = Some(self.path.display().to_string())));
-            };
-            self.splitter.push(read)?;
+                return Err(damaged(&self.path, "ends within a statement"));
+            }
         }
         Ok(self.splitter.next_statement())
     }
@@ -117,21 +187,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn reading_goes_on_behind_a_statement() {
+    async fn statements_longer_than_a_block_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f.sql");
         let long = "x".repeat(2 * BLOCK);
         std::fs::write(&path, format!("A '{long};';\nB;\nC;\n")).unwrap();
-        let mut reader = StatementReader::open(&path, 0).await.unwrap();
+        let mut reader = StatementReader::open(&path).await.unwrap();
         let first = reader.next_statement().await.unwrap().unwrap();
         assert_eq!(first.text.len(), long.len() + 5);
-        let offset = first.end;
-        let mut again = StatementReader::open(&path, offset).await.unwrap();
+        assert_eq!((first.start, first.end), (0, long.len() as u64 + 6));
+        let mut start = first.end;
         for text in [&b"B"[..], b"C"] {
-            let statement = again.next_statement().await.unwrap().unwrap();
+            let statement = reader.next_statement().await.unwrap().unwrap();
             assert_eq!(statement.text.trim_ascii(), text);
+            assert_eq!(statement.start, start);
+            start = statement.end;
         }
-        assert!(again.next_statement().await.unwrap().is_none());
+        assert!(reader.next_statement().await.unwrap().is_none());
+        assert_eq!(reader.bytes(), start + 1);
     }
 
     #[tokio::test]
@@ -143,6 +216,7 @@ mod tests {
             rows: 1,
             bytes: text.len() as u64,
             crc32: crc32fast::hash(text),
+            packed: None,
         };
         let path = folder.path().join("f.sql");
         assert_eq!(
@@ -155,7 +229,7 @@ mod tests {
         let error = verify(folder.path(), &entry).await.unwrap_err();
         assert!(error.message().contains("f.sql"), "{error}");
         std::fs::write(&path, b"INSERT INTO t VALUES ('").unwrap();
-        let mut reader = StatementReader::open(&path, 0).await.unwrap();
+        let mut reader = StatementReader::open(&path).await.unwrap();
         assert!(reader.next_statement().await.is_err());
     }
 }

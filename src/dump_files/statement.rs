@@ -52,20 +52,14 @@ enum Inside {
 pub struct Statement<'a> {
     /// Its text, comments and white space before it included.
     pub text: &'a [u8],
+    /// The offset in the stream of its text.
+    pub start: u64,
     /// The offset in the stream behind its semicolon: where reading can go on.
     pub end: u64,
     groups: &'a [Range<usize>],
 }
 
 impl Splitter {
-    /// A splitter whose first byte is the stream's `offset`th; a statement must start there.
-    pub fn at(offset: u64) -> Self {
-        Self {
-            base: offset,
-            ..Self::default()
-        }
-    }
-
     /// Adds the next bytes of the stream.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         if self.buffer.len() - self.start + bytes.len() > LONGEST_STATEMENT {
@@ -120,6 +114,7 @@ impl Splitter {
         self.given = std::mem::take(&mut self.groups);
         Some(Statement {
             text: self.buffer.get(from..end).unwrap_or_default(),
+            start: self.base + from as u64,
             end: self.base + self.scanned as u64,
             groups: &self.given,
         })
@@ -312,6 +307,22 @@ impl<'a> Insert<'a> {
         self.text.get(self.rows.get(index)?.clone())
     }
 
+    /// Where in the statement's text the row `index` ends.
+    pub fn row_end(&self, index: usize) -> Option<usize> {
+        self.rows.get(index).map(|row| row.end)
+    }
+
+    /// The row behind the last of those from `from` on that have `bytes` bytes together, with the
+    /// commas between; at least one is taken.
+    pub fn rows_within(&self, from: usize, bytes: usize) -> usize {
+        let Some(rest) = self.rows.get(from..) else {
+            return self.rows.len();
+        };
+        let start = rest.first().map_or(0, |row| row.start);
+        let fitting = rest.partition_point(|row| row.end - start <= bytes);
+        from + fitting.max(1)
+    }
+
     /// The rows `from..to` with their brackets and the commas between, as they stand.
     pub fn rows(&self, from: usize, to: usize) -> Option<&'a [u8]> {
         let start = self.rows.get(from)?.start;
@@ -346,6 +357,21 @@ fn strip_comments(mut text: &[u8]) -> Option<(u64, &[u8])> {
         } else {
             return Some((invalid, text));
         }
+    }
+}
+
+/// Leaves out the comments in front of a statement, but for those that servers run.
+pub fn without_comments(mut text: &[u8]) -> &[u8] {
+    loop {
+        text = text.trim_ascii_start();
+        let end = if text.starts_with(b"/*") && !text.starts_with(b"/*!") {
+            memchr::memmem::find(text, b"*/").map(|end| end + 2)
+        } else if text.starts_with(b"--") || text.starts_with(b"#") {
+            memchr::memchr(b'\n', text).map(|end| end + 1)
+        } else {
+            return text;
+        };
+        text = end.and_then(|end| text.get(end..)).unwrap_or_default();
     }
 }
 

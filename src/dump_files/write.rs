@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use tokio::fs;
 use tokio::io::AsyncWriteExt as _;
 
-use super::manifest::{DumpFile, Manifest};
+use super::manifest::{DumpFile, DumpView, Manifest, Packed};
 use super::names;
-use crate::model::{Error, Flavor, Result, TableName};
+use super::pack::Packer;
+use crate::model::table::quote_name;
+use crate::model::{Error, ErrorKind, Flavor, Packing, Result, TableName};
 
 /// What every file of rows starts with. Text is written with its character set beside it, so the
 /// connection's own does not matter; TIMESTAMPs are in UTC.
@@ -22,6 +24,7 @@ const PREAMBLE: &str = "/*!40101 SET NAMES utf8mb4*/;\n/*!40014 SET FOREIGN_KEY_
 #[derive(Clone, Debug)]
 pub struct DumpFolder {
     path: PathBuf,
+    packing: Packing,
 }
 
 impl DumpFolder {
@@ -37,6 +40,7 @@ impl DumpFolder {
             .map_err(|error| Error::file("create", path, error))?;
         Ok(Self {
             path: path.to_owned(),
+            packing: Packing::None,
         })
     }
 
@@ -44,12 +48,19 @@ impl DumpFolder {
     pub fn again(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
+            packing: Packing::None,
         }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same, with the files of rows packed.
+    #[must_use]
+    pub fn packed_as(self, packing: Packing) -> Self {
+        Self { packing, ..self }
     }
 
     /// Writes the statement that creates a database.
@@ -66,10 +77,32 @@ impl DumpFolder {
         self.write_whole(&names::table_file(table), &text).await
     }
 
+    /// Writes the statement that creates a view; and, as other loaders expect it, a table with columns
+    /// of these names that takes the view's place until then.
+    pub async fn write_view(&self, name: &TableName, view: &DumpView) -> Result<()> {
+        let quoted = quote_name(&name.name);
+        let columns: Vec<String> = view
+            .columns
+            .iter()
+            .map(|column| format!("{} int", quote_name(column)))
+            .collect();
+        let place = format!(
+            "CREATE TABLE IF NOT EXISTS {quoted} ({});\n",
+            columns.join(", ")
+        );
+        self.write_whole(&names::table_file(name), &place).await?;
+        let text = format!(
+            "/*!40101 SET NAMES utf8mb4*/;\nDROP TABLE IF EXISTS {quoted};\nDROP VIEW IF EXISTS \
+             {quoted};\n{};\n",
+            view.create
+        );
+        self.write_whole(&names::view_file(name), &text).await
+    }
+
     /// Starts a file with rows of `table`.
     pub async fn rows_file(&self, table: &TableName, number: u32) -> Result<FileWriter> {
-        let name = names::data_file(table, number);
-        let mut writer = FileWriter::create(self.path.join(&name), name).await?;
+        let name = names::data_file(table, number, self.packing);
+        let mut writer = FileWriter::create(self.path.join(&name), name, self.packing).await?;
         writer.write(PREAMBLE.as_bytes(), 0).await?;
         Ok(writer)
     }
@@ -83,7 +116,7 @@ impl DumpFolder {
             .await
             .map_err(|error| {
                 Error::new(
-                    crate::model::ErrorKind::Internal,
+                    ErrorKind::Internal,
                     "the writer of the manifest did not end",
                 )
                 .with_source(error)
@@ -91,7 +124,8 @@ impl DumpFolder {
     }
 
     async fn write_whole(&self, name: &str, text: &str) -> Result<()> {
-        let mut file = FileWriter::create(self.path.join(name), name.to_owned()).await?;
+        let mut file =
+            FileWriter::create(self.path.join(name), name.to_owned(), Packing::None).await?;
         file.write(text.as_bytes(), 0).await?;
         file.finish().await.map(drop)
     }
@@ -149,10 +183,14 @@ pub struct FileWriter {
     rows: u64,
     bytes: u64,
     crc: crc32fast::Hasher,
+    /// Taken out while it works on another thread.
+    packer: Option<Packer>,
+    packed: Packed,
+    packed_crc: crc32fast::Hasher,
 }
 
 impl FileWriter {
-    async fn create(path: PathBuf, name: String) -> Result<Self> {
+    async fn create(path: PathBuf, name: String, packing: Packing) -> Result<Self> {
         // Two tables whose names come to one file would be a defect of `names`; it must not pass.
         let file = fs::OpenOptions::new()
             .write(true)
@@ -161,8 +199,12 @@ impl FileWriter {
             .open(&path)
             .await
             .map_err(|error| Error::file("create", &path, error))?;
+        let packer = Packer::new(packing).map_err(|error| Error::file("pack", &path, error))?;
         Ok(Self {
             file,
+            packer,
+            packed: Packed { bytes: 0, crc32: 0 },
+            packed_crc: crc32fast::Hasher::new(),
             path,
             name,
             rows: 0,
@@ -173,23 +215,61 @@ impl FileWriter {
 
     /// Adds `text`, which has `rows` rows in it. Best called with some hundred kilobytes.
     pub async fn write(&mut self, text: &[u8], rows: u64) -> Result<()> {
-        self.file
-            .write_all(text)
-            .await
-            .map_err(|error| Error::file("write", &self.path, error))?;
+        if let Some(packer) = self.packer.take() {
+            let text = text.to_vec();
+            let packed = self
+                .pack(move || {
+                    let mut packer = packer;
+                    packer.push(&text).map(|packed| (Some(packer), packed))
+                })
+                .await?;
+            self.put(&packed).await?;
+        } else {
+            self.put(text).await?;
+        }
         self.crc.update(text);
         self.bytes += text.len() as u64;
         self.rows += rows;
         Ok(())
     }
 
-    /// The bytes so far.
+    /// Runs the packer where it keeps nobody waiting.
+    async fn pack(
+        &mut self,
+        work: impl FnOnce() -> std::io::Result<(Option<Packer>, Vec<u8>)> + Send + 'static,
+    ) -> Result<Vec<u8>> {
+        let done = tokio::task::spawn_blocking(work).await.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the packer of a dump file did not end")
+                .with_source(error)
+        })?;
+        let (packer, packed) = done.map_err(|error| Error::file("pack", &self.path, error))?;
+        self.packer = packer;
+        self.packed_crc.update(&packed);
+        self.packed.bytes += packed.len() as u64;
+        Ok(packed)
+    }
+
+    async fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .await
+            .map_err(|error| Error::file("write", &self.path, error))
+    }
+
+    /// The bytes of text so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Brings the file to disk; its entry for the manifest.
     pub async fn finish(mut self) -> Result<DumpFile> {
+        let is_packed = self.packer.is_some();
+        if let Some(packer) = self.packer.take() {
+            let rest = self
+                .pack(move || packer.finish().map(|rest| (None, rest)))
+                .await?;
+            self.put(&rest).await?;
+        }
         let failed = |error| Error::file("write", &self.path, error);
         self.file.flush().await.map_err(failed)?;
         self.file.sync_data().await.map_err(failed)?;
@@ -198,6 +278,10 @@ impl FileWriter {
             rows: self.rows,
             bytes: self.bytes,
             crc32: self.crc.finalize(),
+            packed: is_packed.then(|| Packed {
+                bytes: self.packed.bytes,
+                crc32: self.packed_crc.finalize(),
+            }),
         })
     }
 }

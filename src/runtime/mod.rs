@@ -9,6 +9,7 @@ mod caught_up;
 mod clock;
 mod data_folder;
 mod director;
+mod given_dump;
 mod journal;
 mod meter;
 mod publish;

@@ -6,6 +6,7 @@ use crate::config::{Address, ServerConfig, TlsMode};
 use crate::connect::error_table::entry;
 use crate::control::{Stop, StopError, StopPosition};
 use crate::model::{Error, ErrorKind, Unit};
+use crate::unit::sync;
 
 use super::clock;
 use super::retry::policy;
@@ -101,6 +102,31 @@ pub(super) fn hint(error: &Error) -> Option<String> {
          the table, or a change was skipped"
             .to_owned()
     })
+}
+
+/// The stop of an error in sync, with the event at which it stands.
+pub(super) fn at_event(error: &Error, event: Option<Box<sync::FailedEvent>>) -> Stop {
+    let mut stop = plain(error);
+    let Some(event) = event else {
+        return stop;
+    };
+    let view = event.view;
+    stop.stop_id = event.stop_id;
+    stop.position = Some(StopPosition {
+        folder: view.place.folder.clone(),
+        file: view.place.position.file.clone(),
+        offset: view.place.position.offset,
+        end_offset: view.end_offset,
+        inner: view.inner,
+        row: event.place.row,
+    });
+    stop.gtid.clone_from(&view.gtid);
+    stop.table = event.table.or(view.table.clone()).or(stop.table.take());
+    stop.statement = event.statement.or(stop.statement.take());
+    stop.target_rows = event.target_rows;
+    stop.later_applied = event.later_applied;
+    stop.event = Some(Box::new(view));
+    stop
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Consistency, Mode, RelayStart, TargetConfig, TaskConfig};
 use crate::connect::Session;
-use crate::control::Stop;
 use crate::dump_files::feed::{self, Feed};
 use crate::dump_files::{Left, Manifest};
 use crate::model::{
@@ -25,6 +24,7 @@ use crate::unit::dump::{self, DumpJob, DumpOutcome};
 use crate::unit::load::{self, LoadJob, LoadOutcome};
 use crate::unit::sync::{self, SyncJob};
 
+use super::given_dump::{self, Taker};
 use super::relay_work::{Facts, Need, RelayWork};
 use super::retry::{Retry, backoff, policy};
 use super::runner::{End, Failure, Work};
@@ -274,7 +274,7 @@ impl StreamWork {
         };
         let key = self.key(&facts);
         let mut state = self.look_up(&key).await?;
-        self.say_need(state.as_ref()).await;
+        self.say_need(state.as_ref(), &key).await;
         if !matches!(state, Some(State::Sync(_))) {
             self.source.known().await?;
         }
@@ -467,7 +467,7 @@ impl StreamWork {
     }
 
     /// Tells the relay, once, where this stream needs it to begin.
-    async fn say_need(&self, state: Option<&State>) {
+    async fn say_need(&self, state: Option<&State>, key: &StreamKey) {
         if std::mem::replace(&mut self.shown().has_said_need, true) {
             return;
         }
@@ -489,7 +489,7 @@ impl StreamWork {
                 (Mode::Incremental, start) if *start != RelayStart::Auto => {
                     Need::Start(start.clone())
                 }
-                _ => Need::Anywhere,
+                _ => given_dump::need(self.task.load.from.as_deref(), key.flavor),
             },
         });
     }
@@ -515,6 +515,11 @@ impl StreamWork {
             }
             self.source.check_history().await?;
             relay_from = self.source.log().oldest_of_newest();
+        }
+        if let Some(from) = &self.task.load.from {
+            self.enter(Unit::Load);
+            let taker = Taker::new(&self.task, &self.source, relay_from).await?;
+            return Ok(taker.take(from, &self.dump_folder, stop).await? && self.load(stop).await?);
         }
         let job = DumpJob {
             source: self.source.config().clone(),
@@ -751,34 +756,11 @@ impl StreamWork {
             Broken::AtEvent(failed) => {
                 let sync::Failure { error, event } = *failed;
                 let error = locate(error);
-                let mut stop = stops::plain(&error);
-                if let Some(event) = event {
-                    fill(&mut stop, *event);
-                }
+                let stop = stops::at_event(&error, event);
                 Box::new(Failure { error, stop })
             }
         }
     }
-}
-
-/// Adds the event at which sync stands.
-fn fill(stop: &mut Stop, event: sync::FailedEvent) {
-    let view = event.view;
-    stop.stop_id = event.stop_id;
-    stop.position = Some(crate::control::StopPosition {
-        folder: view.place.folder.clone(),
-        file: view.place.position.file.clone(),
-        offset: view.place.position.offset,
-        end_offset: view.end_offset,
-        inner: view.inner,
-        row: event.place.row,
-    });
-    stop.gtid.clone_from(&view.gtid);
-    stop.table = event.table.or(view.table.clone()).or(stop.table.take());
-    stop.statement = event.statement.or(stop.statement.take());
-    stop.target_rows = event.target_rows;
-    stop.later_applied = event.later_applied;
-    stop.event = Some(Box::new(view));
 }
 
 /// How many streams share the memory; at least one.

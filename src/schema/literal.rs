@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use crate::binlog::{json, text};
 use crate::model::value::Value;
 use crate::model::{Error, ErrorKind, Result};
-use crate::schema::{Column, ColumnKind};
+use crate::schema::{Column, ColumnKind, json_decimals};
 
 /// Appends a value of `column` as the binlog has it.
 pub fn write_value(out: &mut Vec<u8>, value: &Value<'_>, column: &Column) -> Result<()> {
@@ -39,7 +39,7 @@ pub fn write_value(out: &mut Vec<u8>, value: &Value<'_>, column: &Column) -> Res
         Value::Json(document) => {
             let mut shown = Vec::with_capacity(document.len());
             json::to_text(document, &mut shown)?;
-            write_text(out, &shown, "utf8mb4");
+            write_json(out, &shown);
         }
         Value::JsonDiff(_) => {
             return Err(Error::new(
@@ -87,9 +87,12 @@ pub fn write_text_value(out: &mut Vec<u8>, bytes: Option<&[u8]>, column: &Column
         | ColumnKind::Timestamp { .. }
         | ColumnKind::Uuid
         | ColumnKind::Inet4
-        | ColumnKind::Inet6
-        | ColumnKind::Json => {
+        | ColumnKind::Inet6 => {
             write_text(out, bytes, "utf8mb4");
+            Ok(())
+        }
+        ColumnKind::Json => {
+            write_json(out, bytes);
             Ok(())
         }
         // The text protocol cannot tell the invalid member from the empty one; a column that has no
@@ -392,6 +395,10 @@ fn write_text(out: &mut Vec<u8>, bytes: &[u8], charset: &str) {
     }
     out.extend_from_slice(rest);
     out.push(b'\'');
+}
+
+fn write_json(out: &mut Vec<u8>, document: &[u8]) {
+    json_decimals::write(out, document, |out, text| write_text(out, text, "utf8mb4"));
 }
 
 fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -13,6 +13,7 @@ pub mod dialect;
 #[cfg(test)]
 mod dialect_tests;
 pub mod fit;
+mod json_decimals;
 pub mod literal;
 pub mod meaning;
 pub mod structure;

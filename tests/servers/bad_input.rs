@@ -1,12 +1,12 @@
 //! What can be wrong with servers, accounts and data: each is told as what, where and how to mend
 //! it; the other streams go on; nothing is lost or passed over.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::disk::SmallDisk;
 use crate::support::fixture::create_shop;
 use crate::support::server::PASSWORD;
 use crate::support::tideway::streams;
@@ -394,41 +394,6 @@ fn a_statement_in_the_binlog_stops_the_stream_and_is_never_passed_over() {
             "0",
             "the event was passed over"
         );
-    }
-}
-
-/// A file system of its own, made full and given room again; gone when dropped.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(folder: &'a Path, size: &str) -> Self {
-        std::fs::create_dir_all(folder).unwrap();
-        let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tideway-test"])
-            .arg(folder)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "this test needs the right to mount a small file system: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Self(folder)
-    }
-
-    fn resize(&self, size: &str) {
-        let status = Command::new("mount")
-            .args(["-o", &format!("remount,size={size}")])
-            .arg(self.0)
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
     }
 }
 

@@ -265,6 +265,9 @@ pub(crate) fn own(flavor: Flavor) -> Vec<Case> {
             "JSON_ARRAY(CAST(REPEAT('x', 100) AS BINARY), x'0102', CAST(1.5 AS DECIMAL(5, 1)), 1e15, \
              123456789012345e0, 1e-15, 1e-16, 1.5e-14, -0e0)",
             "JSON_OBJECT('k', REPEAT('x', 70000), 'n', 1)",
+            "JSON_OBJECT('a\"b', JSON_ARRAY(1, 1.50, -0.10), 'long', CAST('12345678901234567890.1234567890' AS DECIMAL(30,10)), \
+             'whole', CAST('123456789012345678901234567890' AS DECIMAL(30, 0)), '', 1.5)",
+            "CAST(CAST('0.30000000000000000001' AS DECIMAL(30, 20)) AS JSON)",
         ];
         let rows: Vec<String> = documents
             .iter()

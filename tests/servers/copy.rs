@@ -63,6 +63,7 @@ fn task(tables: &[&str]) -> TaskConfig {
         dump: DumpConfig {
             threads: 3,
             chunk_bytes: 256 << 10,
+            packing: tideway::model::Packing::None,
             consistency: Consistency::Auto,
             ..DumpConfig::default()
         },
@@ -270,7 +271,9 @@ async fn what_must_not_be_loaded_is_refused_by_name() {
     target.run("CREATE DATABASE shop; CREATE TABLE shop.visit (a INT)");
     let error = load(&target, &task, folder.path()).await.unwrap_err();
     assert!(
-        error.message().contains("shop.visit is not like"),
+        error
+            .message()
+            .contains("shop.visit on the target is not like"),
         "{error}"
     );
     target.run("DROP TABLE shop.visit; CREATE TABLE shop.stock (warehouse INT NOT NULL, \

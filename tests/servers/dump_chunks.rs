@@ -413,7 +413,7 @@ async fn each_row_is_in_one_chunk(flavor: Flavor) {
         let mut found: BTreeMap<i64, u32> = BTreeMap::new();
         for file in &manifest.tables[&table].files {
             let path = folder.path().join(&file.name);
-            let mut reader = StatementReader::open(&path, 0).await.unwrap();
+            let mut reader = StatementReader::open(&path).await.unwrap();
             while let Some(statement) = reader.next_statement().await.unwrap() {
                 let Some(insert) = Insert::parse(&statement) else {
                     continue;

@@ -52,10 +52,12 @@ fn task(tables: &str) -> TaskConfig {
         dump: DumpConfig {
             threads: 1,
             chunk_bytes: 1 << 20,
+            packing: tideway::model::Packing::None,
             consistency: Consistency::Auto,
             ..DumpConfig::default()
         },
         load: LoadConfig {
+            from: None,
             threads: 1,
             on_duplicate: OnDuplicate::Error,
         },

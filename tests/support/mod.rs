@@ -13,6 +13,7 @@
 pub(crate) mod client;
 pub(crate) mod compare;
 pub(crate) mod ddl_corpus;
+pub(crate) mod disk;
 pub(crate) mod fixture;
 pub(crate) mod process;
 pub(crate) mod proxy;

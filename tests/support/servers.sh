@@ -69,6 +69,8 @@ unpack() { # NAME SUITE PACKAGES
 
 setup() {
   local flavor
+  # Dumps of another tool are loaded in the tests, and ours by it.
+  command -v mydumper >/dev/null || apt_install "mydumper" mydumper
   # The tests of TLS make certificates of their own.
   command -v openssl >/dev/null || apt_install "openssl" openssl
   for flavor in "${@:-}"; do

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::connect::Session;
+use crate::dump_files::DumpView;
 use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::route::Selection;
 use crate::schema::Structure;
@@ -41,6 +42,8 @@ impl Described {
 pub(super) struct Found {
     pub(super) tables: Vec<Described>,
     pub(super) schemas: BTreeMap<String, String>,
+    /// The selected views.
+    pub(super) views: BTreeMap<TableName, DumpView>,
     /// A sentence for each kind of object that is left out.
     pub(super) left_out: Vec<String>,
 }
@@ -168,10 +171,13 @@ impl Catalogue {
             let create = second_cell(self.session.rows(&sql).await?, &sql)?;
             schemas.insert(schema.clone(), create);
         }
+        let mut left_out = self.left_out(&listed).await?;
+        let views = self.views(&listed, &mut left_out).await?;
         Ok(Found {
             tables,
             schemas,
-            left_out: self.left_out(&listed).await?,
+            views,
+            left_out,
         })
     }
 
@@ -210,11 +216,52 @@ impl Catalogue {
         Ok(texts)
     }
 
+    /// The texts of the selected views. One whose text the account may not see, or that cannot be
+    /// shown because something beneath it is gone, is left out, and said so.
+    async fn views(
+        &mut self,
+        listed: &[TableInfo],
+        left_out: &mut Vec<String>,
+    ) -> Result<BTreeMap<TableName, DumpView>> {
+        let mut views = BTreeMap::new();
+        for info in listed.iter().filter(|i| i.table_type == TableType::View) {
+            let name = &info.name;
+            let sql = format!("SHOW CREATE VIEW {}", name.quoted());
+            match self.view(name, &sql).await {
+                Ok(view) => {
+                    views.insert(name.clone(), view);
+                }
+                Err(error) if error.server().is_some() && error.kind() != ErrorKind::Connect => {
+                    let why = error.cause().unwrap_or_else(|| error.to_string());
+                    let grant = match error.kind() {
+                        ErrorKind::Privilege => "; grant the account SHOW VIEW to have it copied",
+                        _ => "",
+                    };
+                    left_out.push(format!("left out: the view {name}: {why}{grant}"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(views)
+    }
+
+    async fn view(&mut self, name: &TableName, show: &str) -> Result<DumpView> {
+        let create = second_cell(self.session.rows(show).await?, show)?;
+        let columns = self
+            .session
+            .rows(&format!("SHOW COLUMNS FROM {}", name.quoted()))
+            .await?
+            .into_iter()
+            .filter_map(|row| row.into_iter().next().flatten())
+            .map(|column| String::from_utf8_lossy(&column).into_owned())
+            .collect();
+        Ok(DumpView { create, columns })
+    }
+
     /// Names of what is in the selected databases and not in a dump.
     async fn left_out(&mut self, listed: &[TableInfo]) -> Result<Vec<String>> {
         let mut notes = Vec::new();
         for (what, kind) in [
-            ("views", TableType::View),
             ("sequences", TableType::Sequence),
             ("tables of an unknown kind", TableType::Other),
         ] {

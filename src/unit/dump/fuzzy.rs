@@ -92,7 +92,7 @@ pub(super) async fn dump(
     }
 
     let moving = Arc::new(Moving::new(moments, progress, &left.done));
-    let folder = DumpFolder::again(&job.folder);
+    let folder = DumpFolder::again(&job.folder).packed_as(job.task.dump.packing);
     let work = Work {
         folder: folder.clone(),
         catalogue: Arc::new(Mutex::new(catalogue)),

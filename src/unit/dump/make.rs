@@ -42,7 +42,9 @@ pub(super) async fn dump(
     meter: &Arc<Meter>,
     throttle: &Arc<Throttle>,
 ) -> Result<Manifest> {
-    let folder = DumpFolder::create(&job.folder).await?;
+    let folder = DumpFolder::create(&job.folder)
+        .await?
+        .packed_as(job.task.dump.packing);
     let mut session = Session::open(&job.source.server, &catalogue_setup()).await?;
     let info = ServerInfo::read(&mut session).await?;
     let mut work = Work {
@@ -130,6 +132,7 @@ pub(super) fn plan(
             source_identity: info.identity.clone(),
             selection: selection_text(&job.task),
             relay: job.relay.clone(),
+            files_in: None,
             flavor: info.flavor(),
             server_version: info.version.text.clone(),
             position: begun.position,
@@ -153,6 +156,7 @@ pub(super) fn plan(
                 (table.structure.table.clone(), table)
             })
             .collect(),
+        views: std::mem::take(&mut found.views),
     }
 }
 
@@ -192,6 +196,9 @@ pub(super) async fn finish(
     manifest.header.finished_at = Timestamp::from(SystemTime::now());
     for (schema, create) in &manifest.schemas {
         folder.write_schema(schema, create).await?;
+    }
+    for (name, view) in &manifest.views {
+        folder.write_view(name, view).await?;
     }
     for (name, table) in &mut manifest.tables {
         folder.write_table(name, &table.create).await?;

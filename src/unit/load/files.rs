@@ -1,6 +1,7 @@
 //! The files of a load: which come next, which must wait, and the writers that take them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use crate::source::ServerInfo;
 use crate::target::Claim;
 use crate::target::checkpoint::{LoadStage, LoadState};
 
-use super::writer::{self, Limits, Writer};
+use super::pieces::Limits;
+use super::settings::Settings;
+use super::writer::{self, Writer};
 use super::{Beginning, LoadJob, Meter, Work};
 
 /// How often it is looked whether a neighbor still loads early into a table of ours.
@@ -36,6 +39,8 @@ pub(super) struct Files<'a> {
     pub(super) claim: &'a mut Claim,
     pub(super) session: &'a mut Session,
     pub(super) threads: usize,
+    /// The folder of the files.
+    pub(super) folder: PathBuf,
 }
 
 /// What is to be loaded, as far as it is known.
@@ -218,8 +223,9 @@ impl Files<'_> {
                     other => other,
                 },
                 limits: Limits::of(self.info),
-                folder: self.job.folder.clone(),
+                folder: self.folder.clone(),
                 meter: Arc::clone(self.meter),
+                settings: Settings::default(),
             };
             tasks.spawn(async move {
                 loop {

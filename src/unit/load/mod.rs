@@ -17,7 +17,11 @@
 
 mod discard;
 mod files;
+mod long_row;
+mod pieces;
+mod settings;
 mod tables;
+mod views;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -247,10 +251,15 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
         claim: &mut claim,
         session: &mut session,
         threads,
+        folder: header
+            .files_in
+            .clone()
+            .unwrap_or_else(|| job.folder.clone()),
     };
     let Some(manifest) = files.load(beginning).await? else {
         return Ok(LoadOutcome::Abandoned);
     };
+    views::create(&mut session, job, &manifest, meter).await?;
     let mark = finish(job, &manifest, &mut claim, &mut session).await?;
     session.close().await;
     meter.finish();

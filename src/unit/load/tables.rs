@@ -274,21 +274,21 @@ fn expect_alike(source: &Structure, existing: &Structure) -> Result<()> {
     for index in 0..longest {
         match (source.columns.get(index), existing.columns.get(index)) {
             (Some(a), Some(b)) if is_alike(a, b) => {}
-            (a, b) => differences.push(format!("{} here, {} there", shown(a), shown(b))),
+            (a, b) => differences.push(format!("{} | {}", shown(a), shown(b))),
         }
     }
     if differences.is_empty() {
         return Ok(());
     }
     let more = match differences.len() {
-        0..=3 => String::new(),
-        count => format!(" and {} more", count - 3),
+        0..=DIFFERENCES_SHOWN => String::new(),
+        count => format!("; and {} more", count - DIFFERENCES_SHOWN),
     };
-    differences.truncate(3);
+    differences.truncate(DIFFERENCES_SHOWN);
     Err(Error::new(
         ErrorKind::Structure,
         format!(
-            "{} is not like {}, which is to be its copy: {}{more}",
+            "{} on the target is not like {} on the source (source | target): {}{more}",
             existing.table,
             source.table,
             differences.join("; ")
@@ -299,6 +299,9 @@ fn expect_alike(source: &Structure, existing: &Structure) -> Result<()> {
     )
     .at(|c| c.table = Some(source.table.clone())))
 }
+
+/// How many differing columns an error lists.
+const DIFFERENCES_SHOWN: usize = 12;
 
 fn shown(column: Option<&Column>) -> String {
     column.map_or_else(

@@ -7,22 +7,21 @@ use std::time::Duration;
 use crate::config::{OnDuplicate, ServerConfig};
 use crate::connect::Session;
 use crate::dump_files::read::{self, StatementReader};
-use crate::dump_files::statement::{Insert, Statement};
+use crate::dump_files::statement::{Insert, Statement, without_comments};
 use crate::model::{Error, ErrorKind, Result};
-use crate::source::ServerInfo;
-use crate::target::checkpoint::{Claim, LoadedPart};
+use crate::target::checkpoint::Claim;
 use crate::target::execute::{self, Outcome, Packet, Part};
 
+use super::pieces::{Batch, Change, Limits};
+use super::settings::Settings;
 use super::{Meter, Work};
-
-/// A transaction is committed once its statements have this many bytes.
-const BATCH_BYTES: usize = 4 << 20;
 
 /// How often a batch is tried that was refused for a passing reason.
 const TRIES: u32 = 8;
 
-/// MySQL warns of character sets and syntax that it means to drop; nothing is altered by that.
-const DEPRECATED: [&str; 2] = ["1287", "3719"];
+/// MySQL warns of character sets and syntax that it means to drop, and of bytes that stand for no
+/// character of an 8-bit set, which it stores as they are: nothing is altered by any of these.
+const HARMLESS: [&str; 3] = ["1287", "3719", "1300"];
 
 /// What rows are written in.
 const STRICT: &str =
@@ -31,33 +30,6 @@ const STRICT: &str =
 /// The one relaxation, for ENUM values of index 0; each must be accounted for by a warning.
 const NOT_STRICT: &str = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION";
 
-/// How much the target takes at once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// In one packet.
-    packet: usize,
-    /// In one transaction, about.
-    batch: usize,
-}
-
-impl Limits {
-    pub(super) fn of(info: &ServerInfo) -> Self {
-        Self::from_packet(info.max_allowed_packet)
-    }
-
-    fn from_packet(max_allowed_packet: u64) -> Self {
-        // A part of the packet is left for the fence and the guards.
-        let packet = usize::try_from(max_allowed_packet)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(64 << 10)
-            .max(64 << 10);
-        Self {
-            packet,
-            batch: BATCH_BYTES.min(packet / 2),
-        }
-    }
-}
-
 /// Opens a session for rows: children may come before their parents.
 pub(super) async fn open(server: &ServerConfig) -> Result<Session> {
     let mut session = execute::open(server).await?;
@@ -65,36 +37,6 @@ pub(super) async fn open(server: &ServerConfig) -> Result<Session> {
         .execute(b"SET SESSION foreign_key_checks = 0")
         .await?;
     Ok(session)
-}
-
-/// A statement for the target.
-#[derive(Debug)]
-struct Change {
-    text: Vec<u8>,
-    rows: u64,
-    invalid_enums: u64,
-}
-
-/// Statements that commit together.
-#[derive(Debug)]
-struct Batch {
-    part: LoadedPart,
-    changes: Vec<Change>,
-    bytes: usize,
-}
-
-impl Batch {
-    fn at(begin: u64) -> Self {
-        Self {
-            part: LoadedPart {
-                begin,
-                end: begin,
-                rows: 0,
-            },
-            changes: Vec::new(),
-            bytes: 0,
-        }
-    }
 }
 
 /// A session with its slot of the checkpoint.
@@ -108,6 +50,8 @@ pub(super) struct Writer {
     pub(super) limits: Limits,
     pub(super) folder: PathBuf,
     pub(super) meter: Arc<Meter>,
+    /// What the session reads statements by now.
+    pub(super) settings: Settings,
 }
 
 impl Writer {
@@ -117,60 +61,106 @@ impl Writer {
         // The whole of it, before anything of it is written.
         read::verify(&self.folder, &work.file).await?;
         let path = self.folder.join(&work.file.name);
-        let mut reader = StatementReader::open(&path, work.from).await?;
+        let mut reader = StatementReader::open(&path).await?;
+        self.use_settings(Settings::default()).await?;
         let mut rows = work.rows_in;
         let mut batch = Batch::at(work.from);
         while let Some(statement) = reader.next_statement().await? {
-            let changes = self.changes(&statement, work)?;
-            batch.part.end = statement.end;
-            for change in changes {
-                batch.part.rows += change.rows;
-                batch.bytes += change.text.len();
-                batch.changes.push(change);
-            }
-            if batch.bytes >= self.limits.batch {
-                rows += batch.part.rows;
-                let next = Batch::at(batch.part.end);
-                self.commit(work, std::mem::replace(&mut batch, next))
-                    .await?;
+            let Some(insert) = Insert::parse(&statement) else {
+                let settings = self.settings_after(&statement, work)?;
+                if settings != self.settings {
+                    let next = Batch::at(batch.part.end);
+                    self.commit(work, std::mem::replace(&mut batch, next))
+                        .await?;
+                    self.use_settings(settings).await?;
+                }
+                continue;
+            };
+            let head = self.head(&insert, work)?;
+            let count = insert.row_count();
+            let end_of = |row: usize| statement.start + insert.row_end(row).unwrap_or(0) as u64;
+            // What is in already; a part may end within a statement.
+            let mut from = if statement.end <= work.from {
+                count
+            } else {
+                (0..count)
+                    .take_while(|&row| end_of(row) <= work.from)
+                    .count()
+            };
+            while from < count {
+                let (change, to) = self.limits.cut(&head, &insert, from, work)?;
+                rows += change.rows;
+                batch.push(change);
+                batch.part.end = if to == count {
+                    statement.end
+                } else {
+                    end_of(to - 1)
+                };
+                from = to;
+                if batch.bytes >= self.limits.batch {
+                    let next = Batch::at(batch.part.end);
+                    self.commit(work, std::mem::replace(&mut batch, next))
+                        .await?;
+                }
             }
         }
-        rows += batch.part.rows;
-        if !batch.changes.is_empty() {
-            self.commit(work, batch).await?;
-        }
-        if rows != work.file.rows {
-            return Err(Error::new(
-                ErrorKind::Damaged,
-                format!(
-                    "the dump file `{}` has {rows} rows, the manifest says {}",
-                    work.file.name, work.file.rows
+        self.commit(work, batch).await?;
+        if rows != work.file.rows || reader.bytes() != work.file.bytes {
+            return Err(read::damaged(
+                &path,
+                &format!(
+                    "has {rows} rows and {} bytes of text, the manifest says {} and {}",
+                    reader.bytes(),
+                    work.file.rows,
+                    work.file.bytes
                 ),
-            )
-            .with_fix("remove the dump's folder, so that the dump is made again"));
+            ));
         }
         self.meter.finish_chunk(&work.table);
         Ok(())
     }
 
-    /// A statement of the file as statements for the target; none for the session's settings, which
-    /// are ours to make.
-    fn changes(&self, statement: &Statement<'_>, work: &Work) -> Result<Vec<Change>> {
-        let Some(insert) = Insert::parse(statement) else {
-            let text = statement.text.trim_ascii();
-            if is_setting(text) {
-                return Ok(Vec::new());
-            }
-            let shown = String::from_utf8_lossy(text.get(..60).unwrap_or(text)).into_owned();
-            return Err(Error::new(
-                ErrorKind::Unsupported,
+    /// What the session is to be like behind a statement of the file that is no INSERT.
+    fn settings_after(&self, statement: &Statement<'_>, work: &Work) -> Result<Settings> {
+        let text = statement.text.trim_ascii();
+        let mut settings = self.settings.clone();
+        let is_setting = settings.take(without_comments(text)).map_err(|error| {
+            Error::new(
+                error.kind(),
                 format!(
-                    "the dump file `{}` has a statement that is no INSERT of rows, before byte {}: \
-                     `{shown}`",
-                    work.file.name, statement.end
+                    "the dump file `{}` cannot be loaded: {}",
+                    work.file.name,
+                    error.message()
                 ),
-            ));
-        };
+            )
+            .with_fix(error.fix().unwrap_or_default())
+        })?;
+        if is_setting {
+            return Ok(settings);
+        }
+        let shown = String::from_utf8_lossy(text.get(..60).unwrap_or(text)).into_owned();
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the dump file `{}` has a statement that is no INSERT of rows, before byte {}: \
+                 `{shown}`",
+                work.file.name, statement.end
+            ),
+        ))
+    }
+
+    async fn use_settings(&mut self, settings: Settings) -> Result<()> {
+        if settings != self.settings {
+            self.session
+                .execute(settings.statement().as_bytes())
+                .await?;
+            self.settings = settings;
+        }
+        Ok(())
+    }
+
+    /// What stands before the rows of a statement for the target.
+    fn head(&self, insert: &Insert<'_>, work: &Work) -> Result<Arc<[u8]>> {
         if insert.table != work.table.name {
             return Err(Error::new(
                 ErrorKind::Damaged,
@@ -185,60 +175,21 @@ impl Writer {
             OnDuplicate::Replace => "REPLACE INTO ",
             OnDuplicate::Ignore => "INSERT IGNORE INTO ",
         };
-        let head = [
+        Ok([
             verb.as_bytes(),
             work.target.quoted().as_bytes(),
             insert.columns,
             b" VALUES ",
         ]
-        .concat();
-        self.split(&head, &insert, work)
-    }
-
-    /// Cuts an INSERT between rows where the target's packet is too small for it.
-    fn split(&self, head: &[u8], insert: &Insert<'_>, work: &Work) -> Result<Vec<Change>> {
-        let room = self.limits.packet.saturating_sub(head.len());
-        let count = insert.row_count();
-        let fits = |from, to| insert.rows(from, to).is_some_and(|rows| rows.len() <= room);
-        let mut changes = Vec::new();
-        let mut from = 0;
-        while from < count {
-            let mut to = count;
-            // How many invalid ENUMs a part has cannot be told: such a statement is kept whole.
-            if insert.invalid_enums == 0 && !fits(from, to) {
-                to = from + 1;
-                while to < count && fits(from, to + 1) {
-                    to += 1;
-                }
-            }
-            let rows = insert.rows(from, to).unwrap_or_default();
-            if rows.len() > room {
-                let needed = head.len() + rows.len();
-                return Err(Error::new(
-                    ErrorKind::Target,
-                    format!(
-                        "a row in the dump file `{}` takes a statement of {needed} bytes, more than \
-                         the target's `max_allowed_packet` lets through",
-                        work.file.name
-                    ),
-                )
-                .with_fix(format!(
-                    "`SET GLOBAL max_allowed_packet = {}` on the target",
-                    (needed + (1 << 20)).next_multiple_of(1024)
-                )));
-            }
-            changes.push(Change {
-                text: [head, rows].concat(),
-                rows: (to - from) as u64,
-                invalid_enums: insert.invalid_enums,
-            });
-            from = to;
-        }
-        Ok(changes)
+        .concat()
+        .into())
     }
 
     /// Commits a batch with its part of the checkpoint.
     async fn commit(&mut self, work: &Work, batch: Batch) -> Result<()> {
+        if batch.changes.is_empty() {
+            return Ok(());
+        }
         let mut tries = 0;
         loop {
             match self.send(work, &batch).await {
@@ -277,23 +228,44 @@ impl Writer {
     async fn send(&mut self, work: &Work, batch: &Batch) -> Outcome {
         let mut packet = self.opening(work, batch);
         for (index, change) in batch.changes.iter().enumerate() {
-            if packet.len() + change.text.len() > self.limits.packet {
-                match execute::run(&mut self.session, &packet).await {
-                    Outcome::Committed => packet = Packet::new(),
-                    other => return other,
+            for statement in &change.before {
+                if let Err(outcome) = self.make_room(&mut packet, statement.len()).await {
+                    return outcome;
                 }
+                packet.push(Part::Change(index), statement);
+            }
+            let text = change.statement();
+            if let Err(outcome) = self.make_room(&mut packet, text.len()).await {
+                return outcome;
             }
             if change.invalid_enums > 0 {
                 packet.push(Part::Frame, set_mode(NOT_STRICT));
             }
-            packet.push(Part::Change(index), &change.text);
+            packet.push(Part::Change(index), &text);
             packet.push(Part::Guard(index), self.guard(change));
             if change.invalid_enums > 0 {
                 packet.push(Part::Frame, set_mode(STRICT));
             }
+            if let Some(after) = &change.after {
+                packet.push(Part::Frame, after);
+            }
         }
         packet.push(Part::Frame, "COMMIT");
         execute::run(&mut self.session, &packet).await
+    }
+
+    /// Sends what the packet has where `bytes` more do not fit in.
+    async fn make_room(&mut self, packet: &mut Packet, bytes: usize) -> Result<(), Outcome> {
+        if packet.is_empty() || packet.len() + bytes <= self.limits.packet {
+            return Ok(());
+        }
+        match execute::run(&mut self.session, packet).await {
+            Outcome::Committed => {
+                *packet = Packet::new();
+                Ok(())
+            }
+            other => Err(other),
+        }
     }
 
     fn opening(&self, work: &Work, batch: &Batch) -> Packet {
@@ -328,6 +300,12 @@ impl Writer {
         self.claim
             .settle(execute::run(&mut self.session, &opening).await)?;
         for change in &batch.changes {
+            for statement in &change.before {
+                self.session
+                    .execute(statement)
+                    .await
+                    .map_err(|error| explain(error, work))?;
+            }
             if change.invalid_enums > 0 {
                 self.session
                     .execute(set_mode(NOT_STRICT).as_bytes())
@@ -335,13 +313,16 @@ impl Writer {
             }
             let done = self
                 .session
-                .execute(&change.text)
+                .execute(&change.statement())
                 .await
                 .map_err(|error| explain(error, work))?;
             self.account(work, change, done.affected, done.warnings)
                 .await?;
             if change.invalid_enums > 0 {
                 self.session.execute(set_mode(STRICT).as_bytes()).await?;
+            }
+            if let Some(after) = &change.after {
+                self.session.execute(after).await?;
             }
         }
         let mut packet = Packet::new();
@@ -372,7 +353,7 @@ impl Writer {
             let code = cells.nth(1).unwrap_or_default();
             let message = cells.next().unwrap_or_default();
             match code.as_str() {
-                code if DEPRECATED.contains(&code) => {}
+                code if HARMLESS.contains(&code) => {}
                 "1265" if change.invalid_enums > 0 => enums += 1,
                 "1062" if self.on_duplicate == OnDuplicate::Ignore => left_out += 1,
                 _ => {
@@ -414,7 +395,8 @@ impl Writer {
     async fn reopen(&mut self) -> Result<()> {
         let fresh = open(&self.server).await?;
         std::mem::replace(&mut self.session, fresh).close().await;
-        Ok(())
+        let settings = std::mem::take(&mut self.settings);
+        self.use_settings(settings).await
     }
 }
 
@@ -422,16 +404,13 @@ fn set_mode(mode: &str) -> String {
     format!("SET SESSION sql_mode = '{mode}'")
 }
 
-/// A setting at the head of a file: `/*!40101 SET …*/` or `SET …`.
-fn is_setting(text: &[u8]) -> bool {
-    let mut text = text;
-    if let Some(inner) = text.strip_prefix(b"/*!") {
-        let digits = inner.iter().take_while(|c| c.is_ascii_digit()).count();
-        text = inner.get(digits..).unwrap_or_default();
-    }
-    text.trim_ascii_start()
-        .get(..4)
-        .is_some_and(|word| word.eq_ignore_ascii_case(b"set "))
+/// The character set that a literal in the server's message names: `_gb18030 x'…`.
+fn introducer(message: &str) -> Option<&str> {
+    message.split('_').skip(1).find_map(|rest| {
+        let (name, literal) = rest.split_once(' ')?;
+        let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric());
+        (is_name && literal.starts_with("x'")).then_some(name)
+    })
 }
 
 /// Says what a refusal means for a load.
@@ -449,6 +428,48 @@ fn explain(error: Error, work: &Work) -> Error {
             "find out whose row that is; then empty the target's table, or set `on_duplicate` of \
              `[task.load]` to `replace` or `ignore`",
         ),
+        Some(1300 | 1366) => {
+            let cause = error.cause().unwrap_or_default();
+            Error::new(
+                ErrorKind::Target,
+                format!(
+                    "{} does not take a text of {} (in `{}`) that is not valid in its character \
+                     set: no statement can write such bytes",
+                    work.target, work.table, work.file.name
+                ),
+            )
+            .with_source(std::io::Error::other(cause))
+            .with_fix(
+                "mend that text at the source, or make the column a binary one there and on the \
+                 target; then start the copy anew",
+            )
+        }
+        // MariaDB takes the unknown introducer for a column's name.
+        Some(1064 | 1115) => {
+            let cause = error.cause().unwrap_or_default();
+            let Some(charset) = introducer(&cause) else {
+                return error;
+            };
+            Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{} has texts in the character set `{charset}` (in `{}`), which the target does \
+                     not have",
+                    work.table, work.file.name
+                ),
+            )
+            .with_source(std::io::Error::other(cause))
+            .with_fix(format!(
+                "`ALTER TABLE {} CONVERT TO CHARACTER SET utf8mb4` at the source, or leave the table \
+                 out; then start the copy anew",
+                work.table.quoted()
+            ))
+        }
+        // TiDB: one entry, or all of a transaction, beyond its limits.
+        Some(8025 | 8004) => error.with_fix(
+            "raise `txn-entry-size-limit` and `txn-total-size-limit` in the target's configuration: \
+             the row alone is larger than they allow",
+        ),
         _ => error,
     }
 }
@@ -458,23 +479,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_told_from_other_statements() {
-        for text in [
-            "/*!40101 SET NAMES utf8mb4*/",
-            "SET a = 1",
-            "/*!40014 set x=0 */",
-        ] {
-            assert!(is_setting(text.as_bytes()), "{text}");
-        }
-        for text in ["SETTLE", "DROP TABLE t", "/*!40000 DROP TABLE t */", ""] {
-            assert!(!is_setting(text.as_bytes()), "{text}");
-        }
-    }
-
-    #[test]
-    fn limits_leave_room_for_the_fence() {
-        let small = Limits::from_packet(1 << 20);
-        assert!(small.packet < 1 << 20 && small.batch <= small.packet);
-        assert_eq!(Limits::from_packet(1 << 30).batch, BATCH_BYTES);
+    fn the_character_set_of_a_literal_is_found() {
+        let message =
+            "1064 (42000): syntax to use near 'x'815B',_gb18030 x'815B',a_b 'c' at line 1";
+        assert_eq!(introducer(message), Some("gb18030"));
+        assert_eq!(introducer("near 'a_b c' at line 1"), None);
     }
 }

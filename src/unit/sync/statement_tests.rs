@@ -30,10 +30,12 @@ pub(super) fn task(tables: &str) -> TaskConfig {
         dump: DumpConfig {
             threads: 1,
             chunk_bytes: 1,
+            packing: crate::model::Packing::None,
             consistency: Consistency::Auto,
             ..DumpConfig::default()
         },
         load: LoadConfig {
+            from: None,
             threads: 1,
             on_duplicate: OnDuplicate::Error,
         },
