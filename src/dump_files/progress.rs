@@ -342,6 +342,7 @@ mod tests {
                 rows: 1,
                 bytes,
                 crc32: 0,
+                packed: None,
             }],
             until: Position::new("bin.000001", 400),
         }

@@ -193,7 +193,9 @@ fn select(columns: &[(String, String)], (schema, table): (&str, &str)) -> String
                 "float" => format!("{name} + 0e0"),
                 "bit" => format!("{name} + 0"),
                 // The empty text may be a member or the index 0 of an invalid value.
-                "enum" | "set" => format!("CONCAT({name} + 0, ':', {name})"),
+                "enum" => format!("CONCAT({name} + 0, ':', {name})"),
+                // A sum would be a floating one where the last of 64 members is set.
+                "set" => format!("CONCAT({name} | 0, ':', {name})"),
                 _ => name,
             }
         })
