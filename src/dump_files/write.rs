@@ -15,10 +15,10 @@ use crate::model::table::quote_name;
 use crate::model::{Error, ErrorKind, Flavor, Packing, Result, TableName};
 
 /// What every file of rows starts with. Text is written with its character set beside it, so the
-/// connection's own does not matter; TIMESTAMPs are in UTC.
+/// connection's own does not matter; TIMESTAMPs are in UTC, and dates that are none stay as they are.
 const PREAMBLE: &str = "/*!40101 SET NAMES utf8mb4*/;\n/*!40014 SET FOREIGN_KEY_CHECKS=0*/;\n\
                         /*!40103 SET TIME_ZONE='+00:00' */;\n\
-                        /*!40101 SET SQL_MODE='NO_AUTO_VALUE_ON_ZERO'*/;\n";
+                        /*!40101 SET SQL_MODE='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'*/;\n";
 
 /// The folder of a dump being written.
 #[derive(Clone, Debug)]
