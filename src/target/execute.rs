@@ -2,7 +2,7 @@
 
 use crate::config::ServerConfig;
 use crate::connect::{Done, PacketError, Session, Setup};
-use crate::model::{Error, ErrorKind, Result};
+use crate::model::{Error, ErrorKind, Flavor, Result};
 
 /// A guard's error: `DOUBLE value is out of range in 'exp(…)'`.
 const GUARD_FAILED: u16 = 1690;
@@ -36,10 +36,38 @@ pub fn apply_setup() -> Setup {
     }
 }
 
+/// What TiDB is told besides: locks are taken by each statement, which finds duplicates at once; what
+/// fails is not run again behind our back; a statement is not cut into transactions of its own.
+const TIDB_SETUP: [&str; 7] = [
+    "tidb_txn_mode = 'pessimistic'",
+    "tidb_disable_txn_auto_retry = ON",
+    "tidb_constraint_check_in_place = ON",
+    "tidb_constraint_check_in_place_pessimistic = ON",
+    "tidb_batch_insert = OFF, tidb_batch_delete = OFF",
+    "tidb_batch_commit = OFF",
+    "tidb_dml_type = 'standard'",
+];
+
+/// `ER_UNKNOWN_SYSTEM_VARIABLE`.
+const UNKNOWN_VARIABLE: u16 = 1193;
+
 /// Opens a session that writes: [`apply_setup`], and `REPEATABLE READ` where the target logs
 /// statements, because such a target refuses changes under `READ COMMITTED`.
 pub async fn open(server: &ServerConfig) -> Result<Session> {
     let mut session = Session::open(server, &apply_setup()).await?;
+    if session.version().flavor == Flavor::TiDB {
+        for setting in TIDB_SETUP {
+            let set = format!("SET SESSION {setting}");
+            match session.execute(set.as_bytes()).await {
+                Ok(_) => {}
+                // A version that does not have the choice.
+                Err(error) if error.server().is_some_and(|e| e.number == UNKNOWN_VARIABLE) => {
+                    tracing::debug!(setting, "the target does not know the setting");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
     let rows = session
         .rows("SELECT @@global.log_bin, @@session.binlog_format")
         .await?;

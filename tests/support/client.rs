@@ -32,9 +32,19 @@ impl Client {
 
     /// Connects over TCP.
     pub(crate) fn tcp(port: u16, user: &str, password: &str) -> Result<Self, mysql_async::Error> {
+        Self::at("127.0.0.1", port, user, password)
+    }
+
+    /// Connects to any server.
+    pub(crate) fn at(
+        host: &str,
+        port: u16,
+        user: &str,
+        password: &str,
+    ) -> Result<Self, mysql_async::Error> {
         Self::open(
             OptsBuilder::default()
-                .ip_or_hostname("127.0.0.1")
+                .ip_or_hostname(host)
                 .tcp_port(port)
                 .prefer_socket(false)
                 .user(Some(user))

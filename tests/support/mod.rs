@@ -15,6 +15,7 @@ pub(crate) mod compare;
 pub(crate) mod ddl_corpus;
 pub(crate) mod disk;
 pub(crate) mod fixture;
+pub(crate) mod front;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod server;
@@ -24,6 +25,7 @@ pub(crate) mod traffic;
 
 pub(crate) use client::Client;
 pub(crate) use compare::assert_equal;
+pub(crate) use front::Front;
 pub(crate) use proxy::Proxy;
 pub(crate) use server::{Flavor, Server, ServerSpec};
 pub(crate) use tideway::{Task, Tideway};

@@ -453,7 +453,7 @@ impl Applier {
         Ok(plan)
     }
 
-    async fn target_structure(&mut self, table: &TableName) -> Result<Arc<Structure>> {
+    pub(super) async fn target_structure(&mut self, table: &TableName) -> Result<Arc<Structure>> {
         if let Some(structure) = self.targets.get(table) {
             return Ok(Arc::clone(structure));
         }

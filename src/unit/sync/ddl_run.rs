@@ -25,6 +25,8 @@ use crate::source::structure::{read_defaults, read_schema_defaults};
 use crate::target::Intent;
 use crate::target::checkpoint::Ownership;
 
+/// There is nothing of that name to drop.
+const KEY_MISSING: u16 = 1091;
 /// The database is there already; it is gone already.
 const DATABASE_EXISTS: u16 = 1007;
 const DATABASE_MISSING: u16 = 1008;
@@ -217,6 +219,8 @@ impl Applier {
             && statement.before.is_empty();
         let is_there = refusal == Some(DATABASE_EXISTS)
             || (refusal == Some(DATABASE_MISSING) && step.ddl.class() == DdlClass::Database)
+            // One that the target's dialect does not have was left out when it was made.
+            || (refusal == Some(KEY_MISSING) && step.drops_index())
             || names_no_table;
         if is_there {
             self.meter.note(format!(

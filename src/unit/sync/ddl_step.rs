@@ -33,6 +33,19 @@ impl Step {
         tables
     }
 
+    /// Whether all that it does is to drop an index.
+    pub(super) fn drops_index(&self) -> bool {
+        match self.ddl.kind {
+            DdlKind::DropIndex => true,
+            DdlKind::AlterTable => {
+                let mut c = self.ddl.body();
+                let clauses = c.split_at_commas(c.at()..c.len()).len();
+                clauses == 1 && c.eat(&["drop"]) && c.is_any(&["index", "key"])
+            }
+            _ => false,
+        }
+    }
+
     /// For messages.
     pub(super) fn shown(&self) -> String {
         String::from_utf8_lossy(&self.text).into_owned()
@@ -177,6 +190,20 @@ mod tests {
             .iter()
             .map(Step::shown)
             .collect()
+    }
+
+    #[test]
+    fn a_drop_of_an_index_alone_is_told() {
+        let drops = |sql: &str| {
+            let ddl = Ddl::read(sql.as_bytes(), "d", SqlMode::default(), Flavor::TiDB);
+            Step::new(sql.as_bytes().to_vec(), &ddl, Flavor::TiDB).drops_index()
+        };
+        assert!(drops("ALTER TABLE d.t DROP KEY words"));
+        assert!(drops("ALTER TABLE d.t DROP INDEX `a b`"));
+        assert!(drops("DROP INDEX words ON d.t"));
+        assert!(!drops("ALTER TABLE d.t DROP COLUMN words"));
+        assert!(!drops("ALTER TABLE d.t DROP KEY words, DROP COLUMN a"));
+        assert!(!drops("ALTER TABLE d.t DROP PRIMARY KEY"));
     }
 
     #[test]

@@ -131,6 +131,40 @@ impl Applier {
         }
     }
 
+    /// How the key of a plan is compared on both sides, where that differs.
+    pub(super) async fn folded(&mut self, plan: &Plan) -> Result<Option<String>> {
+        let target = self.target_structure(&plan.target).await?;
+        Ok(plan.describe_folded(&target))
+    }
+
+    /// The stop for a row that collides on a key which both sides compare otherwise: whether the row
+    /// that is there is the one that is meant cannot be told by `on_drift`.
+    pub(super) async fn explain_folded(
+        &mut self,
+        found: MetRow<'_, '_>,
+        error: Error,
+        both: &str,
+    ) -> End {
+        match self.explain(found, error).await {
+            End::Failed(mut failure) => {
+                let message = format!("{}; {both}", failure.error.message());
+                let context = failure.error.context().clone();
+                let shown = Error::new(ErrorKind::Drift, message)
+                    .with_fix(
+                        "give the key on the target a collation that tells apart what the source's does \
+                         (a binary one does), then retry",
+                    )
+                    .at(|c| *c = context);
+                failure.error = match failure.error.server() {
+                    Some(server) => shown.with_server(server.clone()),
+                    None => shown,
+                };
+                End::Failed(failure)
+            }
+            other => other,
+        }
+    }
+
     /// What the target says to the statement. The transaction is lost by it, as it is anyhow.
     async fn warnings(&mut self, found: &MetRow<'_, '_>) -> Option<String> {
         let statement = found.statement().ok()?;

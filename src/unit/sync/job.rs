@@ -18,6 +18,7 @@ use super::reader::{At, Collector};
 use super::skipped::{Keep, Skipper};
 use super::split::Cut;
 use super::transaction::{Item, Transaction};
+use crate::binlog::EventKind;
 use crate::config::{TargetConfig, TaskConfig};
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, Place, Result, TableName};
@@ -399,6 +400,9 @@ async fn hand_on(
         end_offset: raw.end_offset,
         inner: None,
     };
+    if raw.event.header.kind == EventKind::TRANSACTION_PAYLOAD && !raw.was_received {
+        return hand_on_inner(at, &raw, collector, sender, queue).await;
+    }
     let pushed = if raw.was_received {
         // The former source's binlog had it, and so it is applied.
         if raw.ends_received {
@@ -408,13 +412,40 @@ async fn hand_on(
     } else {
         collector.push(at, &raw.event, raw.format)
     };
+    let taken = send_items(collector, sender, queue).await;
+    pushed.map(|()| taken)
+}
+
+/// The same for a compressed transaction: what is complete of it is sent before the rest is
+/// decompressed.
+async fn hand_on_inner(
+    at: At<'_>,
+    raw: &RawEvent<'_>,
+    collector: &mut Collector,
+    sender: &mpsc::Sender<Item>,
+    queue: &Queue,
+) -> Result<bool, Box<Failure>> {
+    let mut events = collector.open_payload(at, &raw.event, raw.format)?;
+    loop {
+        let pushed = collector.push_inner(at, &raw.event, &mut events, raw.format);
+        if !send_items(collector, sender, queue).await {
+            return Ok(false);
+        }
+        if !pushed? {
+            return Ok(true);
+        }
+    }
+}
+
+/// Sends what is complete; `false` if nobody takes it any more.
+async fn send_items(collector: &mut Collector, sender: &mpsc::Sender<Item>, queue: &Queue) -> bool {
     for item in collector.take_items() {
         queue.reserve(&item).await;
         if sender.send(item).await.is_err() {
-            return Ok(false);
+            return false;
         }
     }
-    pushed.map(|()| true)
+    true
 }
 
 /// Applies what the reader hands on.

@@ -31,6 +31,9 @@ pub(super) struct Plan {
     pub(super) uniques: Vec<Unique>,
     /// Foreign keys under the table that only one side has.
     pub(super) unmatched: Vec<Unmatched>,
+    /// The text columns of the key that the target compares otherwise than the source: two values that
+    /// the source tells apart may be equal there.
+    folded: Vec<usize>,
     /// Whether an UPDATE or DELETE must find the whole row as it was before.
     verifies_all: bool,
 }
@@ -113,12 +116,19 @@ impl Plan {
         let enums = (0..columns.len())
             .filter(|index| columns.get(*index).is_some_and(is_enum))
             .collect();
+        let key = shared_key(source, target);
+        let folded = key
+            .iter()
+            .copied()
+            .filter(|index| is_folded(*index, source, target))
+            .collect();
         Ok(Self {
             source: source.table.clone(),
             target: target.table.clone(),
             quoted: target.table.quoted(),
             insert_columns: format!("({})", names.join(", ")),
-            key: shared_key(source, target),
+            key,
+            folded,
             uniques: unique_keys(source, target),
             enums,
             unmatched: Vec::new(),
@@ -135,7 +145,27 @@ impl Plan {
 
     /// Whether DELETEs of several rows can share a statement.
     pub(super) fn shares_deletes(&self) -> bool {
-        self.has_key() && !self.verifies_all
+        self.has_key() && self.folded.is_empty() && !self.verifies_all
+    }
+
+    /// The key's columns that both sides compare otherwise, with both collations, for people; `None` if
+    /// there are none.
+    pub(super) fn describe_folded(&self, target: &Structure) -> Option<String> {
+        let columns: Vec<String> = self
+            .folded
+            .iter()
+            .filter_map(|index| {
+                let source = &self.columns.get(*index)?.source;
+                let there = target.columns.get(target.column_index(&source.name)?)?;
+                Some(format!(
+                    "`{}` is {} at the source and {} on the target",
+                    source.name,
+                    source.collation.as_deref().unwrap_or("binary"),
+                    there.collation.as_deref().unwrap_or("binary")
+                ))
+            })
+            .collect();
+        (!columns.is_empty()).then(|| columns.join(", "))
     }
 
     /// The beginning of an INSERT, up to its first row.
@@ -282,6 +312,17 @@ impl Plan {
             out.extend_from_slice(column.name.as_deref().unwrap_or_default().as_bytes());
             out.extend_from_slice(b" = ");
             column.write(out, value)?;
+        }
+        // The key finds the row; its bytes say that it is the very one.
+        for index in &self.folded {
+            let (column, value) = self.at(*index, row)?;
+            separator.write(out);
+            write_equal(
+                out,
+                column.name.as_deref().unwrap_or_default(),
+                column,
+                value,
+            )?;
         }
         Ok(())
     }
@@ -495,6 +536,24 @@ fn shared_key(source: &Structure, target: &Structure) -> Vec<usize> {
         }
     }
     Vec::new()
+}
+
+/// Whether a text column of the key has another collation on the target, so that values which differ at
+/// the source may be equal there.
+fn is_folded(index: usize, source: &Structure, target: &Structure) -> bool {
+    let Some(here) = source.columns.get(index) else {
+        return false;
+    };
+    let there = target
+        .column_index(&here.name)
+        .and_then(|at| target.columns.get(at));
+    there.is_some_and(|there| {
+        there
+            .collation
+            .as_deref()
+            .is_some_and(|collation| collation != "binary")
+            && here.collation != there.collation
+    })
 }
 
 /// The unique keys of the target of which a row of the source has every value.

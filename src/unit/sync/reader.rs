@@ -19,7 +19,8 @@ use super::xa::Replay;
 use crate::binlog::rows::RowAction;
 use crate::binlog::simple::parse_rows_query;
 use crate::binlog::{
-    AlterPhase, Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RowsEvent,
+    AlterPhase, Event, EventKind, FormatDescription, GtidEvent, Payload, PayloadEvents, QueryEvent,
+    RowsEvent,
 };
 use crate::model::{
     Error, ErrorKind, EventPlace, Flavor, Gtid, Place, Position, Result, TableName, Timestamp,
@@ -148,13 +149,61 @@ impl Collector {
         event: &Event<'_>,
         format: &FormatDescription,
     ) -> Result<(), Box<Failure>> {
+        self.take_format(format);
+        self.step(at, event, format)
+            .map_err(|error| Box::new(self.fail(at, event, format, error)))
+    }
+
+    fn take_format(&mut self, format: &FormatDescription) {
         if self.format.as_deref() != Some(format) {
             // Another file, maybe of a newer server.
             self.format = Some(Arc::new(format.clone()));
             self.tables.forget();
         }
-        self.step(at, event, format)
+    }
+
+    /// Opens a compressed transaction, whose events are then taken one by one: so what is complete of it
+    /// can be handed on before the rest is decompressed.
+    pub(super) fn open_payload<'a>(
+        &mut self,
+        at: At<'_>,
+        event: &Event<'a>,
+        format: &FormatDescription,
+    ) -> Result<PayloadEvents<'a>, Box<Failure>> {
+        self.take_format(format);
+        Payload::parse(event.body)
+            .and_then(|payload| payload.events())
             .map_err(|error| Box::new(self.fail(at, event, format, error)))
+    }
+
+    /// Takes the next event of a compressed transaction; `false` behind the last.
+    pub(super) fn push_inner(
+        &mut self,
+        at: At<'_>,
+        event: &Event<'_>,
+        events: &mut PayloadEvents<'_>,
+        format: &FormatDescription,
+    ) -> Result<bool, Box<Failure>> {
+        let at = At {
+            inner: Some(events.count()),
+            ..at
+        };
+        self.step_inner(at, events, format)
+            .map_err(|error| Box::new(self.fail(at, event, format, error)))
+    }
+
+    fn step_inner(
+        &mut self,
+        at: At<'_>,
+        events: &mut PayloadEvents<'_>,
+        format: &FormatDescription,
+    ) -> Result<bool> {
+        let Some(bytes) = events.next_event()? else {
+            return Ok(false);
+        };
+        let inner = format.open_inner(bytes)?;
+        self.step(at, &inner, format)?;
+        Ok(true)
     }
 
     fn fail(
@@ -371,19 +420,13 @@ impl Collector {
     }
 
     fn payload(&mut self, at: At<'_>, event: &Event<'_>, format: &FormatDescription) -> Result<()> {
-        let payload = Payload::parse(event.body)?;
-        let mut events = payload.events()?;
-        let mut number = 0;
-        while let Some(bytes) = events.next_event()? {
-            let inner = format.open_inner(bytes)?;
-            let inner_at = At {
-                inner: Some(number),
-                ..at
-            };
-            self.step(inner_at, &inner, format)?;
-            number += 1;
+        let mut events = Payload::parse(event.body)?.events()?;
+        loop {
+            let inner = Some(events.count());
+            if !self.step_inner(At { inner, ..at }, &mut events, format)? {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn annotate(&mut self, text: &[u8]) {
@@ -462,7 +505,11 @@ impl Collector {
         open.events.push(part);
         if open.bytes > limit {
             let opening = open.opening.take();
-            let part = open.part(at.end(), commit_time(None, event));
+            let mut part = open.part(at.end(), commit_time(None, event));
+            if let Some(replay) = &self.replaying {
+                // What was prepared takes effect where it is committed, and is as old as that.
+                replay.date(&mut part);
+            }
             self.items.extend(opening.map(Item::Statement));
             self.items.push(Item::Rows(Box::new(part)));
         }

@@ -11,7 +11,7 @@ use crate::binlog::header::FLAG_IGNORABLE;
 use crate::binlog::{ChecksumAlgorithm, Event, EventHeader, EventKind, FormatDescription};
 use crate::model::{Error, ErrorKind, Flavor, Place, Position, ServerVersion, TableName};
 use crate::schema::tracker::{ServerDefaults, StructureSet};
-use crate::target::{Mark, XaChange};
+use crate::target::{Mark, PartDone, XaChange};
 
 /// Events one behind the other, each a hundred bytes long.
 struct Stream {
@@ -22,6 +22,11 @@ struct Stream {
 
 impl Stream {
     fn new(version: &str, part_bytes: usize) -> Self {
+        let mark = Mark::new(Place::new("7.1", Position::new("bin.000001", 4)), None);
+        Self::after(version, part_bytes, &mark)
+    }
+
+    fn after(version: &str, part_bytes: usize, mark: &Mark) -> Self {
         let version = ServerVersion::parse(version);
         let defaults = ServerDefaults {
             version: version.clone(),
@@ -35,11 +40,7 @@ impl Stream {
         let tracker = StructureSet::new(defaults, [structure("d", "t")], BTreeMap::new());
         let tables = Tables::new(Arc::new(task("d.*")), version.flavor, tracker);
         Self {
-            collector: Collector::new(
-                tables,
-                part_bytes,
-                &Mark::new(Place::new("7.1", Position::new("bin.000001", 4)), None),
-            ),
+            collector: Collector::new(tables, part_bytes, mark),
             format: FormatDescription::before_first(version, ChecksumAlgorithm::Off),
             offset: 100,
         }
@@ -310,6 +311,73 @@ fn a_prepared_transaction_is_read_again_at_its_commit() {
     assert_eq!(transaction.end.position.offset, end);
     assert_eq!(transaction.gtid.as_ref().unwrap().to_string(), "0-7-6");
     assert_eq!(transaction.xa.as_deref(), Some("X'78',X'',1"));
+}
+
+/// Each part of it takes effect where it is committed, however long ago it was prepared: else a part
+/// would count as one of a span, or as late as its PREPARE.
+#[test]
+fn parts_of_a_prepared_transaction_are_those_of_its_commit() {
+    let mut stream = Stream::new(MARIADB, 1);
+    stream.mariadb_gtid(5, 0x40);
+    stream.map("d");
+    stream.insert();
+    stream.good(EventKind::XA_PREPARE, &XA_X);
+    stream.mariadb_gtid(6, STANDALONE | 0x80);
+    stream.query("XA COMMIT X'78',X'',1").unwrap();
+    let end = stream.offset;
+    let replay = stream.collector.take_replay().unwrap();
+    stream.collector.begin_replay(replay);
+    stream.mariadb_gtid(5, 0x40);
+    stream.map("d");
+    let items = stream.insert();
+    let [Item::Rows(part)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert!(part.is_first && !part.is_last);
+    assert_eq!(part.end.position.offset, end);
+    assert_eq!(part.xa.as_deref(), Some("X'78',X'',1"));
+}
+
+/// What is committed of a transaction is not handed on again, and what is behind it is a part.
+#[test]
+fn committed_parts_are_passed_over() {
+    let mut whole = Stream::new(MARIADB, 1 << 20);
+    whole.mariadb_gtid(5, 0);
+    whole.map("d");
+    let first = whole.offset;
+    whole.insert();
+    whole.insert();
+    let items = whole.xid();
+    let [Item::Rows(transaction)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert_eq!(transaction.events.len(), 2);
+
+    let mut mark = Mark::new(Place::new("7.1", Position::new("bin.000001", 4)), None);
+    mark.part = Some(PartDone {
+        begin: transaction.begin.clone(),
+        offset: first,
+        inner: None,
+    });
+    let mut again = Stream::after(MARIADB, 1 << 20, &mark);
+    again.mariadb_gtid(5, 0);
+    again.map("d");
+    again.insert();
+    again.insert();
+    let items = again.xid();
+    let [Item::Rows(rest)] = items.as_slice() else {
+        panic!("{items:?}")
+    };
+    assert_eq!(
+        (rest.events.len(), rest.is_first, rest.is_last),
+        (1, false, true)
+    );
+    // The next transaction is whole.
+    again.mariadb_gtid(6, 0);
+    again.map("d");
+    again.insert();
+    let items = again.xid();
+    assert!(matches!(items.as_slice(), [Item::Rows(next)] if next.is_first && next.is_last));
 }
 
 #[test]

@@ -205,6 +205,12 @@ impl Applier {
             change: &change,
             met,
         };
+        if met == Met::Collides
+            && self.on_drift != DriftPolicy::Pause
+            && let Some(both) = self.folded(&plan).await?
+        {
+            return Err(self.explain_folded(found, error, &both).await);
+        }
         match self.on_drift {
             DriftPolicy::Warn if met.is_drift() => self.leave_out(&found)?,
             DriftPolicy::Repair if met.is_drift() => {

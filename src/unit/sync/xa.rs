@@ -8,7 +8,7 @@
 //! statement that changes a table of a prepared transaction stops the stream.
 
 use super::reader::{At, Collector, commit_time};
-use super::transaction::CommitTime;
+use super::transaction::{CommitTime, Transaction};
 use crate::binlog::{Event, XaPrepareEvent};
 use crate::model::{Error, ErrorKind, Gtid, Place, Result, TableName};
 use crate::schema::Ddl;
@@ -26,6 +26,15 @@ pub(super) struct Replay {
     committed: CommitTime,
     /// Its name, if it was prepared.
     name: Option<String>,
+}
+
+impl Replay {
+    /// Dates a part of it by what committed it.
+    pub(super) fn date(&self, part: &mut Transaction) {
+        part.end = self.end.clone();
+        part.committed = self.committed;
+        part.xa.clone_from(&self.name);
+    }
 }
 
 impl Collector {
