@@ -327,7 +327,7 @@ impl StreamWork {
                     {
                         return Ok(End::Stopped);
                     }
-                    return self.sync_mending(&key, facts, stop).await;
+                    return Box::pin(self.sync_mending(&key, facts, stop)).await;
                 }
             };
         }
