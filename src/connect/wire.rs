@@ -10,6 +10,8 @@ const HEADER_LEN: usize = 4;
 /// Packets up to this are handed on whole.
 const WHOLE_MAX: usize = 1 << 20;
 const BUFFER: usize = 2 * WHOLE_MAX;
+/// What begins an error, in place of anything else.
+const ERR: u8 = 0xff;
 /// An answer of a query is never as long as this; what says so is garbage.
 const ANSWER_MAX: usize = 64 << 20;
 
@@ -152,7 +154,7 @@ impl Wire {
                     length.min(WHOLE_MAX)
                 };
                 if have >= HEADER_LEN + wanted {
-                    self.sequence = self.sequence_at(self.start).wrapping_add(1);
+                    self.check_sequence(is_first && length > 0)?;
                     self.start += HEADER_LEN;
                     self.inside = Inside {
                         left: length,
@@ -186,8 +188,24 @@ impl Wire {
         Some(u32::from_le_bytes([a, b, c, 0]) as usize)
     }
 
-    fn sequence_at(&self, from: usize) -> u8 {
-        self.buffer.get(from + 3).copied().unwrap_or(0)
+    /// Parts of packets are numbered: one that is missing or doubled is noticed.
+    fn check_sequence(&mut self, may_be_error: bool) -> Result<()> {
+        let part = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let (number, first) = (part.get(HEADER_LEN - 1).copied(), part.get(HEADER_LEN));
+        let number = number.unwrap_or(0);
+        // A server that ends the connection may say so out of turn.
+        let is_error = may_be_error && first == Some(&ERR);
+        if number != self.sequence && !is_error {
+            return Err(IoError::new(
+                IoKind::InvalidData,
+                format!(
+                    "packet {number} came where packet {} was due: the line loses or repeats bytes",
+                    self.sequence
+                ),
+            ));
+        }
+        self.sequence = number.wrapping_add(1);
+        Ok(())
     }
 
     async fn read(&mut self) -> Result<()> {
@@ -215,13 +233,14 @@ impl Wire {
 mod tests {
     use super::*;
 
-    fn packet(payload: &[u8]) -> Vec<u8> {
+    fn packet(payload: &[u8], sequence: &mut u8) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut rest = payload;
         loop {
             let part = &rest[..rest.len().min(PACKET_MAX)];
             bytes.extend(&(part.len() as u32).to_le_bytes()[..3]);
-            bytes.push(0);
+            bytes.push(*sequence);
+            *sequence = sequence.wrapping_add(1);
             bytes.extend(part);
             rest = &rest[part.len()..];
             if part.len() < PACKET_MAX {
@@ -248,7 +267,11 @@ mod tests {
             .map(|(i, length)| vec![i as u8; *length])
             .collect();
         let (mut server, client) = tokio::io::duplex(60_000);
-        let bytes: Vec<u8> = sent.iter().flat_map(|payload| packet(payload)).collect();
+        let mut sequence = 0;
+        let bytes: Vec<u8> = sent
+            .iter()
+            .flat_map(|payload| packet(payload, &mut sequence))
+            .collect();
         let writing = async move {
             server.write_all(&bytes).await.unwrap();
             drop(server);
@@ -267,5 +290,22 @@ mod tests {
         };
         let ((), received) = tokio::join!(writing, reading);
         assert!(received == sent, "other packets came back");
+    }
+
+    #[tokio::test]
+    async fn parts_out_of_turn_are_refused_but_for_errors() {
+        for (first_byte, is_taken) in [(7, false), (ERR, true)] {
+            let (mut server, client) = tokio::io::duplex(60_000);
+            let mut sequence = 0;
+            let mut bytes = packet(b"one", &mut sequence);
+            // One is lost on the way.
+            sequence += 1;
+            bytes.extend(packet(&[first_byte, 1, 2], &mut sequence));
+            server.write_all(&bytes).await.unwrap();
+            let mut wire = Wire::new(Box::new(client));
+            assert_eq!(wire.piece(1).await.unwrap().bytes, b"one");
+            let second = wire.piece(1).await;
+            assert_eq!(second.is_ok(), is_taken, "{second:?}");
+        }
     }
 }

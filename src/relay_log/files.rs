@@ -180,6 +180,23 @@ pub(super) fn list_folders(path: &Path) -> Result<Vec<String>> {
     Ok(found.into_iter().map(|(_, name)| name).collect())
 }
 
+/// Whether a sub-folder has no state file, as its making was cut off: it is taken away then. One with
+/// anything else in it stays, and is not looked at.
+pub(super) fn is_half_made(path: &Path) -> Result<bool> {
+    if path.join(STATE).exists() {
+        return Ok(false);
+    }
+    let new = path.join(STATE_NEW);
+    let removed = match fs::remove_file(&new) {
+        Err(e) if e.kind() != IoKind::NotFound => Err(e),
+        _ => fs::remove_dir(path),
+    };
+    if let Err(e) = removed {
+        tracing::warn!(folder = %path.display(), "a relay folder without files stays: {e}");
+    }
+    Ok(true)
+}
+
 /// The number of a new sub-folder behind `last`: the moment in seconds. So one whose relay log was
 /// moved away is not taken for the new one, in which the same places are other events.
 pub(super) fn next_number(last: Option<u64>) -> u64 {
@@ -236,6 +253,21 @@ mod tests {
         state.save(folder.path()).unwrap();
         let error = State::load(folder.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Checkpoint);
+    }
+
+    #[test]
+    fn a_sub_folder_whose_making_was_cut_off_is_no_hindrance() {
+        let folder = tempfile::tempdir().unwrap();
+        let half = folder.path().join("7.000001");
+        for with_file in [false, true] {
+            make_folder(&half).unwrap();
+            if with_file {
+                fs::write(half.join(STATE_NEW), "{").unwrap();
+            }
+            let log = super::super::RelayLog::open(folder.path()).unwrap();
+            assert_eq!(log.newest_folder(), None);
+            assert!(!half.exists());
+        }
     }
 
     #[test]

@@ -163,9 +163,8 @@ impl Reader {
         // Only behind a replaced source.
         while self.received.is_some() {
             let is_before = self.is_before_begin();
-            let place = self.place();
             let learnt = self.learn(size);
-            let learnt = learnt.map_err(|e| e.at(|c| c.place = Some(place)))?;
+            let learnt = learnt.map_err(|e| e.at(|c| c.place = Some(self.place())))?;
             if !is_before {
                 seen = learnt;
                 break;

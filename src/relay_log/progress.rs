@@ -12,6 +12,8 @@ use crate::model::{Error, ErrorKind, GtidSet, Result};
 
 use super::group::{Groups, Step};
 
+/// What must be read whole is never longer than this: the head of a file with its set of GTIDs.
+const HEAD_MAX: u64 = 64 << 20;
 /// The first bytes of a long statement are enough to tell a transaction's ends.
 const STATEMENT_KEPT: u64 = 64 << 10;
 
@@ -112,6 +114,12 @@ impl Progress {
             EventKind::QUERY => size.min(STATEMENT_KEPT),
             _ => HEADER_LEN as u64,
         };
+        if kept > HEAD_MAX {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                format!("{} says that it is {size} bytes long", header.kind),
+            ));
+        }
         Ok(Partial {
             header,
             kept: usize::try_from(kept).unwrap_or(usize::MAX),

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::binlog::{Event, EventKind, GtidEvent, parse_gtid_list};
+use crate::binlog::{Event, EventKind, GtidEvent, parse_gtid_list, parse_previous_gtids};
 use crate::model::{Error, ErrorKind, Gtid, GtidSet, Result};
 
 use super::group::{Groups, Step};
@@ -24,6 +24,8 @@ pub(super) struct Received {
     /// MariaDB: the domains whose last transaction was not met yet.
     pending: BTreeSet<u32>,
     groups: Groups,
+    /// MySQL: a file begins behind all of them.
+    is_behind: bool,
     is_inside: bool,
     closes: Option<u32>,
 }
@@ -50,6 +52,7 @@ impl Received {
             errant,
             pending,
             groups: Groups::default(),
+            is_behind: false,
             is_inside: false,
             closes: None,
         }
@@ -59,7 +62,7 @@ impl Received {
     pub(super) fn is_past(&self) -> bool {
         match self.set {
             GtidSet::MariaDB(_) => self.pending.is_empty() && !self.is_inside,
-            GtidSet::MySQL(_) => false,
+            GtidSet::MySQL(_) => self.is_behind,
         }
     }
 
@@ -73,6 +76,9 @@ impl Received {
         let kind = event.header.kind;
         if kind == EventKind::GTID_LIST {
             self.take_list(event)?;
+        }
+        if kind == EventKind::PREVIOUS_GTIDS {
+            self.is_behind = parse_previous_gtids(event.body)?.is_superset(&self.set);
         }
         if kind.is_gtid() {
             let gtid = GtidEvent::parse(event)?.gtid();

@@ -152,6 +152,11 @@ impl RelayLog {
             groups: Groups::default(),
             set: None,
         };
+        if asked == FIRST_OFFSET && from.position < *to {
+            // What was before a file is in its head, behind the place.
+            let head = self.head(&from.folder, &from.position.file).await?;
+            count.set = head.gtid_set;
+        }
         let mut stretch = Stretch {
             is_event: asked == FIRST_OFFSET,
             is_boundary: asked == FIRST_OFFSET,

@@ -53,7 +53,13 @@ pub fn verify(folder: &Path, mut seen: impl FnMut(FileReport) -> Result<()>) -> 
     let newest = all.len().saturating_sub(1);
     for (at, file) in all.into_iter().enumerate() {
         let is_newest = at == newest;
-        let found = scan::scan(&folder.join(&file.folder).join(&file.name))?;
+        let path = folder.join(&file.folder).join(&file.name);
+        let found = match scan::scan(&path) {
+            Ok(found) => found,
+            // The worker purged it meanwhile.
+            Err(_) if !path.exists() => continue,
+            Err(error) => return Err(error),
+        };
         let damage = found.cut.map(|what| Damage {
             offset: found.progress.event_end.max(FIRST_OFFSET),
             what,

@@ -114,6 +114,13 @@ impl Writer {
         self.current.as_ref().map(|current| current.name.as_str())
     }
 
+    /// Whether an event has begun to come and is not whole yet.
+    pub fn is_within_event(&self) -> bool {
+        self.current
+            .as_ref()
+            .is_some_and(|current| current.partial.is_some())
+    }
+
     /// Where the next byte received belongs; `None` before the first file.
     pub fn offset(&self) -> Option<u64> {
         let current = self.current.as_ref()?;

@@ -64,7 +64,8 @@ pub(super) async fn find(
             },
         };
         let mut mark = Mark::new(found.place, found.gtid_set);
-        if mark.place.position < end {
+        // A place that was asked for has no set yet, not even at the source's end.
+        if is_asked || mark.place.position < end {
             let looking = changed_between(source, task, flavor, &mark.place, &end);
             let looked = tokio::select! {
                 () = stop.cancelled() => return Ok(None),

@@ -346,7 +346,7 @@ impl StreamWork {
                 // Twice at one place, it is the source's own file.
                 Err(Broken::AtEvent(failure))
                     if failure.error.context().place != mended_at
-                        && self.mend_relay(&failure).await =>
+                        && self.mend_relay(&failure, stop).await =>
                 {
                     mended_at.clone_from(&failure.error.context().place);
                 }
@@ -698,17 +698,17 @@ impl StreamWork {
     }
 
     /// Fetches the relay file that sync stumbled over once more; gives whether it is worth another try.
-    async fn mend_relay(&self, failure: &sync::Failure) -> bool {
+    async fn mend_relay(&self, failure: &sync::Failure, stop: &CancellationToken) -> bool {
         let place = failure.error.context().place.as_ref();
         let (ErrorKind::Damaged, Some(place)) = (failure.error.kind(), place) else {
             return false;
         };
         let file = format!("{}/{}", place.folder, place.position.file);
-        match self
-            .source
-            .refetch(&place.folder, &place.position.file)
-            .await
-        {
+        let fetched = tokio::select! {
+            fetched = self.source.refetch(&place.folder, &place.position.file) => fetched,
+            () = stop.cancelled() => return false,
+        };
+        match fetched {
             Ok(true) => {
                 self.note(format!(
                     "the relay file `{file}` was damaged and is fetched again"

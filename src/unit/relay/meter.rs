@@ -227,6 +227,8 @@ impl Meter {
             }
             rest.received = None;
             rest.source_end = None;
+            // The next server has other files by the same names.
+            rest.closed = None;
         }
     }
 

@@ -87,6 +87,17 @@ async fn receive(
 async fn take(piece: EventPiece<'_>, writer: &mut Writer, meter: &Meter) -> Result<()> {
     meter.heard();
     let bytes = piece.bytes;
+    if piece.is_first == writer.is_within_event() {
+        // A packet is an event: one that is too short or too long tells of another fault.
+        return Err(Error::new(
+            ErrorKind::Damaged,
+            if piece.is_first {
+                "the source began an event before the one before it had come whole"
+            } else {
+                "the source sent more bytes than the event has"
+            },
+        ));
+    }
     if !piece.is_first {
         let is_whole = writer.append(bytes).await?;
         meter.count(bytes.len() as u64, u64::from(is_whole));
