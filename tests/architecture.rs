@@ -60,6 +60,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("unit::dump", BELOW_UNITS),
     ("unit::load", BELOW_UNITS),
     ("unit::sync", BELOW_UNITS),
+    ("job::browse", BELOW_UNITS),
     ("job::check", BELOW_UNITS),
     ("job::compare", BELOW_UNITS),
     // The only door: plain types.

@@ -3,6 +3,7 @@
 mod check;
 mod compare;
 mod ctl;
+mod events;
 mod relay;
 mod run;
 mod status;
@@ -82,6 +83,27 @@ enum Action {
     Relay {
         #[command(subcommand)]
         order: RelayOrder,
+    },
+    /// Shows decoded events of a relay log, whether a worker runs or not.
+    Events {
+        /// Of which source; needed where there are several.
+        #[arg(long)]
+        source: Option<String>,
+        /// Only what concerns this task's tables; from where its stream stands, while a worker runs.
+        #[arg(long)]
+        task: Option<String>,
+        /// From this place on: `bin.000123:4`, `FOLDER/bin.000123:4` or `bin.000123`.
+        #[arg(long, value_name = "PLACE", value_parser = crate::job::browse::From::parse)]
+        from: Option<crate::job::browse::From>,
+        /// How many at the most; 0: all there are.
+        #[arg(short = 'n', long = "count", default_value_t = 20)]
+        count: u64,
+        /// Show the rows too, at most 20 of an event.
+        #[arg(long)]
+        rows: bool,
+        /// Print JSON, one object an event.
+        #[arg(long)]
+        json: bool,
     },
     /// Compares source and target row by row, both ways, on data at rest; exit code 1 when they
     /// differ.
@@ -216,6 +238,24 @@ fn act(arguments: Arguments) -> Result<u8> {
         Some(Action::Status { json, watch }) => status::status(&data_dir(&config)?, json, watch),
         Some(Action::Ctl { order }) => ctl::ctl(&data_dir(&config)?, order),
         Some(Action::Relay { order }) => relay::relay(&config, order),
+        Some(Action::Events {
+            source,
+            task,
+            from,
+            count,
+            rows,
+            json,
+        }) => {
+            let wanted = events::Wanted {
+                source,
+                task,
+                from,
+                count,
+                with_rows: rows,
+                json,
+            };
+            events::events(&config, wanted)
+        }
         Some(Action::Compare { task, json }) => {
             compare::compare(load(&config)?, task.as_deref(), json)
         }
@@ -298,6 +338,8 @@ mod tests {
             "tideway ctl retry --task t --stop-id 5 --json",
             "tideway ctl stop",
             "tideway compare --task t --json",
+            "tideway events --task t --from bin.000123:4 -n 5 --json",
+            "tideway events --source a --from 7.1/bin.000123 --rows",
             "tideway relay list --json",
             "tideway relay verify --source s --mend",
             "tideway relay purge --source s --before bin.000007",

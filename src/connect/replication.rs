@@ -250,7 +250,7 @@ impl ReplicationClient {
                 is_first: true,
                 bytes: event,
             }),
-            [ERR, ..] => Err(not_a_replica(stream_refused(
+            [ERR, _, _, ..] => Err(not_a_replica(stream_refused(
                 parse_error(piece.bytes),
                 &doing(),
             ))),

@@ -42,6 +42,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
+    /// Whether a transaction has begun and not ended.
+    pub(super) fn is_inside(&self) -> bool {
+        self.state != State::Between
+    }
+
     /// Takes the event that starts at `offset`. Of a long statement the beginning is enough.
     pub(super) fn step(&mut self, offset: u64, event: &Event<'_>) -> Result<Step> {
         let kind = event.header.kind;

@@ -12,6 +12,7 @@
 //! Where whole events stand behind what is wrong, it is no crash's doing: the file is then kept beside
 //! the cut one until the source has sent all of it again.
 
+mod browse;
 mod damaged;
 mod files;
 mod follow;
@@ -32,6 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+pub use browse::{Browsed, Browser};
 pub use follow::{RawEvent, Reader};
 pub use held::Held;
 pub use purge::{PurgeRule, Purged, oldest_needed};

@@ -47,6 +47,11 @@ impl Progress {
         }
     }
 
+    /// Whether a transaction has begun and not ended.
+    pub(super) fn is_inside(&self) -> bool {
+        self.groups.is_inside()
+    }
+
     /// Goes back to a transaction's start, to read it once more.
     pub(super) fn rewind(&mut self, offset: u64) {
         self.event_end = offset;

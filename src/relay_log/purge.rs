@@ -303,6 +303,24 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_jumps_takes_nothing_that_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, [first, _]) = log(folder.path());
+        let old = PurgeRule::OlderThan(Duration::from_hours(1));
+        let years = Duration::from_hours(24 * 3650);
+        // Set back: every file is of the future, and young.
+        let back = SystemTime::now() - years;
+        assert_eq!(log.purge(&old, &[], back).unwrap(), Purged::default());
+        // Set forward: every file is old, but what a stream needs stays.
+        let needed = [Place::new(&first, Position::new("bin.000003", 4))];
+        let purged = log.purge(&old, &needed, SystemTime::now() + years).unwrap();
+        assert_eq!(names(&purged), ["bin.000001", "bin.000002"]);
+        // The next sub-folder's number is behind the last one's, whatever the clock says.
+        let far = super::super::files::next_number(Some(9_000_000_000));
+        assert_eq!(far, 9_000_000_001);
+    }
+
+    #[test]
     fn by_name_and_by_force() {
         let folder = tempfile::tempdir().unwrap();
         let (log, [first, second]) = log(folder.path());

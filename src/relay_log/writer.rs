@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::binlog::EventHeader;
-use crate::model::position::FIRST_OFFSET;
+use crate::model::position::{FIRST_OFFSET, file_number};
 use crate::model::{Error, ErrorKind, Place, Position, Result};
 
 use super::files::{self, FileEntry, State};
@@ -166,6 +166,14 @@ impl Writer {
             return Err(history(format!(
                 "the source goes on at {position}, but the relay log ends in `{}`",
                 newest.unwrap_or_default()
+            )));
+        }
+        if let Some(newest) = &newest
+            && !follows(&position.file, newest)
+        {
+            return Err(history(format!(
+                "the source goes on in `{}` behind `{newest}`: what is between them is missing",
+                position.file
             )));
         }
         let file = files::create_file(&path)?;
@@ -400,7 +408,8 @@ impl Current {
         let end = start + u64::from(header.event_size);
         // The field has 32 bits and wraps in files above 4 GiB. MariaDB 11.8 leaves it 0 in the events
         // within a transaction; the GTID before and the XID behind them have it.
-        if header.log_pos == end as u32 || header.log_pos == 0 {
+        let may_be_unsaid = header.log_pos == 0 && self.progress.is_inside();
+        if header.log_pos == end as u32 || may_be_unsaid {
             return Ok(());
         }
         Err(history(format!(
@@ -483,6 +492,14 @@ impl Current {
             let _ = self.file.set_len(end);
             self.written = end;
         }
+    }
+}
+
+/// Whether a file is the next one behind another: servers number them without a gap.
+fn follows(file: &str, before: &str) -> bool {
+    match (file_number(before), file_number(file)) {
+        (Some((stem, number)), Some((next, behind))) => stem == next && behind == number + 1,
+        _ => false,
     }
 }
 

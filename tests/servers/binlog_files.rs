@@ -58,3 +58,16 @@ pub(crate) fn read(path: &Path, mut take: impl FnMut(&Event<'_>, &FormatDescript
         }
     }
 }
+
+/// Where the last transaction that ends before `limit` ends.
+pub(crate) fn last_transaction_before(path: &Path, limit: u64) -> u64 {
+    let mut found = 0;
+    read(path, |event, _| {
+        let end = u64::from(event.header.log_pos);
+        if event.header.kind == EventKind::XID && end < limit {
+            found = end;
+        }
+    });
+    assert!(found > 0, "no transaction ends before {limit}");
+    found
+}

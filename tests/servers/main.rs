@@ -42,6 +42,8 @@ mod real_target;
 mod refused;
 mod relay;
 mod relay_files;
+mod relay_operator;
+mod relay_trouble;
 mod sync;
 mod sync_applying;
 mod sync_limits;

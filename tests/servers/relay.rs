@@ -15,7 +15,7 @@ use crate::support::{Flavor, Server, ServerSpec, Task, Tideway, Traffic, assert_
 
 const FLAVORS: [Flavor; 3] = [Flavor::MariaDb1011, Flavor::MariaDb118, Flavor::MySql97];
 
-fn pair(source: impl Into<ServerSpec>) -> [Server; 2] {
+pub(crate) fn pair(source: impl Into<ServerSpec>) -> [Server; 2] {
     let [source, target] = Server::start_all([source.into(), Flavor::MariaDb1011.into()]);
     source.run("CREATE DATABASE shop");
     source.run("CREATE TABLE shop.t (id INT PRIMARY KEY, a VARCHAR(200))");
@@ -25,19 +25,19 @@ fn pair(source: impl Into<ServerSpec>) -> [Server; 2] {
 }
 
 /// The target's table as the source has it, for streams that begin without a copy.
-fn prepare(target: &Server) {
+pub(crate) fn prepare(target: &Server) {
     target.run("CREATE DATABASE shop");
     target.run("CREATE TABLE shop.t (id INT PRIMARY KEY, a VARCHAR(200))");
 }
 
-fn tideway(source: &Server, target: &Server, relay: &str, task: &str) -> Tideway {
+pub(crate) fn tideway(source: &Server, target: &Server, relay: &str, task: &str) -> Tideway {
     Tideway::new()
         .source_with("a", source, relay)
         .target("copy", target)
         .task(&Task::new("shop", &["a"], "copy", &["shop.*"]).with(task))
 }
 
-fn status_statement(server: &Server) -> &'static str {
+pub(crate) fn status_statement(server: &Server) -> &'static str {
     match server.flavor() {
         Flavor::MySql97 => "SHOW BINARY LOG STATUS",
         _ => "SHOW MASTER STATUS",
@@ -45,7 +45,7 @@ fn status_statement(server: &Server) -> &'static str {
 }
 
 /// The end of the source's binlog, as `start` has it.
-fn end(source: &Server) -> String {
+pub(crate) fn end(source: &Server) -> String {
     let rows = source.client().texts(status_statement(source));
     format!("{}:{}", rows[0][0], rows[0][1])
 }
@@ -58,7 +58,7 @@ fn gtid_set(source: &Server) -> String {
 }
 
 /// The relay files of source `a`, oldest first.
-fn relay_files(tideway: &Tideway) -> Vec<PathBuf> {
+pub(crate) fn relay_files(tideway: &Tideway) -> Vec<PathBuf> {
     let folder = tideway.data_folder().join("relay/a");
     let mut found = Vec::new();
     let folders = fs::read_dir(folder)
@@ -77,7 +77,7 @@ fn relay_files(tideway: &Tideway) -> Vec<PathBuf> {
 }
 
 /// Every relay file that the source has closed is the source's own, byte for byte.
-fn assert_same_files(source: &Server, tideway: &Tideway) -> usize {
+pub(crate) fn assert_same_files(source: &Server, tideway: &Tideway) -> usize {
     let files = relay_files(tideway);
     let mut compared = 0;
     for ours in files.iter().take(files.len().saturating_sub(1)) {
@@ -88,7 +88,7 @@ fn assert_same_files(source: &Server, tideway: &Tideway) -> usize {
     compared
 }
 
-fn assert_same(ours: &Path, theirs: &Path) {
+pub(crate) fn assert_same(ours: &Path, theirs: &Path) {
     let (ours_bytes, mut bytes) = (fs::read(ours).unwrap(), fs::read(theirs).unwrap());
     // The in-use flag of the format description stays in a file whose server was killed.
     if let (Some(flag), Some(mine)) = (bytes.get_mut(21), ours_bytes.get(21)) {
@@ -102,7 +102,7 @@ fn assert_same(ours: &Path, theirs: &Path) {
     );
 }
 
-fn relay(status: &Value) -> &Value {
+pub(crate) fn relay(status: &Value) -> &Value {
     &status["sources"][0]["relay"]
 }
 
@@ -490,7 +490,7 @@ fn another_history_under_the_same_names_is_found() {
 }
 
 /// A primary with a replica that writes a binlog of its own.
-fn primary_and_replica(flavor: Flavor) -> [Server; 2] {
+pub(crate) fn primary_and_replica(flavor: Flavor) -> [Server; 2] {
     let spec = |flavor| {
         let spec = ServerSpec::new(flavor).option("--log-slave-updates=ON");
         match flavor {
@@ -514,7 +514,7 @@ fn primary_and_replica(flavor: Flavor) -> [Server; 2] {
 }
 
 /// Has `replica` follow `primary` by GTID, over root's account.
-fn follow(replica: &Server, primary: &Server) {
+pub(crate) fn follow(replica: &Server, primary: &Server) {
     primary.run(
         "SET sql_log_bin = 0; CREATE USER IF NOT EXISTS r@'%' IDENTIFIED BY 'r'; \
          GRANT REPLICATION SLAVE ON *.* TO r@'%'; SET sql_log_bin = 1",

@@ -45,6 +45,8 @@ struct Rules {
     cut_stream_in: Option<u64>,
     /// Bytes of the binlog that still pass whole, and how many are garbled then.
     garble_stream: Option<(u64, u64)>,
+    /// What is sent in place of the binlog.
+    script: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Proxy {
                 is_refusing: false,
                 cut_stream_in: None,
                 garble_stream: None,
+                script: None,
             }),
             changed: Condvar::new(),
             connections: Mutex::default(),
@@ -126,6 +129,17 @@ impl Proxy {
     /// Whether the garbage that was asked for is still to come.
     pub(crate) fn will_garble(&self) -> bool {
         self.shared.rules().garble_stream.is_some()
+    }
+
+    /// Sends `bytes` in place of the binlog to the next that asks for it, and cuts the connection then:
+    /// what a server that has lost its mind would send.
+    pub(crate) fn script_stream(&self, bytes: Vec<u8>) {
+        self.rules(|rules| rules.script = Some(bytes));
+    }
+
+    /// Whether what was to be sent is still to come.
+    pub(crate) fn will_script(&self) -> bool {
+        self.shared.rules().script.is_some()
     }
 
     /// Passes nothing on in either direction, and closes nothing, until told otherwise: a line that
@@ -298,6 +312,10 @@ impl Line {
             return false;
         }
         let mut rules = self.shared.rules();
+        if let Some(script) = rules.script.take() {
+            *bytes = script;
+            return true;
+        }
         if let Some((skip, count)) = &mut rules.garble_stream {
             let from = (*skip).min(bytes.len() as u64);
             *skip -= from;
