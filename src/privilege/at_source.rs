@@ -172,6 +172,7 @@ fn lock(mode: DumpMode, dump: &DumpNeeds, version: &ServerVersion) -> Vec<Requir
         flush = flush.or(vec![Want::global("FLUSH_TABLES")]);
     }
     let without = |reason: String| (!dump.unversioned).then_some(reason);
+    let by_gtids = dump.has_gtids && !dump.unversioned;
     let one = match (mode, version.flavor) {
         (DumpMode::Flush, _) => flush,
         (DumpMode::Auto, Flavor::MariaDB) => flush.unless(without(
@@ -182,8 +183,10 @@ fn lock(mode: DumpMode, dump: &DumpNeeds, version: &ServerVersion) -> Vec<Requir
             "`consistency = \"{}\"` goes by the binlog position that a session's own snapshot has",
             mode.name()
         ))),
-        (DumpMode::Auto, _) => flush.or(lock_tables(dump)).or(log_status(version)),
-        (DumpMode::Fuzzy, _) => flush.or(log_status(version)).unless(
+        (DumpMode::Auto, _) => flush.or(lock_tables(dump)).unless(by_gtids.then_some(
+            "without it the readers' one moment is proved by GTIDs (`snapshot`)",
+        )),
+        (DumpMode::Fuzzy, _) => flush.unless(
             dump.has_gtids
                 .then_some("`consistency = \"fuzzy\"` takes no lock: GTIDs tell what each chunk has seen"),
         ),
@@ -197,7 +200,9 @@ fn lock(mode: DumpMode, dump: &DumpNeeds, version: &ServerVersion) -> Vec<Requir
                         want,
                         "takes a short read lock on the selected tables (`consistency = \"snapshot\"`)",
                     )
-                    .or(log_status(version))
+                    .unless(by_gtids.then_some(
+                        "several tries without it come first: GTIDs prove the readers' one moment",
+                    ))
                 })
                 .collect();
         }
@@ -242,7 +247,9 @@ fn position(dump: &DumpNeeds, version: &ServerVersion) -> Requirement {
     } else {
         None
     };
-    client(Unit::Dump, false, why, version).unless(reason)
+    client(Unit::Dump, false, why, version)
+        .or(log_status(version))
+        .unless(reason)
 }
 
 fn sync(list: &mut Vec<Requirement>, objects: &[Object], version: &ServerVersion) {
@@ -328,17 +335,24 @@ mod tests {
             };
             assert_eq!(lock_of(plain, mariadb).not_needed, None, "{mode:?}");
         }
-        // FLUSH_TABLES, LOCK TABLES on the database, `log_status`.
+        // FLUSH_TABLES, LOCK TABLES on the database; or GTIDs, where all tables have versions.
         let auto = lock_of(dump(DumpMode::Auto), "9.7.4");
-        assert_eq!((auto.want.privilege, auto.others.len()), ("RELOAD", 3));
+        assert_eq!((auto.want.privilege, auto.others.len()), ("RELOAD", 2));
+        assert!(auto.not_needed.is_some());
         assert_eq!(lock_of(dump(DumpMode::Flush), "5.7.44").others.len(), 0);
         assert_eq!(lock_of(dump(DumpMode::Flush), "8.0.22").others.len(), 0);
         assert_eq!(lock_of(dump(DumpMode::Flush), "8.0.23").others.len(), 1);
         let snapshot = lock_of(dump(DumpMode::Snapshot), "8.4.0");
         assert_eq!(
             (snapshot.want.privilege, snapshot.others.len()),
-            ("LOCK TABLES", 1)
+            ("LOCK TABLES", 0)
         );
+        assert!(snapshot.not_needed.is_some());
+        let plain = DumpNeeds {
+            unversioned: true,
+            ..dump(DumpMode::Auto)
+        };
+        assert!(lock_of(plain, "9.7.4").not_needed.is_none());
         assert!(lock_of(dump(DumpMode::Fuzzy), "8.4.0").not_needed.is_some());
         let no_gtids = DumpNeeds {
             has_gtids: false,

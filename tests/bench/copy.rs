@@ -137,7 +137,7 @@ const WIDE: [(&str, &str); 8] = [
 ];
 
 /// Makes the shape in the source's `bench`; how many rows it has.
-fn fill(source: &Server, shape: char, size: u64) -> u64 {
+pub(crate) fn fill(source: &Server, shape: char, size: u64) -> u64 {
     let mut client = source.client();
     client.run("DROP DATABASE IF EXISTS bench; CREATE DATABASE bench; USE bench");
     let rows = match shape {
@@ -205,7 +205,7 @@ fn fill(source: &Server, shape: char, size: u64) -> u64 {
 }
 
 /// The process of a server.
-fn process(server: &Server) -> u32 {
+pub(crate) fn process(server: &Server) -> u32 {
     let file = server.client().value("SELECT @@global.pid_file");
     let mut path = PathBuf::from(file);
     if path.is_relative() {

@@ -16,6 +16,7 @@ mod support;
 mod binlogs;
 mod copy;
 mod decode;
+mod dump;
 mod measure;
 mod relay;
 mod report;
@@ -35,6 +36,11 @@ enum Bench {
     Pull(relay::Pull),
     /// Reading relay files back to typed rows: `mariadb-binlog --verbose`.
     Decode(decode::Options),
+    /// A dump alone: `mydumper`.
+    Dump(dump::Options),
+    /// One dump, made by a process of its own so that it can be measured.
+    #[command(hide = true)]
+    DumpOnce(dump::Once),
     /// A whole copy: `mydumper`, then `myloader`.
     Copy(copy::Options),
 }
@@ -46,6 +52,8 @@ fn main() {
         Bench::Relay(options) => relay::run(&options),
         Bench::Pull(pull) => relay::pull(&pull),
         Bench::Decode(options) => decode::run(&options),
+        Bench::Dump(options) => dump::run(&options),
+        Bench::DumpOnce(options) => dump::once(&options),
         Bench::Copy(options) => copy::run(&options),
     }
 }

@@ -4,7 +4,9 @@
 //! `TIDEWAY_CONSISTENCY_RUNS` is how often each way is run (1), `TIDEWAY_SEED` what the writes follow.
 
 use serde_json::Value;
+use tideway::model::{Flavor as Family, GtidSet, Position};
 
+use crate::dump_job::Copy;
 use crate::support::fixture::create_shop;
 use crate::support::tideway::streams;
 use crate::support::{Flavor, Server, Task, Tideway, Traffic, assert_equal};
@@ -108,14 +110,16 @@ const MYSQL: &[Way] = &[
     },
 ];
 
-fn number(name: &str, default: u64) -> u64 {
+/// A number from the environment.
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(default)
 }
 
-fn notes(status: &Value) -> String {
+/// The notes of all streams.
+pub(crate) fn notes(status: &Value) -> String {
     let mut text = String::new();
     for stream in streams(status) {
         for note in stream["notes"].as_array().into_iter().flatten() {
@@ -130,7 +134,13 @@ fn notes(status: &Value) -> String {
 fn ends_equal(flavor: Flavor, ways: &[Way]) {
     let runs = number("TIDEWAY_CONSISTENCY_RUNS", 1);
     let seed = number("TIDEWAY_SEED", 20_261_123);
-    let [source, target] = Server::start_all([flavor, Flavor::MariaDb1011]);
+    // Of its own family: the collations of unique keys must be the same for a dump without a lock.
+    let to = if flavor.is_mariadb() {
+        Flavor::MariaDb1011
+    } else {
+        Flavor::MySql97
+    };
+    let [source, target] = Server::start_all([flavor, to]);
     create_shop(&mut source.client(), "shop", 4000, 1000);
     // Big enough to be read in several chunks while the writes go on.
     source.run(
@@ -204,4 +214,73 @@ fn mariadb_11_8_ends_equal_in_every_way() {
 #[test]
 fn mysql_9_7_ends_equal_in_every_way() {
     ends_equal(Flavor::MySql97, MYSQL);
+}
+
+/// The transactions in a MySQL source's binlog before a place, as the server lists them.
+fn logged_before(server: &Server, place: &Position) -> GtidSet {
+    let mut text = String::new();
+    // Log_name, Pos, Event_type, Server_id, End_log_pos, Info.
+    for event in server
+        .client()
+        .texts(&format!("SHOW BINLOG EVENTS IN '{}'", place.file))
+    {
+        let is_before = event[1].parse::<u64>().unwrap() < place.offset;
+        match event[2].as_str() {
+            "Previous_gtids" => text.push_str(&event[5]),
+            "Gtid" if is_before => text.push_str(event[5].split('\'').nth(1).unwrap()),
+            _ => continue,
+        }
+        text.push(',');
+    }
+    GtidSet::parse(Family::MySQL, &text).unwrap()
+}
+
+/// However the place is asked for, under writes: the GTIDs told with it are those before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gtids_of_a_snapshot_are_those_before_its_place() {
+    let server = Server::start(Flavor::MySql97);
+    create_shop(&mut server.client(), "shop", 1500, 1000);
+    let log_status = ("SELECT", "performance_schema.log_status");
+    for (mode, grants, told) in [
+        (
+            "snapshot",
+            vec![("REPLICATION CLIENT", "*.*")],
+            "without a lock",
+        ),
+        (
+            "snapshot",
+            vec![("BACKUP_ADMIN", "*.*"), log_status],
+            "log_status",
+        ),
+        ("snapshot", vec![], "`gtid_executed` was the same"),
+        (
+            "flush",
+            vec![("FLUSH_TABLES, REPLICATION CLIENT", "*.*")],
+            "global read lock",
+        ),
+    ] {
+        let mut grants = grants;
+        grants.push(("SELECT", "`shop`.*"));
+        server.account("tideway", &grants);
+        let traffic = Traffic::start(&server, "shop", 1000, 7);
+        traffic.await_more(20);
+        let dump = format!("threads = 3\nconsistency = \"{mode}\"");
+        let copy = Copy::new(&server, &server, &["shop.*"], &dump);
+        let folder = tempfile::tempdir().unwrap();
+        let (manifest, _) = copy.dump(&folder.path().join("dump")).await.unwrap();
+        traffic.await_more(5);
+        traffic.stop();
+        let header = &manifest.header;
+        let notes = header.notes.join("\n");
+        assert!(notes.contains(told), "no `{told}` in\n{notes}");
+        assert!(notes.contains("proof:"), "{notes}");
+        assert_eq!(header.position.is_some(), grants.len() > 1, "{notes}");
+        let set = header
+            .gtid_set
+            .as_ref()
+            .expect("GTIDs may always be asked for");
+        if let Some(place) = &header.position {
+            assert_eq!(*set, logged_before(&server, place), "{notes}");
+        }
+    }
 }

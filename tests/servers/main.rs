@@ -26,6 +26,7 @@ mod dialect;
 mod dump_chunks;
 mod dump_job;
 mod dump_matrix;
+mod dump_trouble;
 mod exactly_once;
 mod fan;
 mod foreign_dump;

@@ -10,7 +10,7 @@ use crate::source::server_info::ServerInfo;
 
 use super::lock::{Kind, Lock};
 use super::place::{Found, MySqlLog, gtid_set_at, own_position};
-use super::session::{begin, open_readers};
+use super::session::{begin, catalogue_setup, open_readers};
 use super::{ConsistentSnapshot, Request, xa};
 
 pub(super) async fn take(request: Request<'_>) -> Result<ConsistentSnapshot> {
@@ -19,8 +19,8 @@ pub(super) async fn take(request: Request<'_>) -> Result<ConsistentSnapshot> {
     let mut notes = Vec::new();
     let mut log = None;
     if locker.version().flavor != Flavor::MariaDB {
-        let has_gtids = ServerInfo::read(&mut locker).await?.has_gtids();
-        log = Some(MySqlLog::find(&mut locker, has_gtids, &mut notes).await?);
+        let info = ServerInfo::read(&mut locker).await?;
+        log = Some(MySqlLog::find(&mut locker, &info, &mut notes).await?);
     }
     let has_stages = log.is_none() && locker.version().at_least(10, 4, 2);
     let (kind, what) = if has_stages && request.unversioned.is_empty() {
@@ -59,6 +59,12 @@ pub(super) async fn take(request: Request<'_>) -> Result<ConsistentSnapshot> {
     if request.unversioned.is_empty() {
         snapshot.release().await?;
     }
+    if log.is_none() {
+        // What is before a place stays so: it need not be asked while writers wait.
+        let mut beside = Session::open(request.server, &catalogue_setup()).await?;
+        snapshot.gtid_set = gtid_set_at(&mut beside, snapshot.position.as_ref()).await?;
+        beside.close().await;
+    }
     Ok(snapshot)
 }
 
@@ -72,15 +78,12 @@ async fn under_lock(
     xa::expect_none(locker, notes).await?;
     let Some(log) = log else {
         begin(readers).await?;
-        let mut position = None;
-        for (index, reader) in readers.iter_mut().enumerate() {
-            let own = own_position(reader).await?;
-            if index > 0 && own != position {
-                return Err(not_one_moment());
-            }
-            position = own;
+        // Together: each round trip keeps writers waiting.
+        let own = futures_util::future::try_join_all(readers.iter_mut().map(own_position)).await?;
+        let position = own.first().cloned().flatten();
+        if own.iter().any(|own| *own != position) {
+            return Err(not_one_moment());
         }
-        let gtid_set = gtid_set_at(locker, position.as_ref()).await?;
         notes.push(match &position {
             Some(position) => format!(
                 "proof: every session's own binlog position is {position}, asked while nothing could be \
@@ -88,7 +91,10 @@ async fn under_lock(
             ),
             None => "no binlog position: the source writes no binlog".into(),
         });
-        return Ok(Found { position, gtid_set });
+        return Ok(Found {
+            position,
+            gtid_set: None,
+        });
     };
     let before = log.end(locker).await?;
     begin(readers).await?;

@@ -58,7 +58,7 @@ impl Moments {
         }
         let mut log = None;
         if info.flavor() != Flavor::MariaDB {
-            let found = MySqlLog::find(&mut beside, info.has_gtids(), notes).await?;
+            let found = MySqlLog::find(&mut beside, &info, notes).await?;
             if !found.has_positions() {
                 return Err(Error::new(
                     ErrorKind::Privilege,
@@ -69,9 +69,13 @@ impl Moments {
             }
             if !found.has_proof() {
                 return Err(refused(
-                    "without GTIDs it cannot be known what a reader of MySQL sees unless a lock is taken",
+                    "without GTIDs, or where a replica does not log what it applies, it cannot be known \
+                     what a reader of MySQL sees unless a lock is taken",
                 )
-                .with_fix("set `gtid_mode = ON` on the source, or use `consistency = \"flush\"`"));
+                .with_fix(
+                    "set `gtid_mode = ON` and `log_replica_updates = ON` on the source, or use \
+                     `consistency = \"flush\"`",
+                ));
             }
             log = Some(found);
         }

@@ -20,12 +20,12 @@ const TRIES_ALONE: u32 = 20;
 
 pub(super) async fn take(request: Request<'_>, mut beside: Session) -> Result<ConsistentSnapshot> {
     let mut notes = Vec::new();
-    let has_gtids = ServerInfo::read(&mut beside).await?.has_gtids();
-    let log = MySqlLog::find(&mut beside, has_gtids, &mut notes).await?;
+    let info = ServerInfo::read(&mut beside).await?;
+    let log = MySqlLog::find(&mut beside, &info, &mut notes).await?;
     if log.has_proof() && request.unversioned.is_empty() {
         let mut readers = open_readers(request.server, request.readers).await?;
         let wanted = readers.len();
-        if let Some(found) = together(&mut beside, log, &mut readers, TRIES).await? {
+        if let Some(found) = together(&mut beside, log, &mut readers, TRIES, &mut notes).await? {
             return done(beside, readers, wanted, found, notes).await;
         }
         // A lock on the tables lets all sessions read; without the right to it one is left.
@@ -34,7 +34,7 @@ pub(super) async fn take(request: Request<'_>, mut beside: Session) -> Result<Co
             other => return other,
         }
         readers.truncate(1);
-        if let Some(found) = together(&mut beside, log, &mut readers, TRIES_ALONE).await? {
+        if let Some(found) = together(&mut beside, log, &mut readers, TRIES_ALONE, &mut notes).await? {
             return done(beside, readers, wanted, found, notes).await;
         }
     }
@@ -48,10 +48,16 @@ async fn together(
     log: MySqlLog,
     readers: &mut [Session],
     tries: u32,
+    notes: &mut Vec<String>,
 ) -> Result<Option<Found>> {
     for try_number in 1..=tries {
+        let ended = xa::ended(beside).await?;
         let ((), found) = log.proved(beside, async || begin(readers).await).await?;
-        if found.is_some() {
+        // One that was prepared before and ended meanwhile is in neither the rows nor the binlog behind.
+        if found.is_some()
+            && xa::prepared(beside, notes).await? == 0
+            && xa::ended(beside).await? == ended
+        {
             return Ok(found);
         }
         end(readers).await?;
@@ -61,13 +67,12 @@ async fn together(
 }
 
 async fn done(
-    mut beside: Session,
+    beside: Session,
     readers: Vec<Session>,
     wanted: usize,
     found: Found,
     mut notes: Vec<String>,
 ) -> Result<ConsistentSnapshot> {
-    xa::expect_none(&mut beside, &mut notes).await?;
     beside.close().await;
     let count = readers.len();
     notes.insert(
@@ -128,12 +133,8 @@ async fn lock_tables(
         })?;
     let begun = async {
         begin(&mut readers).await?;
-        let session = &mut lock.session;
-        if log.has_proof() {
-            log.lower_bound(session).await
-        } else {
-            log.end(session).await
-        }
+        // A replica's applier may wait for this very lock with its GTID in hand: nothing is waited for.
+        log.end_at_once(&mut lock.session).await
     };
     let found = match begun.await {
         Ok(found) => found,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result};
-use crate::source::server_info::binlog_end;
+use crate::source::server_info::{ServerInfo, binlog_end};
 
 /// How long it may take until what is being committed can be seen.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -98,15 +98,22 @@ enum Asking {
 pub(super) struct MySqlLog {
     asking: Asking,
     has_gtids: bool,
+    logs_all: bool,
 }
 
 impl MySqlLog {
     /// Finds the way.
     pub(super) async fn find(
         session: &mut Session,
-        has_gtids: bool,
+        info: &ServerInfo,
         notes: &mut Vec<String>,
     ) -> Result<Self> {
+        let has_gtids = info.has_gtids();
+        // What a replica applies and does not log moves no position.
+        let logs_all = !["log_replica_updates", "log_slave_updates"]
+            .iter()
+            .filter_map(|name| info.settings.get(*name))
+            .any(|value| matches!(value.as_str(), "OFF" | "0"));
         let asking = match binlog_end(session).await {
             Ok(_) => Asking::Status,
             Err(error) if error.kind() == ErrorKind::Setting => {
@@ -138,12 +145,16 @@ impl MySqlLog {
             },
             Err(error) => return Err(error),
         };
-        Ok(Self { asking, has_gtids })
+        Ok(Self {
+            asking,
+            has_gtids,
+            logs_all,
+        })
     }
 
     /// Whether it can be known what a reader sees without a lock.
     pub(super) fn has_proof(&self) -> bool {
-        self.has_gtids && self.asking != Asking::Nothing
+        self.has_gtids && self.logs_all && self.asking != Asking::Nothing
     }
 
     /// Whether positions can be had.
@@ -185,21 +196,33 @@ impl MySqlLog {
         session: &mut Session,
         begin: impl AsyncFnOnce() -> Result<T>,
     ) -> Result<(T, Option<Found>)> {
+        let first = self.end(session).await?;
+        let is_drained = drain(session, first.position.is_none()).await?;
         let before = self.end(session).await?;
-        let is_drained = drain(session, before.position.is_none()).await?;
-        // Read behind the drain: without positions it is what the end is compared by.
-        let before = match before.position {
-            Some(_) => before,
-            None => self.end(session).await?,
-        };
         let begun = begin().await?;
-        let is_quiet = before.position.is_some() || owned(session).await?.is_empty();
+        // Without positions a commit that has begun shows in nothing else.
+        let is_quiet = first.position.is_some() || owned(session).await?.is_empty();
         let after = self.end(session).await?;
-        let is_same = match (&before.position, &after.position) {
-            (Some(before), Some(after)) => before == after,
-            _ => is_quiet && before.gtid_set == after.gtid_set,
-        };
-        Ok((begun, (is_drained && is_same).then_some(after)))
+        let is_same = before == after && (first.position == after.position);
+        Ok((
+            begun,
+            (is_drained && is_quiet && is_same).then_some(after),
+        ))
+    }
+
+    /// Where the log ends now, without waiting for anything: its set is known if nothing is being
+    /// committed.
+    pub(super) async fn end_at_once(&self, session: &mut Session) -> Result<Found> {
+        let before = self.end(session).await?;
+        if !self.has_proof() || self.asking == Asking::LogStatus {
+            return Ok(before);
+        }
+        let is_quiet = owned(session).await?.is_empty();
+        let mut after = self.end(session).await?;
+        if !is_quiet || before.position != after.position {
+            after.gtid_set = None;
+        }
+        Ok(after)
     }
 
     /// A place, everything before which is seen by all who begin to read from now on. Its set is

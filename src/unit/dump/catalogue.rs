@@ -8,7 +8,7 @@ use crate::dump_files::DumpView;
 use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::route::Selection;
 use crate::schema::Structure;
-use crate::source::{TableInfo, TableType, list_tables, read_structures_in};
+use crate::source::{TableInfo, TableType, list_tables, read_schema_defaults, read_structures_in};
 
 use super::changed;
 
@@ -162,11 +162,16 @@ impl Catalogue {
             });
         }
         let mut schemas = BTreeMap::new();
-        for schema in names
-            .iter()
-            .map(|name| &name.schema)
-            .collect::<BTreeSet<_>>()
-        {
+        // One that is taken whole and has no table yet will have some: they need it on the target.
+        let mut wanted: BTreeSet<String> = names.iter().map(|name| name.schema.clone()).collect();
+        for schema in read_schema_defaults(&mut self.session).await?.into_keys() {
+            if !crate::route::is_system_schema(&schema)
+                && self.selection.takes_whole_schema(&schema)
+            {
+                wanted.insert(schema);
+            }
+        }
+        for schema in &wanted {
             let sql = format!("SHOW CREATE DATABASE {}", quote_name(schema));
             let create = second_cell(self.session.rows(&sql).await?, &sql)?;
             schemas.insert(schema.clone(), create);

@@ -10,7 +10,7 @@ use super::Meter;
 use super::chunk::Chunk;
 use super::plan::{Form, TablePlan};
 use super::throttle::Throttle;
-use super::work::Work;
+use super::work::{How, Work};
 
 /// A statement ends once it is this long: short enough for every server's `max_allowed_packet`, long
 /// enough for speed.
@@ -27,7 +27,7 @@ pub(super) async fn read(
         plan,
         folder: &work.folder,
         meter: &work.meter,
-        throttle: &work.throttle,
+        throttle: (!matches!(work.how, How::Locked)).then_some(&*work.throttle),
         head: plan.insert_head(),
         plain: Vec::new(),
         plain_rows: 0,
@@ -68,7 +68,8 @@ struct RowWriter<'a> {
     plan: &'a TablePlan,
     folder: &'a DumpFolder,
     meter: &'a Meter,
-    throttle: &'a Throttle,
+    /// None under a lock, which must not be kept for longer.
+    throttle: Option<&'a Throttle>,
     head: String,
     plain: Vec<u8>,
     plain_rows: u64,
@@ -138,7 +139,9 @@ impl RowWriter<'_> {
         file.write(b";\n", 0).await?;
         let bytes = head.len() + rows_text.len() + 2;
         self.meter.add(self.plan.table(), rows, bytes as u64);
-        self.throttle.pass(bytes).await;
+        if let Some(throttle) = self.throttle {
+            throttle.pass(bytes).await;
+        }
         if file.bytes() >= self.plan.file_bytes
             && let Some(file) = self.file.take()
         {

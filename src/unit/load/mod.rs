@@ -17,6 +17,7 @@
 
 mod discard;
 mod files;
+mod fuzzy;
 mod long_row;
 mod pieces;
 mod settings;
@@ -240,6 +241,9 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
         )
         .with_fix("use `consistency = \"flush\"` or `\"snapshot\"` for this task")
         .at(|c| c.table = Some(table.clone())));
+    }
+    if header.span.is_some() {
+        fuzzy::expect_same_keys(&mut session, job, beginning.plan()).await?;
     }
     let mut files = Files {
         is_fuzzy: header.span.is_some(),

@@ -67,7 +67,7 @@ pub(super) async fn prepare(
             }
         }
     }
-    create_schemas(session, manifest, &pairs).await?;
+    create_schemas(session, job, manifest, &pairs).await?;
     // A child may be created before its parent.
     session
         .execute(b"SET SESSION foreign_key_checks = 0")
@@ -89,6 +89,7 @@ pub(super) async fn prepare(
 
 async fn create_schemas(
     session: &mut Session,
+    job: &LoadJob,
     manifest: &Manifest,
     pairs: &[(TableName, TableName)],
 ) -> Result<()> {
@@ -104,6 +105,14 @@ async fn create_schemas(
     for (source, target) in pairs {
         if !have.contains(&target.schema) {
             wanted.entry(&target.schema).or_insert(&source.schema);
+        }
+    }
+    // Those without tables, for the tables to come; routes say nothing about a database alone.
+    if job.task.routes.is_empty() {
+        for schema in manifest.schemas.keys() {
+            if !have.contains(schema) {
+                wanted.entry(schema).or_insert(schema);
+            }
         }
     }
     for (target, source) in wanted {

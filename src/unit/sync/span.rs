@@ -85,7 +85,7 @@ impl Applier {
     /// after it is replayed behind it. A dump is made anew if a table ends up otherwise than it began;
     /// one that was altered and altered back, or traded for another of its form, does not.
     pub(super) fn is_over(&self, statement: &Statement) -> Result<bool> {
-        let mut is_over = false;
+        let mut is_over = None;
         for table in statement.ddl.changed_tables() {
             let Some(span) = self.mark.spans.get(table) else {
                 continue;
@@ -99,7 +99,7 @@ impl Applier {
                 statement.ddl.kind,
                 DdlKind::TruncateTable | DdlKind::DropTable | DdlKind::CreateTable
             );
-            if !is_repeatable {
+            if !is_repeatable || is_over.is_some_and(|is_over| is_over != span.is_exact) {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     format!(
@@ -114,9 +114,9 @@ impl Applier {
                 )
                 .at(|c| c.table = Some(table.clone())));
             }
-            is_over |= span.is_exact;
+            is_over = Some(span.is_exact);
         }
-        Ok(is_over)
+        Ok(is_over.unwrap_or(false))
     }
 
     /// Once the mark is behind all spans, every table is like any other.
