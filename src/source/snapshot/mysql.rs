@@ -34,7 +34,9 @@ pub(super) async fn take(request: Request<'_>, mut beside: Session) -> Result<Co
             other => return other,
         }
         readers.truncate(1);
-        if let Some(found) = together(&mut beside, log, &mut readers, TRIES_ALONE, &mut notes).await? {
+        if let Some(found) =
+            together(&mut beside, log, &mut readers, TRIES_ALONE, &mut notes).await?
+        {
             return done(beside, readers, wanted, found, notes).await;
         }
     }

@@ -204,10 +204,7 @@ impl MySqlLog {
         let is_quiet = first.position.is_some() || owned(session).await?.is_empty();
         let after = self.end(session).await?;
         let is_same = before == after && (first.position == after.position);
-        Ok((
-            begun,
-            (is_drained && is_quiet && is_same).then_some(after),
-        ))
+        Ok((begun, (is_drained && is_quiet && is_same).then_some(after)))
     }
 
     /// Where the log ends now, without waiting for anything: its set is known if nothing is being
