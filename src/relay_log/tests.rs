@@ -10,6 +10,8 @@ use crate::binlog::EventKind;
 pub(super) struct Binlog {
     pub(super) bytes: Vec<u8>,
     pub(super) events: Vec<Vec<u8>>,
+    /// How much of the file is before these bytes.
+    before: u64,
 }
 
 impl Binlog {
@@ -17,6 +19,7 @@ impl Binlog {
         let mut binlog = Self {
             bytes: crate::binlog::MAGIC.to_vec(),
             events: Vec::new(),
+            before: 0,
         };
         let mut body = 4u16.to_le_bytes().to_vec();
         let mut version = b"10.11.19-MariaDB-log".to_vec();
@@ -40,7 +43,7 @@ impl Binlog {
         // As MariaDB 11.8 writes it: not within a transaction.
         let end = match kind {
             EventKind::WRITE_ROWS_V1 => 0,
-            _ => (self.bytes.len() + size) as u32,
+            _ => (self.before + (self.bytes.len() + size) as u64) as u32,
         };
         event.extend(end.to_le_bytes());
         event.extend(0u16.to_le_bytes());
@@ -283,4 +286,115 @@ async fn durable_places_and_the_state_file() {
     log.make_durable(&end).await.unwrap();
     assert_eq!(log.index().durable.as_ref(), Some(&end));
     assert!(log.disk().unwrap().free_bytes > 0);
+}
+
+#[tokio::test]
+async fn a_file_grows_past_what_the_position_field_can_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = RelayLog::open(folder.path()).unwrap();
+    let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+    let mut binlog = Binlog::new();
+    binlog.gtid_list();
+    binlog.transaction(1, b"one");
+    let head = binlog.events.len();
+    write(&log, at("bin.000001", 4), &binlog.events)
+        .await
+        .unwrap();
+    // As if transactions of almost 4 GiB had come, the last of which ends here.
+    let start = (1 << 32) - 60;
+    let path = folder.path().join(&name).join("bin.000001");
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(start).unwrap();
+    {
+        let mut index = log.index();
+        index.newest.event_end = start;
+        index.newest.group_end = start;
+        index.newest.resume_start = start;
+        let files = &mut index.folders.last_mut().unwrap().files;
+        files.last_mut().unwrap().size = start;
+    }
+    binlog.before = start - binlog.bytes.len() as u64;
+    binlog.transaction(2, b"over the edge");
+    binlog.transaction(3, b"behind it");
+    let events = &binlog.events[head..];
+    let sum = |events: &[Vec<u8>]| events.iter().map(|event| event.len() as u64).sum::<u64>();
+    let (third, end) = (start + sum(&events[..3]), start + sum(events));
+    assert!(third > u64::from(u32::MAX));
+    // The source is asked from the last transaction it can name, however often; the rest comes again.
+    for _ in 0..2 {
+        write(&log, at("bin.000001", start), events).await.unwrap();
+        assert_eq!(tip(&log), (end, "0-1-3".into()));
+        assert_eq!(fs::metadata(&path).unwrap().len(), end);
+        let resume = log.writer().unwrap().resume_position();
+        assert_eq!(resume, Some(at("bin.000001", start)));
+    }
+    let mut reader = log
+        .reader(&Place::new(&name, at("bin.000001", third)))
+        .unwrap();
+    for event in &events[3..] {
+        let raw = reader.next().await.unwrap();
+        assert!(raw.offset >= third && raw.bytes == event);
+    }
+    assert_eq!(reader.place().position.offset, end);
+    // What is missing before an event is noticed there as well.
+    binlog.before += 1;
+    binlog.transaction(4, b"a byte too far");
+    let again: Vec<Vec<u8>> = [&binlog.events[head..head + 6], &binlog.events[head + 6..]].concat();
+    let error = write(&log, at("bin.000001", start), &again)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::History);
+    assert_eq!(tip(&log).0, end);
+}
+
+/// The write wakes the reader: the figures are for an idle machine, the bound is for any.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_at_the_end_is_woken_by_the_write() {
+    const COUNT: u64 = 500;
+    let folder = tempfile::tempdir().unwrap();
+    let log = RelayLog::open(folder.path()).unwrap();
+    let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+    let mut binlog = Binlog::new();
+    binlog.gtid_list();
+    let head = binlog.events.len();
+    for sequence in 1..=COUNT {
+        binlog.transaction(sequence, b"some rows");
+    }
+    let mut writer = log.writer().unwrap();
+    writer.begin_file(&at("bin.000001", 4)).await.unwrap();
+    let mut reader = log.reader(&Place::new(name, at("bin.000001", 4))).unwrap();
+    let (written, mut read) = tokio::sync::mpsc::channel(1);
+    let (seen, mut go_on) = tokio::sync::mpsc::channel(1);
+    let writing = async {
+        for event in &binlog.events[..head] {
+            writer.append(event).await.unwrap();
+        }
+        for transaction in binlog.events[head..].chunks(3) {
+            for event in transaction {
+                writer.append(event).await.unwrap();
+            }
+            written.send(std::time::Instant::now()).await.unwrap();
+            writer.flush().await.unwrap();
+            go_on.recv().await.unwrap();
+        }
+    };
+    let reading = async {
+        let mut took = Vec::new();
+        while took.len() < COUNT as usize {
+            let raw = reader.next().await.unwrap();
+            if raw.event.header.kind == EventKind::XID {
+                took.push(read.recv().await.unwrap().elapsed());
+                seen.send(()).await.unwrap();
+            }
+        }
+        took.sort();
+        took
+    };
+    let ((), took) = tokio::join!(writing, reading);
+    let (middle, late) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    println!("from the write to the reader: median {middle:?}, p99 {late:?}");
+    assert!(
+        middle < std::time::Duration::from_millis(50),
+        "{middle:?}: it polls"
+    );
 }
