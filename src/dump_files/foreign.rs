@@ -303,12 +303,11 @@ fn schema_default(
 
 /// Reads a file of rows whole: its entry for the manifest.
 async fn read_rows(path: &Path, name: String, table: &TableName) -> Result<DumpFile> {
-    let packed = match Packing::of_name(&name).0 {
-        Packing::None => None,
-        _ => {
-            let (bytes, crc32) = super::read::sum(path).await?;
-            Some(Packed { bytes, crc32 })
-        }
+    let packed = if Packing::of_name(&name).0 == Packing::None {
+        None
+    } else {
+        let (bytes, crc32) = super::read::sum(path).await?;
+        Some(Packed { bytes, crc32 })
     };
     let mut reader = StatementReader::open(path).await?.with_checksum();
     let mut rows = 0;

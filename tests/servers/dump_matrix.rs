@@ -67,6 +67,12 @@ fn cases(from: Flavor, to: Flavor) -> Vec<Case> {
         if case.name == "hashed" && !to.is_mariadb() {
             continue;
         }
+        // MySQL's TIMESTAMPs end in 2038: a later one stops the load.
+        if case.name == "vectors" && !to.is_mariadb() {
+            for row in &mut case.rows {
+                *row = row.replace("2106-02-07 06:28:15", "2038-01-19 03:14:07");
+            }
+        }
         if to == Flavor::MariaDb1011 && from != to {
             match case.name {
                 "vectors" => continue,
