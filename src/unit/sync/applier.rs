@@ -524,6 +524,14 @@ impl Applier {
         self.show_lag(last.committed);
     }
 
+    /// What was committed then at the source is at work now: there is nothing older to apply.
+    pub(super) fn begins(&self, committed: CommitTime) {
+        self.meter.set_lag(Lag::Since {
+            committed,
+            clock_offset_micros: self.clock_offset_micros,
+        });
+    }
+
     /// The lag of what was committed just now.
     pub(super) fn show_lag(&self, committed: CommitTime) {
         let now = Timestamp::from(SystemTime::now());

@@ -506,10 +506,12 @@ async fn apply(
                 continue;
             }
             Item::Rows(part) if !(part.is_first && part.is_last) => {
+                applier.begins(part.committed);
                 applier.apply_part(&part).await?;
                 queue.release(&part);
             }
             Item::Rows(first) => {
+                applier.begins(first.committed);
                 let mut batch = vec![*first];
                 held = gather(job, &mut batch, &mut receiver);
                 applier.apply(&batch).await?;
@@ -518,6 +520,7 @@ async fn apply(
                 }
             }
             Item::Statement(statement) => {
+                applier.begins(statement.committed);
                 applier
                     .apply_statement(job, &statement, intent.take())
                     .await?;

@@ -86,6 +86,13 @@ pub(super) enum Lag {
     Unknown,
     /// There is nothing to apply.
     Idle,
+    /// The oldest transaction that is not applied is at work: the lag grows for as long as it takes.
+    Since {
+        /// When it was committed.
+        committed: CommitTime,
+        /// The source's clock minus ours, in microseconds.
+        clock_offset_micros: i64,
+    },
     /// Of the transaction applied last.
     Behind {
         /// How much.
@@ -111,8 +118,18 @@ impl Meter {
     /// The figures now.
     pub fn figure(&self) -> Figure {
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        let (lag_micros, lag_resolution_micros) = match rest.lag {
-            Lag::Unknown => (None, 0),
+        let shown = match rest.lag {
+            Lag::Since {
+                committed,
+                clock_offset_micros,
+            } => {
+                let now = Timestamp::from(SystemTime::now());
+                Lag::since(committed, now, clock_offset_micros)
+            }
+            known => known,
+        };
+        let (lag_micros, lag_resolution_micros) = match shown {
+            Lag::Unknown | Lag::Since { .. } => (None, 0),
             Lag::Idle => (Some(0), 0),
             Lag::Behind {
                 micros,
@@ -228,6 +245,24 @@ mod tests {
         }
         // What seems to come from the future is just now.
         assert_eq!(lag(Lag::since(at(1005), now, 0)).0, Some(0));
+    }
+
+    /// While the target is slow or blocked, what is at work gets older; nothing of it is idle.
+    #[test]
+    fn what_is_at_work_gets_older() {
+        let now = Timestamp::from(SystemTime::now());
+        let (micros, idle) = lag(Lag::Since {
+            committed: CommitTime {
+                at: Timestamp(now.0 + 90_000_000 - 5_000_000),
+                resolution_micros: 1,
+            },
+            clock_offset_micros: 90_000_000,
+        });
+        assert!(!idle);
+        assert!(
+            (5_000_000..60_000_000).contains(&micros.unwrap()),
+            "{micros:?}"
+        );
     }
 
     #[test]
