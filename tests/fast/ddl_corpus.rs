@@ -1,8 +1,13 @@
 //! Every statement of the corpus, read and renamed: its kind, the tables it names, and its text on
 //! the target to the last byte.
 
-use tideway::model::{Flavor, TableName};
-use tideway::schema::{Ddl, DdlClass, SqlMode, TableRole};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tideway::model::{Flavor, ServerVersion, TableName};
+use tideway::schema::{
+    Ddl, DdlClass, ServerDefaults, SqlMode, Structure, StructureSet, TableRole, structure_of,
+};
 
 #[path = "../support/ddl_corpus.rs"]
 mod statements;
@@ -152,4 +157,50 @@ fn without_a_route_no_byte_changes() {
             }
         }
     }
+}
+
+/// What a statement costs does not grow with the number of tables there are.
+#[test]
+fn a_statement_costs_the_same_among_50_000_tables() {
+    let cost = |count: usize| {
+        let version = ServerVersion::parse("9.7.0");
+        let defaults = ServerDefaults {
+            version: version.clone(),
+            folds_names: false,
+            charset: "utf8mb4".into(),
+            collation: "utf8mb4_0900_ai_ci".into(),
+            explicit_timestamps: true,
+            charset_collations: Vec::new(),
+            collations: Arc::default(),
+        };
+        let utf8 = ("utf8mb4".to_owned(), "utf8mb4_0900_ai_ci".to_owned());
+        let mode = SqlMode::default();
+        let read = |sql: &str| Ddl::read(sql.as_bytes(), "d", mode, version.flavor);
+        let one = "CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(20), KEY (a))";
+        let model = structure_of(&read(one), &defaults, utf8.clone()).unwrap();
+        let tables = (0..count).map(|number| Structure {
+            table: TableName::new("d", format!("t{number}")),
+            ..model.clone()
+        });
+        let mut set = StructureSet::new(
+            defaults.clone(),
+            tables,
+            BTreeMap::from([("d".to_owned(), utf8)]),
+        );
+        let alter = read("ALTER TABLE t7 ADD c INT, ADD KEY (c)");
+        let wrong = read("ALTER TABLE t8 ADD d INT, DROP COLUMN nothing");
+        let rename = read("RENAME TABLE t9 TO u9");
+        let measured = allocation_counter::measure(|| {
+            set.apply(&alter).unwrap();
+            set.apply(&wrong).unwrap_err();
+            set.apply(&rename).unwrap();
+        });
+        assert_eq!(set.iter().count(), count);
+        measured.bytes_max
+    };
+    let (few, many) = (cost(50), cost(50_000));
+    assert!(
+        many < few + 100_000,
+        "{few} bytes at 50 tables, {many} at 50,000"
+    );
 }

@@ -1,8 +1,12 @@
 //! The checkpoint on real targets: claims, fences, loads, marks and owners.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use tideway::config::{Address, ServerConfig, TlsConfig};
 use tideway::connect::Session;
-use tideway::model::{ErrorKind, GtidSet, Place, Position, Secret, TableName};
+use tideway::model::{ErrorKind, GtidSet, Place, Position, Secret, ServerVersion, TableName};
+use tideway::schema::{Ddl, ServerDefaults, SqlMode, Structure, structure_of};
 use tideway::target::checkpoint::{
     Change, Claim, LoadStage, LoadedPart, Mark, State, StreamKey, prepare,
 };
@@ -270,4 +274,88 @@ async fn structures_owners_and_differences() {
         .await
         .unwrap_err();
     assert!(error.message().contains("newer Tideway"));
+}
+
+/// As many tables as `TIDEWAY_TABLES` says: writing their structures and reading them again at a start
+/// takes time and memory in proportion, not more.
+#[tokio::test]
+async fn many_tables_are_kept() {
+    let count = crate::ddl::setting("TIDEWAY_TABLES", 3000);
+    let (server, _) = target(Flavor::MariaDb1011).await;
+    let mut session = execute::open(&config(&server, "tideway")).await.unwrap();
+    let structures: Vec<Structure> = (0..count).map(wide_table).collect();
+    let (mut claim, state) = take(&mut session, "many").await;
+    assert!(state.is_none());
+    let begun = Instant::now();
+    claim
+        .establish_sync(&mut session, mark(4), &structures)
+        .await
+        .unwrap();
+    let written = begun.elapsed();
+    let before = resident_bytes();
+    let begun = Instant::now();
+    let (mut claim, state) = take(&mut session, "many").await;
+    let read = begun.elapsed();
+    let Some(State::Sync(state)) = state else {
+        panic!("no sync");
+    };
+    let grown = resident_bytes().saturating_sub(before);
+    assert_eq!(state.structures.len(), structures.len());
+    let changed = Structure {
+        engine: "changed".into(),
+        ..wide_table(7)
+    };
+    let change = Change {
+        table: changed.table.clone(),
+        structure: Some(changed),
+    };
+    let begun = Instant::now();
+    claim
+        .write_outcome(&mut session, &mark(5), &[change])
+        .await
+        .unwrap();
+    let one = begun.elapsed();
+    println!(
+        "{count} tables: written {written:?}, read {read:?} and {grown} bytes, one changed {one:?}"
+    );
+    let thousands = u32::try_from(count.div_ceil(1000)).unwrap();
+    assert!(written < Duration::from_secs(8) * thousands, "{written:?}");
+    assert!(read < Duration::from_secs(5) * thousands, "{read:?}");
+    assert!(grown < count * 30_000 + (40 << 20), "{grown} bytes");
+    session.close().await;
+}
+
+/// Twelve columns and two keys.
+fn wide_table(number: u64) -> Structure {
+    let version = ServerVersion::parse("10.11.6-MariaDB");
+    let sql = format!(
+        "CREATE TABLE d.table_{number:06} (id BIGINT UNSIGNED NOT NULL PRIMARY KEY, a INT, b INT, c INT, d VARCHAR(100), \
+         e VARCHAR(100), f DATETIME, g DATETIME, h DECIMAL(12,2), i TEXT, j TINYINT, k ENUM('new','paid','sent'), KEY by_d (d, a))"
+    );
+    let ddl = Ddl::read(sql.as_bytes(), "d", SqlMode::default(), version.flavor);
+    let defaults = ServerDefaults {
+        version,
+        folds_names: false,
+        charset: "utf8mb4".into(),
+        collation: "utf8mb4_general_ci".into(),
+        explicit_timestamps: true,
+        charset_collations: Vec::new(),
+        collations: Arc::default(),
+    };
+    structure_of(
+        &ddl,
+        &defaults,
+        ("utf8mb4".into(), "utf8mb4_general_ci".into()),
+    )
+    .unwrap()
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib * 1024
 }

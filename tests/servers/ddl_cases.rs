@@ -151,6 +151,13 @@ fn values_of_the_source_alone() {
              ALTER TABLE none ADD u CHAR(36) DEFAULT (UUID()); INSERT INTO none (id) VALUES (1), (2); \
              CREATE TABLE made SELECT id, RAND() AS r, UUID() AS u, NOW(6) AS n FROM t",
         );
+        if to == Flavor::MySql97 {
+            // MySQL takes this in no way at once; what is done by hand counts.
+            await_stop(&mut tideway, "a", &["1674", "ALTER TABLE none"]);
+            target.run("ALTER TABLE d.none ADD u CHAR(36)");
+            resume(&tideway, "a");
+            tideway.await_streams("sync", "running");
+        }
         client.run("ALTER TABLE t ADD u CHAR(36) DEFAULT (UUID()); INSERT INTO t (id) VALUES (3)");
         await_stop(
             &mut tideway,

@@ -97,14 +97,16 @@ impl Applier {
         Ok(Gate::Open)
     }
 
-    /// Whether an error says that a neighbour's statement was quicker, after all.
+    /// Whether a refusal means that the target has it after all: a neighbour's statement was quicker, or
+    /// it was run by hand, as MySQL refuses some of them also for an empty table.
     pub(super) async fn was_overtaken(
         &mut self,
         job: &SyncJob,
         statement: &Statement,
     ) -> Result<bool> {
-        Ok(self.shared_with(job, &statement.ddl).await?.is_some()
-            && self.is_there(job, statement).await?)
+        let may_be = guesses(&statement.ddl).is_some()
+            || self.shared_with(job, &statement.ddl).await?.is_some();
+        Ok(may_be && self.is_there(job, statement).await?)
     }
 
     fn was_there(&self, statement: &Statement, why: &str) -> Gate {
