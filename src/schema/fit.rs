@@ -5,6 +5,7 @@
 use super::structure::{Column, ColumnKind, Structure};
 
 /// Why values of `from` would become others in `to`, silently; `None`: they would not.
+#[expect(clippy::match_same_arms, reason = "each pair of types stands by itself")]
 pub fn misfit(from: &Column, to: &Column) -> Option<&'static str> {
     use ColumnKind as K;
     let digits = "digits of a second would be rounded away";
@@ -51,6 +52,10 @@ pub fn misfit(from: &Column, to: &Column) -> Option<&'static str> {
 }
 
 /// Whether every value that `from` can hold has room in `to`.
+#[expect(
+    clippy::many_single_char_names,
+    reason = "the two sides of each pair, side by side"
+)]
 fn has_room(from: &Column, to: &Column) -> bool {
     use ColumnKind as K;
     if misfit(from, to).is_some() || (from.nullable && !to.nullable) {

@@ -56,6 +56,7 @@ pub struct SessionDefaults {
 
 impl ServerDefaults {
     /// The same as a session had it.
+    #[must_use]
     pub fn in_session(&self, session: &SessionDefaults) -> Self {
         let mut defaults = self.clone();
         let named = |number: u16| self.collations.get(&number).cloned();

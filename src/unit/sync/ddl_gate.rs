@@ -244,8 +244,7 @@ fn guesses(ddl: &Ddl) -> Option<String> {
 /// Whether a statement only adds to a table, so that it may run while other sources' tables lack it.
 fn is_additive(ddl: &Ddl) -> bool {
     match ddl.kind {
-        DdlKind::CreateTable => !ddl.or_replace,
-        DdlKind::CreateIndex => !ddl.or_replace,
+        DdlKind::CreateTable | DdlKind::CreateIndex => !ddl.or_replace,
         DdlKind::AlterTable => {
             let is_alone = ddl
                 .tables
