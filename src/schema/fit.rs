@@ -5,7 +5,10 @@
 use super::structure::{Column, ColumnKind, Structure};
 
 /// Why values of `from` would become others in `to`, silently; `None`: they would not.
-#[expect(clippy::match_same_arms, reason = "each pair of types stands by itself")]
+#[expect(
+    clippy::match_same_arms,
+    reason = "each pair of types stands by itself"
+)]
 pub fn misfit(from: &Column, to: &Column) -> Option<&'static str> {
     use ColumnKind as K;
     let digits = "digits of a second would be rounded away";
