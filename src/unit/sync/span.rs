@@ -17,6 +17,8 @@ use crate::target::Span;
 pub(super) enum Way {
     /// The target's row is what the binlog says.
     Strictly,
+    /// So is this one, but other tables are not as far yet: a parent may be missing, or still there.
+    Unchecked,
     /// It may be later already.
     Anyway,
     /// It is later for certain.
@@ -35,6 +37,14 @@ impl Way {
     ) -> Result<()> {
         match self {
             Self::Strictly => writer.write(plan, checks, change, origin),
+            Self::Unchecked => {
+                let no_foreign_keys = true;
+                let checks = Checks {
+                    no_foreign_keys,
+                    ..checks
+                };
+                writer.write(plan, checks, change, origin)
+            }
             Self::Anyway => writer.write_anyway(plan, checks, change, origin),
             Self::Not => Ok(()),
         }
@@ -50,11 +60,14 @@ impl Applier {
         plan: &Plan,
     ) -> Result<Way> {
         let table = &event.table.map.table;
-        let Some(span) = self.mark.spans.get(table) else {
+        if self.mark.spans.is_empty() {
             return Ok(Way::Strictly);
+        }
+        let Some(span) = self.mark.spans.get(table) else {
+            return Ok(Way::Unchecked);
         };
         if !is_within(transaction, span)? {
-            return Ok(Way::Strictly);
+            return Ok(Way::Unchecked);
         }
         if span.is_exact {
             return Ok(Way::Not);
