@@ -1,12 +1,76 @@
-//! The lag is honest: known within a long transaction, and never zero where it is not known.
+//! The lag is honest: by the source's own clock, also within a long transaction, and never zero where it
+//! is not known.
+
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::support::proxy::Proxy;
-use crate::support::{Flavor, Server, Task, Tideway, assert_equal};
+use crate::support::{Flavor, Server, ServerSpec, Task, Tideway, assert_equal};
 
 fn lag(status: &Value) -> Option<f64> {
     status["streams"][0]["lag_seconds"].as_f64()
+}
+
+/// The highest lag that is shown within a time.
+fn highest(tideway: &Tideway, time: Duration) -> f64 {
+    let end = Instant::now() + time;
+    let mut highest = 0.0_f64;
+    while Instant::now() < end {
+        if let Some(seconds) = tideway.status().as_ref().and_then(lag) {
+            highest = highest.max(seconds);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    highest
+}
+
+/// A source whose clock is 90 s off, either way: what is applied a few seconds after its commit is a few
+/// seconds behind, not ninety, and not zero.
+#[test]
+fn a_clock_that_is_off_does_not_show() {
+    for ahead in [90_i32, -90] {
+        let shifted = format!("SET timestamp = UNIX_TIMESTAMP(SYSDATE(6)) + ({ahead})");
+        let [source, target] = Server::start_all([
+            // What is asked of this server's clock, and what it writes into its binlog, is shifted.
+            ServerSpec::new(Flavor::MariaDb1011)
+                .option("--sysdate-is-now")
+                .option(&format!("--init-connect={shifted}")),
+            ServerSpec::new(Flavor::MySql97),
+        ]);
+        source.run("CREATE DATABASE d; CREATE TABLE d.t (a INT PRIMARY KEY)");
+        source.source_account(&["d"]);
+        target.target_account(&["d"]);
+        let line = Proxy::to(target.port());
+        let mut tideway = Tideway::new()
+            .source("a", &source)
+            .target_with("copy", &target, &format!("port = {}", line.port()))
+            .task(&Task::new("t", &["a"], "copy", &["d.*"]));
+        tideway.start();
+        tideway.await_streams("sync", "running");
+        line.delay(Duration::from_millis(700));
+        let writing = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut client = source.client();
+                for n in 0..60 {
+                    // As root it is not shifted by itself.
+                    client.run(&format!(
+                        "SET timestamp = DEFAULT; SET timestamp = UNIX_TIMESTAMP(NOW(6)) + ({ahead}); INSERT INTO d.t VALUES ({n})"
+                    ));
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            });
+            highest(&tideway, Duration::from_secs(7))
+        });
+        println!("{ahead} s off: a lag of {writing} s");
+        // 1.4 s of the line, a second of the source's resolution, and a busy machine.
+        assert!((1.0..45.0).contains(&writing), "{ahead}: {writing}");
+        line.delay(Duration::ZERO);
+        tideway.await_status("idle", |status| status["streams"][0]["idle"] == true);
+        assert!(tideway.terminate().success(), "{}", tideway.story());
+        tideway.catch_up();
+        assert_equal(&source, &target, &[("d", "d")]);
+    }
 }
 
 /// While a long transaction is applied the lag is known and grows; a relay that is stopped makes it
