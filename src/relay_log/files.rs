@@ -182,9 +182,9 @@ pub(super) fn list_folders(path: &Path) -> Result<Vec<String>> {
 
 /// Whether a sub-folder has no state file, as its making was cut off: it is taken away then. One with
 /// anything else in it stays, and is not looked at.
-pub(super) fn is_half_made(path: &Path) -> Result<bool> {
+pub(super) fn is_half_made(path: &Path) -> bool {
     if path.join(STATE).exists() {
-        return Ok(false);
+        return false;
     }
     let new = path.join(STATE_NEW);
     let removed = match fs::remove_file(&new) {
@@ -194,7 +194,7 @@ pub(super) fn is_half_made(path: &Path) -> Result<bool> {
     if let Err(e) = removed {
         tracing::warn!(folder = %path.display(), "a relay folder without files stays: {e}");
     }
-    Ok(true)
+    true
 }
 
 /// The number of a new sub-folder behind `last`: the moment in seconds. So one whose relay log was

@@ -147,7 +147,7 @@ impl RelayLog {
         for name in files::list_folders(folder)? {
             let path = folder.join(&name);
             let files = files::list_files(&path)?;
-            if files.is_empty() && files::is_half_made(&path)? {
+            if files.is_empty() && files::is_half_made(&path) {
                 continue;
             }
             let state = describe(&path, &name, &files, index.folders.is_empty())?;

@@ -292,14 +292,14 @@ impl StreamWork {
                 }
                 None => {
                     self.enter(Unit::Dump);
-                    if !self.copy(stop).await? {
+                    if !Box::pin(self.copy(stop)).await? {
                         return Ok(End::Stopped);
                     }
                     Some(self.loaded(&key).await?)
                 }
                 Some(State::Load(load)) if self.can_go_on(&load).await? => {
                     self.enter(Unit::Dump);
-                    if !self.copy(stop).await? {
+                    if !Box::pin(self.copy(stop)).await? {
                         return Ok(End::Stopped);
                     }
                     Some(self.loaded(&key).await?)

@@ -242,7 +242,7 @@ fn damaged_missing_and_foreign_files_are_refused_by_name() {
     tideway.catch_up();
     std::fs::rename(kept_dump(&tideway), &ours).unwrap();
     let reset = || {
-        target.run("DROP DATABASE IF EXISTS shop; DROP DATABASE IF EXISTS odd; DROP DATABASE IF EXISTS tideway")
+        target.run("DROP DATABASE IF EXISTS shop; DROP DATABASE IF EXISTS odd; DROP DATABASE IF EXISTS tideway");
     };
     reset();
     let change = |path: &Path, change: &dyn Fn(&mut Vec<u8>)| {

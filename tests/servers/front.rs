@@ -285,7 +285,7 @@ fn a_transaction_beyond_the_limit_commits_in_parts() {
     }
     let parts = "SELECT COUNT(*) FROM tideway.checkpoint WHERE part IS NOT NULL";
     for _ in 0..2 {
-        let end = std::time::Instant::now() + Duration::from_secs(60);
+        let end = std::time::Instant::now() + Duration::from_mins(1);
         while pair.target.client().number(parts) == 0 && std::time::Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -91,22 +91,19 @@ impl Moments {
         let mut beside = self.beside.lock().await;
         for _ in 0..XA_TRIES {
             let ended = xa::ended(&mut beside).await?;
-            let found = match self.log {
-                Some(log) => {
-                    let found = log.lower_bound(&mut beside).await?;
-                    (found.position, found.gtid_set)
+            let found = if let Some(log) = self.log {
+                let found = log.lower_bound(&mut beside).await?;
+                (found.position, found.gtid_set)
+            } else {
+                let mut readers = open_readers(&self.server, 1).await?;
+                begin(&mut readers).await?;
+                let mut position = None;
+                for mut reader in readers {
+                    position = own_position(&mut reader).await?;
+                    reader.close().await;
                 }
-                None => {
-                    let mut readers = open_readers(&self.server, 1).await?;
-                    begin(&mut readers).await?;
-                    let mut position = None;
-                    for mut reader in readers {
-                        position = own_position(&mut reader).await?;
-                        reader.close().await;
-                    }
-                    let set = gtid_set_at(&mut beside, position.as_ref()).await?;
-                    (position, set)
-                }
+                let set = gtid_set_at(&mut beside, position.as_ref()).await?;
+                (position, set)
             };
             // One that is prepared now has its rows in the binlog before the beginning, maybe.
             if xa::prepared(&mut beside, notes).await? == 0
@@ -156,19 +153,17 @@ impl Moments {
         let mut beside = self.beside.lock().await;
         for try_number in 1..=EXACT_TRIES {
             let ended = xa::ended(&mut beside).await?;
-            let position = match self.log {
-                Some(log) => {
-                    let ((), found) = log
-                        .proved(&mut beside, async || begin(readers).await)
-                        .await?;
-                    found.and_then(|found| found.position)
-                }
-                None => {
-                    begin(readers).await?;
-                    match readers.first_mut() {
-                        Some(reader) => own_position(reader).await?,
-                        None => None,
-                    }
+            let position = if let Some(log) = self.log {
+                let ((), found) = log
+                    .proved(&mut beside, async || begin(readers).await)
+                    .await?;
+                found.and_then(|found| found.position)
+            } else {
+                begin(readers).await?;
+                if let Some(reader) = readers.first_mut() {
+                    own_position(reader).await?
+                } else {
+                    None
                 }
             };
             let is_settled = xa::prepared(&mut beside, &mut Vec::new()).await? == 0

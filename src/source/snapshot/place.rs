@@ -153,12 +153,12 @@ impl MySqlLog {
     }
 
     /// Whether it can be known what a reader sees without a lock.
-    pub(super) fn has_proof(&self) -> bool {
+    pub(super) fn has_proof(self) -> bool {
         self.has_gtids && self.logs_all && self.asking != Asking::Nothing
     }
 
     /// Whether positions can be had.
-    pub(super) fn has_positions(&self) -> bool {
+    pub(super) fn has_positions(self) -> bool {
         matches!(self.asking, Asking::Status | Asking::LogStatus)
     }
 

@@ -136,7 +136,7 @@ pub(super) fn expect_fit<'a>(
         if is_unversioned(structure) {
             return Err(unfit(
                 table,
-                format!(
+                &format!(
                     "is of the engine {}, which knows no snapshots",
                     structure.engine
                 ),
@@ -156,7 +156,7 @@ pub(super) fn expect_fit<'a>(
         if let (Some(key), false) = (cascading, logs_cascades) {
             return Err(unfit(
                 table,
-                format!(
+                &format!(
                     "is changed by its foreign key `{}` when {} is, and the source does not log that",
                     key.name, key.parent
                 ),
@@ -167,7 +167,7 @@ pub(super) fn expect_fit<'a>(
     Ok(())
 }
 
-fn unfit(table: &TableName, why: String) -> Error {
+fn unfit(table: &TableName, why: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
         format!("{table} cannot be dumped without a lock: it {why}"),

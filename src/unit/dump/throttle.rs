@@ -105,9 +105,10 @@ impl Throttle {
             };
             let is_news = *self.pause.borrow() != why;
             if is_news {
-                match &why {
-                    Some(why) => tracing::info!(unit = "dumping", "reading pauses: {why}"),
-                    None => tracing::info!(unit = "dumping", "reading goes on"),
+                if let Some(why) = &why {
+                    tracing::info!(unit = "dumping", "reading pauses: {why}");
+                } else {
+                    tracing::info!(unit = "dumping", "reading goes on");
                 }
                 self.pause.send_replace(why);
                 self.show(false);

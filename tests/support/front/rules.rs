@@ -115,7 +115,7 @@ impl Rules {
         let words = words(&head);
         let word = |at: usize| words.get(at).map_or("", String::as_str);
         match (word(0), word(1)) {
-            ("begin", _) | ("start", "transaction") | ("rollback", _) => {
+            ("begin" | "rollback", _) | ("start", "transaction") => {
                 *transaction = Transaction::default();
             }
             ("commit", _) => {
@@ -162,7 +162,7 @@ impl Rules {
         *self.refused.entry(number).or_default() += 1;
         format!(
             "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = '{}'",
-            message.replace('\'', "").replace('\\', "")
+            message.replace(['\'', '\\'], "")
         )
         .into_bytes()
     }
@@ -265,10 +265,8 @@ fn refusal(words: &[&str]) -> Option<(u16, String)> {
             ..,
             "trigger" | "procedure" | "function" | "event",
             _,
-        ] => {
-            return Some((8108, "Unsupported: triggers, routines and events".into()));
-        }
-        [
+        ]
+        | [
             "create",
             "trigger" | "procedure" | "function" | "event" | "definer",
             ..,
