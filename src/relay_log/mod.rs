@@ -81,6 +81,7 @@ pub struct DiskFigure {
 /// The relay log of one source. Shared; see the module's documentation.
 pub struct RelayLog {
     folder: PathBuf,
+    opened_at: Option<Place>,
     tip: watch::Sender<Tip>,
     index: Mutex<Index>,
 }
@@ -194,11 +195,17 @@ impl RelayLog {
         index.durable.clone_from(&tip.place);
         let log = Self {
             folder: folder.to_owned(),
+            opened_at: tip.place.clone(),
             tip: watch::Sender::new(tip),
             index: Mutex::new(index),
         };
         log.drop_mended();
         Ok(Arc::new(log))
+    }
+
+    /// Where it ended when it was opened.
+    pub fn opened_at(&self) -> Option<&Place> {
+        self.opened_at.as_ref()
     }
 
     /// The folder it is in.

@@ -367,7 +367,13 @@ impl Current {
             None => self.progress.event_end,
         };
         if start < self.known_end {
-            self.compare(start, bytes).await?;
+            if let Err(other) = self.compare(start, bytes).await {
+                // What was damaged on the way is no other history: it is asked for again.
+                if self.partial.is_none() {
+                    self.progress.verify(bytes)?;
+                }
+                return Err(other);
+            }
         } else {
             self.buffer.extend_from_slice(bytes);
         }

@@ -12,11 +12,16 @@ use crate::model::{Error, ErrorKind, Result};
 use crate::target::checkpoint::Mark;
 
 /// How many bytes the relay log lacks up to the mark, as far as that can be told; `None` where it has
-/// all of them, or where the mark is not in the newest server's part of it.
-fn missing(source: &RelayWork, mark: &Mark) -> Option<u64> {
+/// all of them, or where the mark is not in the newest server's part of it. `is_first`: whether the
+/// mark is of a process before this one; the relay may have sent some of it again by now.
+fn missing(source: &RelayWork, mark: &Mark, is_first: bool) -> Option<u64> {
     let log = source.log();
     let newest = log.newest_folder()?;
-    let tip = log.published().borrow().place.clone()?;
+    let tip = if is_first {
+        log.opened_at().cloned()?
+    } else {
+        log.published().borrow().place.clone()?
+    };
     if newest.name != mark.place.folder || tip.folder != newest.name {
         return None;
     }
@@ -33,14 +38,15 @@ fn missing(source: &RelayWork, mark: &Mark) -> Option<u64> {
 pub(super) async fn wait(
     source: &RelayWork,
     mark: &Mark,
+    is_first: bool,
     tell: impl Fn(String),
     stop: &CancellationToken,
 ) -> Result<bool> {
-    let Some(missing) = missing(source, mark) else {
+    let Some(missing) = missing(source, mark, is_first) else {
         return Ok(true);
     };
     tell(format!(
-        "the relay log ends {missing} bytes before the checkpoint: the source is waited for to send that \
+        "the relay log ended {missing} bytes before the checkpoint: the source is waited for to send that \
          again"
     ));
     let place = &mark.place;

@@ -274,8 +274,9 @@ impl StreamWork {
         };
         let key = self.key(&facts);
         let mut state = self.look_up(&key).await?;
-        self.say_need(state.as_ref(), &key).await;
+        let mut is_first = self.say_need(state.as_ref(), &key).await;
         if !matches!(state, Some(State::Sync(_))) {
+            is_first = false;
             self.source.known().await?;
         }
         loop {
@@ -322,7 +323,7 @@ impl StreamWork {
                 Some(State::Sync(sync)) => {
                     self.enter(Unit::Sync);
                     let told = |text| self.note(text);
-                    if !refilled::wait(&self.source, &sync.mark, told, stop).await?
+                    if !refilled::wait(&self.source, &sync.mark, is_first, told, stop).await?
                         || !self.regain(&key, *sync, stop).await?
                     {
                         return Ok(End::Stopped);
@@ -466,10 +467,10 @@ impl StreamWork {
         Ok(session)
     }
 
-    /// Tells the relay, once, where this stream needs it to begin.
-    async fn say_need(&self, state: Option<&State>, key: &StreamKey) {
+    /// Tells the relay, once, where this stream needs it to begin; gives whether that was now.
+    async fn say_need(&self, state: Option<&State>, key: &StreamKey) -> bool {
         if std::mem::replace(&mut self.shown().has_said_need, true) {
-            return;
+            return false;
         }
         // One that cannot be read is the dump's to complain of.
         let left = Left::dump_in(&self.dump_folder).await.ok().flatten();
@@ -492,6 +493,7 @@ impl StreamWork {
                 _ => given_dump::need(self.task.load.from.as_deref(), key.flavor),
             },
         });
+        true
     }
 
     /// Waits until the relay log has begun; nothing else says from where on it has everything.

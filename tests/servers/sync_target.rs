@@ -160,7 +160,7 @@ fn what_does_not_fit_stops_and_goes_on_once_mended() {
             (
                 "ALTER TABLE t MODIFY d DECIMAL(10,1)",
                 "UPDATE t SET d = 2.125 WHERE id = 2",
-                "another value",
+                "numbers would be rounded",
                 "ALTER TABLE t MODIFY d DECIMAL(10,3)",
             ),
             (
