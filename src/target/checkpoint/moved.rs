@@ -93,6 +93,7 @@ mod tests {
             begin: at("7.1"),
             offset: 700,
             inner: None,
+            gtid: None,
         });
         let mut state = SyncState {
             mark,

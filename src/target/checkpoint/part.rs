@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Mark;
-use crate::model::Place;
+use crate::model::{Gtid, Place};
 use crate::target::text::literal;
 
 /// How far a transaction is of which parts are committed.
@@ -16,9 +16,18 @@ pub struct PartDone {
     pub offset: u64,
     /// That event's number within a compressed transaction.
     pub inner: Option<u32>,
+    /// The transaction's GTID, where it has one: a source that lost the end of its binlog may have
+    /// another transaction at the same place.
+    #[serde(default)]
+    pub gtid: Option<String>,
 }
 
 impl PartDone {
+    /// Whether the transaction that begins at `begin` cannot be the one of the part.
+    pub fn is_of_another(&self, begin: &Place, gtid: Option<&Gtid>) -> bool {
+        self.begin == *begin && self.gtid != gtid.map(ToString::to_string)
+    }
+
     /// Whether an event of the transaction that begins at `begin` is in the target already.
     pub fn covers(&self, begin: &Place, offset: u64, inner: Option<u32>) -> bool {
         self.begin == *begin && (offset, inner) <= (self.offset, self.inner)
@@ -49,7 +58,17 @@ mod tests {
             begin: at(100),
             offset: 500,
             inner: Some(7),
+            gtid: Some("0-7-5".into()),
         };
+        let gtid = |number| Gtid::MariaDB {
+            domain: 0,
+            server: 7,
+            sequence: number,
+        };
+        assert!(!done.is_of_another(&at(100), Some(&gtid(5))));
+        assert!(done.is_of_another(&at(100), Some(&gtid(6))));
+        assert!(done.is_of_another(&at(100), None));
+        assert!(!done.is_of_another(&at(900), Some(&gtid(6))));
         assert!(done.covers(&at(100), 500, Some(7)));
         assert!(done.covers(&at(100), 400, None));
         assert!(!done.covers(&at(100), 500, Some(8)));

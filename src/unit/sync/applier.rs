@@ -211,7 +211,8 @@ impl Applier {
         Ok(taken)
     }
 
-    /// How many rows a target transaction may have before no further transaction is put into it.
+    /// How many rows a target transaction may have before no further transaction is put into it; 0:
+    /// each transaction stands alone, whatever it has.
     fn rows_limit(&mut self) -> u64 {
         let place = &self.mark.place;
         let is_single =
@@ -219,7 +220,7 @@ impl Applier {
                 until.folder == place.folder && until.position > place.position
             });
         if is_single {
-            1
+            0
         } else {
             self.cut.single_until = None;
             self.batch_rows

@@ -475,6 +475,23 @@ impl Collector {
             return Ok(());
         }
         if let Some(done) = &self.done
+            && done.is_of_another(&open.begin, open.gtid.as_ref())
+        {
+            let was = done.gtid.as_deref().unwrap_or("none");
+            return Err(Error::new(
+                ErrorKind::History,
+                format!(
+                    "a part of the transaction at {} is in the target, but the source has another \
+                     transaction there now: its GTID was {was}",
+                    open.begin
+                ),
+            )
+            .with_fix(
+                "the source has lost the end of its binlog: compare the transaction's tables, settle them \
+                 by hand, or copy them anew",
+            ));
+        }
+        if let Some(done) = &self.done
             && done.covers(&open.begin, at.offset, at.inner)
         {
             // What is behind it is a part of it all the same.

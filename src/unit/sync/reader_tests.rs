@@ -107,9 +107,13 @@ impl Stream {
     }
 
     fn insert(&mut self) -> Vec<Item> {
+        self.try_insert().unwrap()
+    }
+
+    fn try_insert(&mut self) -> Result<Vec<Item>, ErrorKind> {
         let mut body = vec![9, 0, 0, 0, 0, 0, 1, 0, 2, 3];
         body.extend_from_slice(&[0xfc, 1, 0, 0, 0, 2, 0, 0, 0]);
-        self.good(EventKind::WRITE_ROWS_V1, &body)
+        self.push(EventKind::WRITE_ROWS_V1, &body)
     }
 
     fn xid(&mut self) -> Vec<Item> {
@@ -358,6 +362,7 @@ fn committed_parts_are_passed_over() {
         begin: transaction.begin.clone(),
         offset: first,
         inner: None,
+        gtid: transaction.gtid.as_ref().map(ToString::to_string),
     });
     let mut again = Stream::after(MARIADB, 1 << 20, &mark);
     again.mariadb_gtid(5, 0);
@@ -378,6 +383,12 @@ fn committed_parts_are_passed_over() {
     again.insert();
     let items = again.xid();
     assert!(matches!(items.as_slice(), [Item::Rows(next)] if next.is_first && next.is_last));
+    // Another transaction at the place is not taken for the one of which a part is in.
+    let mut forked = Stream::after(MARIADB, 1 << 20, &mark);
+    forked.mariadb_gtid(9, 0);
+    forked.map("d");
+    let error = forked.try_insert().unwrap_err();
+    assert_eq!(error, ErrorKind::History);
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl Cut {
                 next.single_until = Some(end);
                 Ok(next)
             }
+            // It was not cut yet: into parts as large as they may be.
+            What::One(begin) if !self.all && self.one.as_ref() != Some(&begin) => {
+                next.one = Some(begin);
+                Ok(next)
+            }
             What::One(begin) => {
                 let bytes = met.bytes.min(self.bytes.unwrap_or(usize::MAX)) / 2;
                 if bytes < LEAST_BYTES {
@@ -163,8 +168,13 @@ mod tests {
         let cut = Cut::default();
         let several = cut.finer(met(What::Several(at(900)), 1 << 20)).unwrap();
         assert_eq!((several.single_until, several.one), (Some(at(900)), None));
+        let cut = cut.finer(met(What::One(at(4)), 1 << 20)).unwrap();
+        assert_eq!((cut.bytes, cut.one.clone()), (None, Some(at(4))));
         let mut cut = cut.finer(met(What::One(at(4)), 1 << 20)).unwrap();
         assert_eq!((cut.bytes, cut.one.clone()), (Some(1 << 19), Some(at(4))));
+        // Another one is first cut as the last one was: it is not the parts that were too large.
+        let other = cut.finer(met(What::One(at(800)), 40)).unwrap();
+        assert_eq!((other.bytes, other.one), (Some(1 << 19), Some(at(800))));
         let mut halvings = 0;
         while let Ok(finer) = cut.finer(met(What::One(at(4)), 1 << 19)) {
             assert!(finer.bytes < cut.bytes);

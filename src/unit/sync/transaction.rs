@@ -99,6 +99,7 @@ impl Transaction {
                     begin: self.begin.clone(),
                     offset: event.offset,
                     inner: event.inner,
+                    gtid: self.gtid.as_ref().map(ToString::to_string),
                 });
             }
             return;
