@@ -87,7 +87,7 @@ impl LoadJob {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadOutcome {
     /// All is in, and sync can go on from the mark.
-    Complete(Mark),
+    Complete(Box<Mark>),
     /// It was stopped; it goes on from there next time.
     Stopped,
     /// The dump ended before it was whole.
@@ -199,7 +199,7 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
     )
     .await?;
     let state = match state {
-        Some(State::Sync(sync)) => return Ok(LoadOutcome::Complete(sync.mark)),
+        Some(State::Sync(sync)) => return Ok(LoadOutcome::Complete(Box::new(sync.mark))),
         Some(State::Load(state))
             if state.dump_id == header.dump_id && state.stage != LoadStage::Discard =>
         {
@@ -267,7 +267,7 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
     let mark = finish(job, &manifest, &mut claim, &mut session).await?;
     session.close().await;
     meter.finish();
-    Ok(LoadOutcome::Complete(mark))
+    Ok(LoadOutcome::Complete(Box::new(mark)))
 }
 
 /// Turns the checkpoint into that of sync, at the dump's place.
