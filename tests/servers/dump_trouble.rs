@@ -236,7 +236,7 @@ fn a_killed_dump_without_a_lock_goes_on_chunk_by_chunk() {
         source.source_account(&["shop"]);
         target.target_account(&["shop"]);
         let dump = "[task.dump]\nconsistency = \"fuzzy\"\nthreads = 2\nchunk_size = \"128KiB\"\n\
-                    rate_limit = \"1MiB\"";
+                    rate_limit = \"400KiB\"";
         let mut tideway = Tideway::new()
             .source("a", &source)
             .target("t", &target)
