@@ -101,6 +101,10 @@ pub struct StrictFrom {
     /// Whether also everything before it is in the rows, so that the table's changes up to there can be
     /// passed over: it was read at one moment, whose place is known exactly.
     pub is_exact: bool,
+    /// Whether all tables that foreign keys lead to from here were read at the same moment, so that
+    /// their keys hold from there on.
+    #[serde(default)]
+    pub is_tied: bool,
 }
 
 /// A table of a dump.
@@ -415,6 +419,7 @@ pub(super) mod tests {
                     strict_from: Some(StrictFrom {
                         position: Position::new("bin.000001", 300),
                         is_exact: true,
+                        is_tied: false,
                     }),
                 },
             )]

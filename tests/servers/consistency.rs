@@ -9,16 +9,13 @@ use tideway::model::{Flavor as Family, GtidSet, Position};
 use crate::dump_job::Copy;
 use crate::support::fixture::create_shop;
 use crate::support::tideway::streams;
-use crate::support::{Flavor, Server, Task, Tideway, Traffic, assert_equal};
-
-/// What a source's account has beside SELECT on the tables.
-const REPLICA: &str = "REPLICATION SLAVE, REPLICATION CLIENT";
+use crate::support::{Flavor, Server, ServerSpec, Task, Tideway, Traffic, assert_equal};
 
 /// A way of making a dump consistent.
 struct Way {
     name: &'static str,
     mode: &'static str,
-    /// On `*.*`, and on the tables' database.
+    /// On `*.*` beside REPLICATION SLAVE, and on the tables' database.
     grants: (&'static str, &'static str),
     /// What the notes of the stream must say.
     told: &'static [&'static str],
@@ -28,7 +25,7 @@ const MARIADB: &[Way] = &[
     Way {
         name: "flush",
         mode: "flush",
-        grants: ("RELOAD", "SELECT"),
+        grants: ("REPLICATION CLIENT, RELOAD", "SELECT"),
         told: &[
             "consistency by `flush`",
             "BACKUP STAGE",
@@ -39,13 +36,13 @@ const MARIADB: &[Way] = &[
     Way {
         name: "snapshot",
         mode: "snapshot",
-        grants: ("", "SELECT"),
+        grants: ("REPLICATION CLIENT", "SELECT"),
         told: &["consistency by `snapshot`", "proof:"],
     },
     Way {
         name: "auto without RELOAD",
         mode: "auto",
-        grants: ("", "SELECT"),
+        grants: ("REPLICATION CLIENT", "SELECT"),
         told: &[
             "may not take the global read lock",
             "consistency by `snapshot`",
@@ -55,7 +52,7 @@ const MARIADB: &[Way] = &[
     Way {
         name: "fuzzy",
         mode: "fuzzy",
-        grants: ("", "SELECT"),
+        grants: ("REPLICATION CLIENT", "SELECT"),
         told: &[
             "consistency by `fuzzy`",
             "proof:",
@@ -68,7 +65,7 @@ const MYSQL: &[Way] = &[
     Way {
         name: "flush",
         mode: "flush",
-        grants: ("RELOAD", "SELECT"),
+        grants: ("REPLICATION CLIENT, RELOAD", "SELECT"),
         told: &[
             "consistency by `flush`",
             "global read lock",
@@ -79,19 +76,29 @@ const MYSQL: &[Way] = &[
     Way {
         name: "auto with FLUSH_TABLES",
         mode: "auto",
-        grants: ("FLUSH_TABLES", "SELECT"),
+        grants: ("REPLICATION CLIENT, FLUSH_TABLES", "SELECT"),
         told: &["consistency by `flush`", "proof:", "kept waiting for"],
     },
     Way {
         name: "snapshot by GTIDs",
         mode: "snapshot",
-        grants: ("", "SELECT"),
+        grants: ("REPLICATION CLIENT", "SELECT"),
         told: &["consistency by `snapshot`", "without a lock", "proof:"],
+    },
+    Way {
+        name: "snapshot by log_status",
+        mode: "snapshot",
+        grants: ("BACKUP_ADMIN", "SELECT"),
+        told: &[
+            "consistency by `snapshot`",
+            "from `performance_schema.log_status` (BACKUP_ADMIN)",
+            "proof:",
+        ],
     },
     Way {
         name: "auto without RELOAD",
         mode: "auto",
-        grants: ("", "SELECT, LOCK TABLES"),
+        grants: ("REPLICATION CLIENT", "SELECT, LOCK TABLES"),
         told: &[
             "may not take the global read lock",
             "consistency by `snapshot`",
@@ -101,11 +108,32 @@ const MYSQL: &[Way] = &[
     Way {
         name: "fuzzy",
         mode: "fuzzy",
-        grants: ("", "SELECT"),
+        grants: ("REPLICATION CLIENT", "SELECT"),
         told: &[
             "consistency by `fuzzy`",
             "proof:",
             "every table is at one moment again",
+        ],
+    },
+];
+
+/// Of a server without GTIDs.
+const MYSQL_PLAIN: &[Way] = &[
+    Way {
+        name: "flush without GTIDs",
+        mode: "flush",
+        grants: ("REPLICATION CLIENT, RELOAD", "SELECT"),
+        told: &["consistency by `flush`", "proof:", "kept waiting for"],
+    },
+    Way {
+        name: "auto without RELOAD and GTIDs",
+        mode: "auto",
+        grants: ("REPLICATION CLIENT", "SELECT, LOCK TABLES"),
+        told: &[
+            "may not take the global read lock",
+            "sessions began under a read lock on the 8 selected tables",
+            "proof:",
+            "kept waiting for",
         ],
     },
 ];
@@ -131,7 +159,7 @@ pub(crate) fn notes(status: &Value) -> String {
 }
 
 /// One source through all its ways, again and again.
-fn ends_equal(flavor: Flavor, ways: &[Way]) {
+fn ends_equal(spec: impl Into<ServerSpec>, flavor: Flavor, ways: &[Way]) {
     let runs = number("TIDEWAY_CONSISTENCY_RUNS", 1);
     let seed = number("TIDEWAY_SEED", 20_261_123);
     // Of its own family: the collations of unique keys must be the same for a dump without a lock.
@@ -140,7 +168,7 @@ fn ends_equal(flavor: Flavor, ways: &[Way]) {
     } else {
         Flavor::MySql97
     };
-    let [source, target] = Server::start_all([flavor, to]);
+    let [source, target] = Server::start_all([spec.into(), to.into()]);
     create_shop(&mut source.client(), "shop", 4000, 1000);
     // Big enough to be read in several chunks while the writes go on.
     source.run(
@@ -150,15 +178,12 @@ fn ends_equal(flavor: Flavor, ways: &[Way]) {
         for (index, way) in ways.iter().enumerate() {
             let what = format!("{flavor:?}, {}, run {run}", way.name);
             println!("{what}");
-            let everywhere = [REPLICA, way.grants.0];
-            let everywhere: Vec<&str> = everywhere.into_iter().filter(|g| !g.is_empty()).collect();
-            source.account(
-                "tideway",
-                &[
-                    (everywhere.join(", ").as_str(), "*.*"),
-                    (way.grants.1, "`shop`.*"),
-                ],
-            );
+            let everywhere = format!("REPLICATION SLAVE, {}", way.grants.0);
+            let mut grants = vec![(everywhere.as_str(), "*.*"), (way.grants.1, "`shop`.*")];
+            if everywhere.contains("BACKUP_ADMIN") {
+                grants.push(("SELECT", "performance_schema.log_status"));
+            }
+            source.account("tideway", &grants);
             target.run("DROP DATABASE IF EXISTS shop; DROP DATABASE IF EXISTS tideway");
             target.target_account(&["shop"]);
             let dump = format!(
@@ -203,17 +228,25 @@ fn ends_equal(flavor: Flavor, ways: &[Way]) {
 
 #[test]
 fn mariadb_10_11_ends_equal_in_every_way() {
-    ends_equal(Flavor::MariaDb1011, MARIADB);
+    ends_equal(Flavor::MariaDb1011, Flavor::MariaDb1011, MARIADB);
 }
 
 #[test]
 fn mariadb_11_8_ends_equal_in_every_way() {
-    ends_equal(Flavor::MariaDb118, MARIADB);
+    ends_equal(Flavor::MariaDb118, Flavor::MariaDb118, MARIADB);
 }
 
 #[test]
 fn mysql_9_7_ends_equal_in_every_way() {
-    ends_equal(Flavor::MySql97, MYSQL);
+    ends_equal(Flavor::MySql97, Flavor::MySql97, MYSQL);
+}
+
+#[test]
+fn mysql_9_7_without_gtids_ends_equal_in_the_ways_it_has() {
+    let plain = ServerSpec::new(Flavor::MySql97)
+        .option("--gtid-mode=OFF")
+        .option("--enforce-gtid-consistency=OFF");
+    ends_equal(plain, Flavor::MySql97, MYSQL_PLAIN);
 }
 
 /// The transactions in a MySQL source's binlog before a place, as the server lists them.

@@ -686,6 +686,7 @@ async fn a_dump_without_a_lock_is_brought_to_one_moment() {
         let span = |position: &Position, is_exact| Span {
             until: Place::new(&relay, position.clone()),
             is_exact,
+            is_tied: false,
         };
         let names = [TableName::new("d", "t"), TableName::new("d", "heap")];
         let spans: Spans = [

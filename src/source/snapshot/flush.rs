@@ -75,10 +75,11 @@ async fn under_lock(
     log: Option<MySqlLog>,
     notes: &mut Vec<String>,
 ) -> Result<Found> {
-    xa::expect_none(locker, notes).await?;
     let Some(log) = log else {
-        begin(readers).await?;
-        // Together: each round trip keeps writers waiting.
+        // Each round trip keeps writers waiting, so what does not need the other's answer goes together.
+        let (begun, none) = tokio::join!(begin(readers), xa::expect_none(locker, notes));
+        begun?;
+        none?;
         let own = futures_util::future::try_join_all(readers.iter_mut().map(own_position)).await?;
         let position = own.first().cloned().flatten();
         if own.iter().any(|own| *own != position) {
@@ -97,7 +98,9 @@ async fn under_lock(
         });
     };
     let before = log.end(locker).await?;
-    begin(readers).await?;
+    let (begun, none) = tokio::join!(begin(readers), xa::expect_none(locker, notes));
+    begun?;
+    none?;
     let after = log.end(locker).await?;
     if before != after {
         return Err(not_one_moment());

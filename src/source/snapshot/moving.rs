@@ -4,6 +4,7 @@
 //! beginning is in its rows, and nothing behind the place told with its moment. A table without a key
 //! is read at one moment whose place is known exactly, as nothing tells whether a change is in it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -146,9 +147,13 @@ impl Moments {
         position.ok_or_else(|| refused("the source does not say where its binlog stands any more"))
     }
 
-    /// Begins a reader's transaction at a place that is known exactly: its rows of `table` have all
+    /// Begins a reader's transaction at a place that is known exactly: its rows of `tables` have all
     /// that is before it too.
-    pub async fn begin_exactly(&self, reader: &mut Session, table: &TableName) -> Result<Position> {
+    pub async fn begin_exactly(
+        &self,
+        reader: &mut Session,
+        tables: &[&TableName],
+    ) -> Result<Position> {
         let readers = std::slice::from_mut(reader);
         let mut beside = self.beside.lock().await;
         for try_number in 1..=EXACT_TRIES {
@@ -176,32 +181,43 @@ impl Moments {
             end(readers).await?;
             tokio::time::sleep(Duration::from_millis(u64::from(try_number.min(20)))).await;
         }
-        self.begin_locked(readers, &mut beside, table).await
+        self.begin_locked(readers, &mut beside, tables).await
     }
 
-    /// The same under a read lock on the table, where the source never stands still.
+    /// The same under a read lock on the tables, where the source never stands still.
     async fn begin_locked(
         &self,
         readers: &mut [Session],
         beside: &mut Session,
-        table: &TableName,
+        tables: &[&TableName],
     ) -> Result<Position> {
         let no_moment = || {
+            let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+            let schemas: BTreeSet<String> = tables
+                .iter()
+                .map(|table| format!("`{}`", table.schema))
+                .collect();
+            let schemas: Vec<String> = schemas.into_iter().collect();
             refused(format!(
-                "{table} has no key, and no moment was found whose place in the binlog is exact"
+                "{} must be read at a moment whose place in the binlog is exact (a table without a key, \
+                 or foreign keys that change rows and are not logged), and none was found",
+                names.join(", ")
             ))
             .with_fix(format!(
-                "grant LOCK TABLES on `{}` to the account, give the table a primary key, or use \
-                 `consistency = \"flush\"`",
-                table.schema
+                "grant LOCK TABLES on {} to the account, or use `consistency = \"flush\"`",
+                schemas.join(", ")
             ))
-            .at(|c| c.table = Some(table.clone()))
+            .at(|c| c.table = tables.first().map(|&table| table.clone()))
         };
         let Some(log) = self.log else {
             return Err(no_moment());
         };
         let session = Lock::session(&self.server).await?;
-        let statement = format!("LOCK TABLES {} READ", table.quoted());
+        let list: Vec<String> = tables
+            .iter()
+            .map(|table| format!("{} READ", table.quoted()))
+            .collect();
+        let statement = format!("LOCK TABLES {}", list.join(", "));
         let kind = Kind {
             statements: &[&statement],
             unlock: "UNLOCK TABLES",

@@ -81,6 +81,7 @@ mod tests {
         let span = |folder| Span {
             until: at(folder),
             is_exact: false,
+            is_tied: false,
         };
         let spans: Spans = [
             (TableName::new("d", "t"), span("7.1")),

@@ -18,6 +18,9 @@ pub struct Span {
     /// Whether every row has everything before it: then the table's changes up to there are passed
     /// over. Else they are applied so that it does not matter whether they are in.
     pub is_exact: bool,
+    /// Whether the foreign keys hold from its end on: all that they lead to has the same one.
+    #[serde(default)]
+    pub is_tied: bool,
 }
 
 /// The tables that have one, as the source names them.
@@ -90,6 +93,7 @@ mod tests {
         let span = Span {
             until: at(500),
             is_exact: false,
+            is_tied: false,
         };
         let spans: Spans = [(TableName::new("d", "t"), span)].into();
         let mark = Mark::new(at(4), None).with_spans(spans.clone());

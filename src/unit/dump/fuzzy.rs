@@ -1,6 +1,6 @@
 //! Makes a dump without a lock, or goes on with one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -18,9 +18,10 @@ use crate::source::snapshot::moving::{Moments, open_moving};
 use super::catalogue::{Catalogue, Described, Found};
 use super::chunk::Chunk;
 use super::make::{self, BegunAt, Files};
-use super::moving::{Moving, expect_fit};
+use super::moving::{Moving, expect_versioned, logs_cascades};
 use super::plan::TablePlan;
 use super::throttle::Throttle;
+use super::tied;
 use super::work::{How, Todo, Work};
 use super::{DumpJob, Meter, changed, selection_text};
 
@@ -63,16 +64,26 @@ pub(super) async fn dump(
         .iter()
         .map(|table| (&table.structure.table, table))
         .collect();
+    let tied = tied_tables(&plan, &info);
     let mut todo = Vec::new();
     for name in plan.tables.keys() {
         if let Some(described) = described.get(name) {
-            let table = TablePlan::new(described, job.task.dump.chunk_bytes, readers)?;
+            let mut table = TablePlan::new(described, job.task.dump.chunk_bytes, readers)?;
+            table.tied = tied.iter().position(|group| group.contains(name));
             todo.push(rest(table, &left));
         }
     }
     make::begin_figures(meter, todo.iter().map(|todo| &todo.plan));
     for note in plan.header.notes.iter().chain(&found.left_out) {
         meter.note(note.clone());
+    }
+    for group in &tied {
+        let names: Vec<String> = group.iter().map(ToString::to_string).collect();
+        meter.note(format!(
+            "read at one moment by one session, as foreign keys change rows of theirs and the source \
+             does not log that: {}",
+            names.join(", ")
+        ));
     }
     feed.open(make::opening(&plan, todo.iter().map(|todo| &todo.plan)));
     let mut files = Files::new();
@@ -110,11 +121,13 @@ pub(super) async fn dump(
     drop(work);
 
     let mut plan = plan;
-    let ends = moving.strict_from(|table| {
-        plan.tables
-            .get(table)
-            .is_some_and(|table| table.structure.row_key().is_none())
-    });
+    let ends = moving.strict_from(
+        |table| {
+            let table = plan.tables.get(table);
+            table.is_some_and(|table| table.structure.row_key().is_none())
+        },
+        |table| tied.iter().any(|group| group.contains(table)),
+    );
     if let Some(span) = &mut plan.header.span {
         let last = ends.values().map(|end| &end.position).max();
         span.until = last.unwrap_or(&span.from).clone();
@@ -165,7 +178,7 @@ async fn begin(
             .map(|table| &table.structure.table)
             .collect();
         let is_unversioned = |table: &crate::schema::Structure| unversioned.contains(&&table.table);
-        expect_fit(structures, is_unversioned, &info.version)?;
+        expect_versioned(structures, is_unversioned)?;
         meter.note(format!(
             "consistency by `fuzzy`: no lock, from {} on; each chunk is of a moment of its own",
             beginning.position
@@ -220,7 +233,22 @@ async fn again(
             "the unfinished dump in the folder cannot be gone on with: {why}"
         )));
     }
+    // Of tables that are of one moment, all are done or none.
+    for group in tied_tables(&plan, info) {
+        let done = left.done.iter().map(|chunk| &chunk.table);
+        if !group.is_subset(&done.cloned().collect()) {
+            left.done.retain(|chunk| !group.contains(&chunk.table));
+        }
+    }
+    let before = left.done.len();
     let progress = ProgressWriter::resume(&job.folder, &mut left).await?;
+    if left.done.len() < before && is_of_one_moment_gone(&plan, info, &left) {
+        write::remove(&job.folder).await?;
+        return Err(changed(
+            "files of the unfinished dump in the folder are missing, of tables that were read at one \
+             moment",
+        ));
+    }
     plan.header.notes.push(format!(
         "goes on with the dump begun at {}: {} chunks are done",
         plan.header.consistent_at,
@@ -254,6 +282,22 @@ fn why_not(job: &DumpJob, info: &ServerInfo, plan: &Manifest, now: &Found) -> Op
     let tables = plan.tables.values();
     now.changed_since(tables.map(|table| (&table.structure, table.create.as_str())))
         .map(|table| format!("{table} was altered or dropped since"))
+}
+
+/// The groups of a dump's tables that must be read at one moment.
+fn tied_tables(plan: &Manifest, info: &ServerInfo) -> Vec<BTreeSet<TableName>> {
+    if logs_cascades(&info.version) {
+        return Vec::new();
+    }
+    tied::groups(plan.tables.values().map(|table| &table.structure))
+}
+
+/// Whether a part of the tables of one moment is done and another is not.
+fn is_of_one_moment_gone(plan: &Manifest, info: &ServerInfo, left: &Left) -> bool {
+    let done: BTreeSet<TableName> = left.done.iter().map(|chunk| chunk.table.clone()).collect();
+    tied_tables(plan, info)
+        .iter()
+        .any(|group| !group.is_subset(&done) && !group.is_disjoint(&done))
 }
 
 /// What is left to be read of a table.

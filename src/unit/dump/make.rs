@@ -1,11 +1,13 @@
 //! A dump of one moment: all readers see the same snapshot.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::Mutex;
 
+use crate::config::Consistency;
 use crate::connect::Session;
 use crate::dump_files::{
     DumpFile, DumpFolder, DumpHeader, DumpSpan, DumpTable, FeedWriter, Manifest, Opening,
@@ -42,6 +44,12 @@ pub(super) async fn dump(
     meter: &Arc<Meter>,
     throttle: &Arc<Throttle>,
 ) -> Result<Manifest> {
+    if has_remains(&job.folder).await {
+        meter.note(
+            "what an earlier dump left that was not finished is removed, and the dump made anew: only \
+             one by `fuzzy` is gone on with",
+        );
+    }
     let folder = DumpFolder::create(&job.folder)
         .await?
         .packed_as(job.task.dump.packing);
@@ -104,6 +112,14 @@ pub(super) async fn dump(
     feed.complete(&manifest);
     meter.finish();
     Ok(manifest)
+}
+
+/// Whether there is anything in the folder.
+async fn has_remains(folder: &Path) -> bool {
+    match tokio::fs::read_dir(folder).await {
+        Ok(mut entries) => matches!(entries.next_entry().await, Ok(Some(_))),
+        Err(_) => false,
+    }
 }
 
 /// Where a dump stands.
@@ -244,7 +260,10 @@ async fn take_snapshot(job: &DumpJob, work: &Work) -> Result<Taken> {
         let unversioned = unversioned(&before)?;
         let mut snapshot = ConsistentSnapshot::open(Request {
             server: &job.source.server,
-            consistency: job.task.dump.consistency,
+            consistency: match (job.task.dump.consistency, &hold) {
+                (Consistency::Auto, Some(_)) => Consistency::Snapshot,
+                (other, _) => other,
+            },
             readers: job.task.dump.threads,
             tables: &tables,
             unversioned: &unversioned,
@@ -276,8 +295,9 @@ async fn take_snapshot(job: &DumpJob, work: &Work) -> Result<Taken> {
             DumpFolder::create(&job.folder).await?;
         }
         // What is altered all the time is not altered while it is looked at, where the server can
-        // see to that.
-        if hold.is_none() {
+        // see to that. A statement that is held back keeps the global lock from being granted, so the
+        // two do not go together.
+        if hold.is_none() && job.task.dump.consistency != Consistency::Flush {
             hold = DdlHold::take(&job.source.server).await?;
         }
         before = if hold.is_some() {

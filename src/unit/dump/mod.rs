@@ -14,6 +14,7 @@ mod moving;
 mod plan;
 mod rows;
 mod throttle;
+mod tied;
 mod work;
 
 use std::path::PathBuf;

@@ -46,12 +46,11 @@ impl Moving {
         reader: &mut Session,
         chunks: &[(Arc<TablePlan>, Chunk)],
     ) -> Result<Position> {
-        match chunks {
-            [(plan, _)] if plan.is_keyless() => {
-                self.moments.begin_exactly(reader, plan.table()).await
-            }
-            _ => self.moments.begin(reader).await,
+        if chunks.iter().any(|(plan, _)| plan.needs_exact_moment()) {
+            let tables: Vec<&TableName> = chunks.iter().map(|(plan, _)| plan.table()).collect();
+            return self.moments.begin_exactly(reader, &tables).await;
         }
+        self.moments.begin(reader).await
     }
 
     /// Writes down chunks that were found, before any of them is read.
@@ -91,20 +90,24 @@ impl Moving {
         let entry = all.entry(table.clone()).or_insert_with(|| StrictFrom {
             position: until.clone(),
             is_exact: false,
+            is_tied: false,
         });
         if entry.position < *until {
             entry.position = until.clone();
         }
     }
 
-    /// Where each table's part of the span ends. `keyless` says which tables were read at one moment.
+    /// Where each table's part of the span ends. `keyless` says which tables have nothing that tells
+    /// their rows apart, `tied` which are of one moment with others: both were read at an exact one.
     pub(super) fn strict_from(
         &self,
         keyless: impl Fn(&TableName) -> bool,
+        tied: impl Fn(&TableName) -> bool,
     ) -> BTreeMap<TableName, StrictFrom> {
         let mut all = std::mem::take(&mut *self.lock());
         for (table, strict_from) in &mut all {
-            strict_from.is_exact = keyless(table);
+            strict_from.is_tied = tied(table);
+            strict_from.is_exact = strict_from.is_tied || keyless(table);
         }
         all
     }
@@ -122,55 +125,33 @@ impl Moving {
     }
 }
 
-/// Fails if a table cannot be dumped this way: its rows change and nothing in the binlog says so, or
-/// its engine shows no moment.
-pub(super) fn expect_fit<'a>(
+/// Fails if the engine of a table shows no moment.
+pub(super) fn expect_versioned<'a>(
     tables: impl IntoIterator<Item = &'a Structure>,
     is_unversioned: impl Fn(&Structure) -> bool,
-    version: &ServerVersion,
 ) -> Result<()> {
-    // From then on what a foreign key does is logged like every other change.
-    let logs_cascades = version.flavor == Flavor::MySQL && version.at_least(9, 6, 0);
-    for structure in tables {
-        let table = &structure.table;
-        if is_unversioned(structure) {
-            return Err(unfit(
-                table,
-                &format!(
-                    "is of the engine {}, which knows no snapshots",
-                    structure.engine
-                ),
-            )
-            .with_fix(format!(
-                "use `consistency = \"flush\"`, or `ALTER TABLE {} ENGINE = InnoDB`",
-                table.quoted()
-            )));
-        }
-        let cascading = structure.foreign_keys.iter().find(|key| {
-            [&key.on_delete, &key.on_update].into_iter().any(|rule| {
-                ["CASCADE", "SET NULL", "SET DEFAULT"]
-                    .iter()
-                    .any(|name| rule.eq_ignore_ascii_case(name))
-            })
-        });
-        if let (Some(key), false) = (cascading, logs_cascades) {
-            return Err(unfit(
-                table,
-                &format!(
-                    "is changed by its foreign key `{}` when {} is, and the source does not log that",
-                    key.name, key.parent
-                ),
-            )
-            .with_fix("use `consistency = \"flush\"` or `\"snapshot\"`"));
-        }
-    }
-    Ok(())
+    let Some(structure) = tables
+        .into_iter()
+        .find(|structure| is_unversioned(structure))
+    else {
+        return Ok(());
+    };
+    let table = &structure.table;
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!(
+            "{table} cannot be dumped without a lock: it is of the engine {}, which knows no snapshots",
+            structure.engine
+        ),
+    )
+    .with_fix(format!(
+        "use `consistency = \"flush\"`, or `ALTER TABLE {} ENGINE = InnoDB`",
+        table.quoted()
+    ))
+    .at(|c| c.table = Some(table.clone())))
 }
 
-fn unfit(table: &TableName, why: &str) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("{table} cannot be dumped without a lock: it {why}"),
-    )
-    .at(|c| c.table = Some(table.clone()))
+/// Whether the server logs what its foreign keys do to the rows of children.
+pub(super) fn logs_cascades(version: &ServerVersion) -> bool {
+    version.flavor == Flavor::MySQL && version.at_least(9, 6, 0)
 }

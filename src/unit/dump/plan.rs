@@ -47,6 +47,8 @@ pub(super) struct TablePlan {
     pub(super) is_unversioned: bool,
     /// Its text, by which it is seen that it is still the same.
     pub(super) fingerprint: String,
+    /// The number of the group that must be read at one moment, in a dump without a lock.
+    pub(super) tied: Option<usize>,
     /// Where cutting goes on, in a dump that was begun by an earlier process.
     pub(super) cut_from: Option<Bound>,
     /// A file ends once it has this many bytes.
@@ -87,6 +89,7 @@ impl TablePlan {
             bytes: described.bytes,
             is_unversioned: described.is_unversioned(),
             fingerprint: described.fingerprint(),
+            tied: None,
             cut_from: None,
             file_bytes,
             files: AtomicU32::new(0),
@@ -108,6 +111,11 @@ impl TablePlan {
         self.structure.row_key().is_none()
     }
 
+    /// Whether it must be read at one moment whose place is known exactly.
+    pub(super) fn needs_exact_moment(&self) -> bool {
+        self.is_keyless() || self.tied.is_some()
+    }
+
     pub(super) fn table(&self) -> &TableName {
         &self.structure.table
     }
@@ -116,6 +124,7 @@ impl TablePlan {
     pub(super) fn is_big(&self) -> bool {
         self.key.is_some()
             && !self.is_unversioned
+            && self.tied.is_none()
             && (self.cut_from.is_some() || self.rows > self.chunk_rows + self.chunk_rows / 2)
     }
 

@@ -95,6 +95,8 @@ struct Queue {
 struct State {
     /// The biggest first, so that none is left over at the end.
     tables: VecDeque<Arc<TablePlan>>,
+    /// Tables that must be read at one moment.
+    tied: BTreeMap<usize, Vec<Arc<TablePlan>>>,
     chunks: VecDeque<(Arc<TablePlan>, Chunk)>,
     /// How many readers are finding chunks.
     cutting: usize,
@@ -108,17 +110,21 @@ impl Queue {
         todo.sort_by_key(|todo| std::cmp::Reverse(todo.plan.bytes));
         let mut tables = VecDeque::new();
         let mut chunks = VecDeque::new();
+        let mut tied: BTreeMap<usize, Vec<Arc<TablePlan>>> = BTreeMap::new();
         for table in todo {
             let plan = Arc::new(table.plan);
             let known = table.chunks.into_iter();
             chunks.extend(known.map(|chunk| (Arc::clone(&plan), chunk)));
-            if table.is_open {
+            if let (true, Some(group)) = (table.is_open, plan.tied) {
+                tied.entry(group).or_default().push(plan);
+            } else if table.is_open {
                 tables.push_back(plan);
             }
         }
         Self {
             state: Mutex::new(State {
                 tables,
+                tied,
                 chunks,
                 cutting: 0,
                 alone,
@@ -165,6 +171,11 @@ impl Queue {
 
 impl State {
     fn next(&mut self) -> Option<Job> {
+        // Nobody can help with these, so they are not left for the end.
+        if let Some((_, group)) = self.tied.pop_first() {
+            let whole = group.into_iter().map(|plan| (plan, Chunk::whole()));
+            return Some(Job::Read(whole.collect()));
+        }
         if let Some(chunk) = self.chunks.pop_front() {
             return Some(Job::Read(vec![chunk]));
         }
@@ -278,13 +289,14 @@ impl Work {
                 .await
                 .map_err(|error| gone(error, plan.table()))?;
             by_chunk.push(files);
+            if plan.tied.is_some() {
+                // The others are of the same moment without its metadata lock, too.
+                self.expect_unchanged(&[(Arc::clone(plan), chunk.clone())])
+                    .await?;
+                let_go(reader, true).await?;
+            }
         }
-        // The tables' metadata locks are still ours: what the catalogue says now is what was read.
-        let read: Vec<(&TableName, &str)> = chunks
-            .iter()
-            .map(|(plan, _)| (plan.table(), plan.fingerprint.as_str()))
-            .collect();
-        self.catalogue.lock().await.expect_unchanged(&read).await?;
+        self.expect_unchanged(&chunks).await?;
         match (&self.how, moment) {
             (How::Moving(moving), Some(moment)) => {
                 moving.done(reader, &chunks, &by_chunk, moment).await?;
@@ -302,5 +314,15 @@ impl Work {
             }
         }
         Ok(done)
+    }
+
+    /// Fails if a table is not the one that was just read. Its metadata lock is still ours: what the
+    /// catalogue says now is what was read. Where it was let go of, that was looked at before.
+    async fn expect_unchanged(&self, chunks: &[(Arc<TablePlan>, Chunk)]) -> Result<()> {
+        let read: Vec<(&TableName, &str)> = chunks
+            .iter()
+            .map(|(plan, _)| (plan.table(), plan.fingerprint.as_str()))
+            .collect();
+        self.catalogue.lock().await.expect_unchanged(&read).await
     }
 }

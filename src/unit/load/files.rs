@@ -9,7 +9,6 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::config::OnDuplicate;
 use crate::connect::Session;
 use crate::dump_files::{Announcement, DumpFile, FeedReader, Manifest};
 use crate::model::{Error, ErrorKind, Result, TableName};
@@ -17,6 +16,7 @@ use crate::source::ServerInfo;
 use crate::target::Claim;
 use crate::target::checkpoint::{LoadStage, LoadState};
 
+use super::fuzzy::Room;
 use super::pieces::Limits;
 use super::settings::Settings;
 use super::writer::{self, Writer};
@@ -27,9 +27,9 @@ const NEIGHBOR_LOOK: Duration = Duration::from_secs(1);
 
 /// What the loading of files needs.
 pub(super) struct Files<'a> {
-    /// Whether the rows are of different moments, so that two may have one unique value: the later one
-    /// stays, and sync brings the other back.
-    pub(super) is_fuzzy: bool,
+    /// What takes out a row that is in another's way, where the rows are of different moments, so that
+    /// two may have one unique value.
+    pub(super) room: Option<Arc<Room>>,
     pub(super) job: &'a LoadJob,
     pub(super) info: &'a ServerInfo,
     pub(super) state: LoadState,
@@ -218,10 +218,8 @@ impl Files<'_> {
                 server: self.job.target.server.clone(),
                 claim: Arc::clone(&claim),
                 slot: slot as u32,
-                on_duplicate: match self.job.task.load.on_duplicate {
-                    OnDuplicate::Error if self.is_fuzzy => OnDuplicate::Replace,
-                    other => other,
-                },
+                on_duplicate: self.job.task.load.on_duplicate,
+                room: self.room.clone(),
                 limits: Limits::of(self.info),
                 folder: self.folder.clone(),
                 meter: Arc::clone(self.meter),

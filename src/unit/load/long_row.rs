@@ -63,7 +63,7 @@ pub(super) fn split(row: &[u8], room: usize) -> Option<LongRow> {
 }
 
 /// Cuts a list of values at its commas.
-fn values(list: &[u8]) -> Vec<&[u8]> {
+pub(super) fn values(list: &[u8]) -> Vec<&[u8]> {
     let mut values = Vec::new();
     let (mut start, mut at, mut depth) = (0, 0, 0u32);
     while let Some(&byte) = list.get(at) {

@@ -41,6 +41,7 @@ use crate::unit::transfer::{self, Phases};
 
 pub use discard::discard;
 use files::Files;
+use fuzzy::Room;
 
 /// The load's figures.
 pub type Meter = transfer::Meter;
@@ -242,11 +243,12 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
         .with_fix("use `consistency = \"flush\"` or `\"snapshot\"` for this task")
         .at(|c| c.table = Some(table.clone())));
     }
-    if header.span.is_some() {
-        fuzzy::expect_same_keys(&mut session, job, beginning.plan()).await?;
-    }
+    let room = match header.span {
+        Some(_) => Some(Room::find(&mut session, job, beginning.plan()).await?),
+        None => None,
+    };
     let mut files = Files {
-        is_fuzzy: header.span.is_some(),
+        room: room.map(Arc::new),
         job,
         info: &info,
         state,
@@ -298,6 +300,7 @@ async fn finish(
             let span = Span {
                 until: place(&strict.position),
                 is_exact: strict.is_exact,
+                is_tied: strict.is_tied,
             };
             Some((name.clone(), span))
         })

@@ -12,12 +12,16 @@ use crate::model::{Error, ErrorKind, Result};
 use crate::target::checkpoint::Claim;
 use crate::target::execute::{self, Outcome, Packet, Part};
 
+use super::fuzzy::Room;
 use super::pieces::{Batch, Change, Limits};
 use super::settings::Settings;
 use super::{Meter, Work};
 
 /// How often a batch is tried that was refused for a passing reason.
 const TRIES: u32 = 8;
+
+/// `ER_DUP_ENTRY`, `ER_DUP_ENTRY_WITH_KEY_NAME`.
+const COLLISION: [u16; 2] = [1062, 1586];
 
 /// MySQL warns of character sets and syntax that it means to drop, and of bytes that stand for no
 /// character of an 8-bit set, which it stores as they are: nothing is altered by any of these.
@@ -47,6 +51,8 @@ pub(super) struct Writer {
     pub(super) claim: Arc<Claim>,
     pub(super) slot: u32,
     pub(super) on_duplicate: OnDuplicate,
+    /// Where the rows are of different moments: what takes out one that is in another's way.
+    pub(super) room: Option<Arc<Room>>,
     pub(super) limits: Limits,
     pub(super) folder: PathBuf,
     pub(super) meter: Arc<Meter>,
@@ -186,11 +192,12 @@ impl Writer {
     }
 
     /// Commits a batch with its part of the checkpoint.
-    async fn commit(&mut self, work: &Work, batch: Batch) -> Result<()> {
+    async fn commit(&mut self, work: &Work, mut batch: Batch) -> Result<()> {
         if batch.changes.is_empty() {
             return Ok(());
         }
         let mut tries = 0;
+        let mut room = self.room.clone();
         loop {
             match self.send(work, &batch).await {
                 Outcome::Committed => break,
@@ -206,9 +213,17 @@ impl Writer {
                     // Also sets the session's mode back, which a failed statement may have left off.
                     self.reopen().await?;
                     tries += 1;
-                    if error.kind() == ErrorKind::TargetBusy && tries < TRIES {
+                    if is_collision(&error) && self.room.is_some() && tries < TRIES {
+                        // Another writer may put a row in the way once more, so it is tried again.
+                        if let Some(room) = room.take() {
+                            self.make_way(&room, work, &mut batch);
+                        }
+                    } else if error.kind() == ErrorKind::TargetBusy && tries < TRIES {
                         tokio::time::sleep(Duration::from_millis(50 << tries.min(6))).await;
                     } else if execute::is_guard_failure(&error) {
+                        if let Some(room) = room.take() {
+                            room.make(work, &mut batch);
+                        }
                         self.step_through(work, &batch).await?;
                         break;
                     } else {
@@ -222,6 +237,16 @@ impl Writer {
         let bytes = batch.part.end - batch.part.begin;
         self.meter.add(&work.table, batch.part.rows, bytes);
         Ok(())
+    }
+
+    /// Sees to it that rows of another moment are not in the way of a batch.
+    fn make_way(&self, room: &Room, work: &Work, batch: &mut Batch) {
+        room.make(work, batch);
+        self.meter.note(format!(
+            "{}: a unique value moved from row to row while the dump was made; rows in the way of others \
+             are taken out, and replication brings them back",
+            work.target
+        ));
     }
 
     /// Sends a batch in as few packets as the target takes; the transaction spans them all.
@@ -404,6 +429,13 @@ fn set_mode(mode: &str) -> String {
     format!("SET SESSION sql_mode = '{mode}'")
 }
 
+/// Whether a row is refused for another that has its key.
+fn is_collision(error: &Error) -> bool {
+    error
+        .server()
+        .is_some_and(|server| COLLISION.contains(&server.number))
+}
+
 /// The character set that a literal in the server's message names: `_gb18030 x'…`.
 fn introducer(message: &str) -> Option<&str> {
     message.split('_').skip(1).find_map(|rest| {
@@ -416,7 +448,7 @@ fn introducer(message: &str) -> Option<&str> {
 /// Says what a refusal means for a load.
 fn explain(error: Error, work: &Work) -> Error {
     match error.server().map(|server| server.number) {
-        Some(1062 | 1586) => Error::new(
+        Some(number) if COLLISION.contains(&number) => Error::new(
             ErrorKind::Target,
             format!(
                 "{} has a row already with the key of a row of the dump of {}",

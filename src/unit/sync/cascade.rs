@@ -75,6 +75,13 @@ impl Cascade {
     }
 }
 
+/// Whether the key changes or removes rows of the child.
+pub(super) fn changes_rows(key: &ForeignKey) -> bool {
+    [&key.on_delete, &key.on_update]
+        .into_iter()
+        .any(|rule| Action::of(rule) != Action::Nothing)
+}
+
 /// The foreign keys that change children, by parent.
 pub(super) type Graph = HashMap<TableName, Vec<Cascade>>;
 

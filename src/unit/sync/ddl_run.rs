@@ -13,6 +13,7 @@ use super::ddl_step::{Step, steps};
 use super::failure::{FailedEvent, Failure, stop_id};
 use super::job::SyncJob;
 use super::session::event_session;
+use super::span::Over;
 use super::transaction::Statement;
 use super::view;
 use crate::connect::Session;
@@ -50,13 +51,21 @@ impl Applier {
             return Ok(());
         }
         self.flush().await?;
-        let runs = statement.runs
-            && !self
-                .is_over(statement)
-                .map_err(|error| failed_statement(statement, error))?;
+        let over = self
+            .over(statement)
+            .map_err(|error| failed_statement(statement, error))?;
+        let runs = statement.runs && over != Over::All;
         if runs {
-            let done = match self.own_new(job, statement).await {
-                Ok(()) => self.run_statement(job, statement, intent).await,
+            let narrowed;
+            let what = match &over {
+                Over::AllBut(tables) => {
+                    narrowed = statement.dropping(tables, job.flavor);
+                    &narrowed
+                }
+                Over::Nothing | Over::All => statement,
+            };
+            let done = match self.own_new(job, what).await {
+                Ok(()) => self.run_statement(job, what, intent).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = done {

@@ -14,6 +14,10 @@ pub(super) struct Unique {
     pub(super) name: String,
     /// For each of its parts the column's place at the source, and how much of it counts.
     pub(super) parts: Vec<(usize, Option<u32>)>,
+    /// Whether the source has it too: then no two of its rows hold one value at one moment.
+    pub(super) is_at_source: bool,
+    /// The columns of it that the target compares otherwise than the source.
+    pub(super) folded: Vec<usize>,
 }
 
 impl Plan {
@@ -121,6 +125,30 @@ impl Plan {
                 out.extend_from_slice(b" AND NOT (");
                 self.write_key_condition(&mut out, but)?;
                 out.push(b')');
+            }
+            statements.push(out);
+        }
+        Ok(statements)
+    }
+
+    /// The statements that take out what has one of the row's unique values because it is of another
+    /// moment: by the keys of the source alone, and only the very same values. What else is in the way
+    /// has not changed, and nothing would bring it back.
+    pub(super) fn write_room_in_span(&self, row: &Row<'_>) -> Result<Vec<Vec<u8>>> {
+        let mut statements = Vec::new();
+        for unique in self.uniques.iter().filter(|unique| unique.is_at_source) {
+            let mut out = b"DELETE FROM ".to_vec();
+            out.extend_from_slice(self.quoted.as_bytes());
+            out.extend_from_slice(b" WHERE ");
+            if !self.write_unique(&mut out, unique, row)? {
+                continue;
+            }
+            for index in &unique.folded {
+                let (column, value) = self.at(*index, row)?;
+                if let Some(name) = column.stored() {
+                    out.extend_from_slice(b" AND ");
+                    write_equal(&mut out, name, column, value)?;
+                }
             }
             statements.push(out);
         }

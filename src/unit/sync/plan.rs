@@ -564,12 +564,26 @@ fn unique_keys(source: &Structure, target: &Structure) -> Vec<Unique> {
             .map(|part| Some((source.column_index(part.column.as_deref()?)?, part.prefix)))
             .collect::<Option<Vec<_>>>()
     };
+    let at_source: Vec<_> = source
+        .keys
+        .iter()
+        .filter(|key| key.unique)
+        .filter_map(parts)
+        .collect();
     let unique = target.keys.iter().filter(|key| key.unique);
     unique
         .filter_map(|key| {
+            let parts = parts(key)?;
+            let folded = parts
+                .iter()
+                .map(|(index, _)| *index)
+                .filter(|index| is_folded(*index, source, target))
+                .collect();
             Some(Unique {
                 name: key.name.clone(),
-                parts: parts(key)?,
+                is_at_source: at_source.contains(&parts),
+                folded,
+                parts,
             })
         })
         .collect()

@@ -4,13 +4,25 @@
 use std::sync::Arc;
 
 use super::applier::{Applier, End};
+use super::cascade::changes_rows;
 use super::plan::Plan;
 use super::statement::{Checks, Origin, Writer};
 use super::transaction::{RowsPart, Statement, Transaction};
 use crate::model::value::RowChange;
-use crate::model::{Error, ErrorKind, Result};
+use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::schema::DdlKind;
 use crate::target::Span;
+
+/// What of a statement is done already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// It runs as it is.
+    Nothing,
+    /// It must not run.
+    All,
+    /// It runs for these tables alone.
+    AllBut(Vec<TableName>),
+}
 
 /// How a table's changes are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +79,11 @@ impl Applier {
             return Ok(Way::Unchecked);
         };
         if !is_within(transaction, span)? {
-            return Ok(Way::Unchecked);
+            return Ok(if span.is_tied {
+                Way::Strictly
+            } else {
+                Way::Unchecked
+            });
         }
         if span.is_exact {
             return Ok(Way::Not);
@@ -92,27 +108,26 @@ impl Applier {
         Ok(Way::Anyway)
     }
 
-    /// Whether a statement must not run, as the rows of its table are of a later moment for certain.
+    /// What a statement must not do, as the rows of its tables are of a later moment for certain.
     ///
     /// Within a span only what empties a table, or makes it anew, can be run again: every row that came
     /// after it is replayed behind it. A dump is made anew if a table ends up otherwise than it began;
     /// one that was altered and altered back, or traded for another of its form, does not.
-    pub(super) fn is_over(&self, statement: &Statement) -> Result<bool> {
-        let mut is_over = None;
+    pub(super) fn over(&self, statement: &Statement) -> Result<Over> {
+        self.expect_no_new_child(statement)?;
+        let mut over = Vec::new();
+        let mut rest = Vec::new();
         for table in statement.ddl.changed_tables() {
-            let Some(span) = self.mark.spans.get(table) else {
+            let span = self.mark.spans.get(table);
+            let Some(span) = span.filter(|span| is_before_end(statement, span)) else {
+                rest.push(table.clone());
                 continue;
             };
-            if statement.end.folder != span.until.folder
-                || statement.end.position > span.until.position
-            {
-                continue;
-            }
             let is_repeatable = matches!(
                 statement.ddl.kind,
                 DdlKind::TruncateTable | DdlKind::DropTable | DdlKind::CreateTable
             );
-            if !is_repeatable || is_over.is_some_and(|is_over| is_over != span.is_exact) {
+            if !is_repeatable {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
                     format!(
@@ -127,9 +142,55 @@ impl Applier {
                 )
                 .at(|c| c.table = Some(table.clone())));
             }
-            is_over = Some(span.is_exact);
+            if span.is_exact {
+                over.push(table);
+            } else {
+                rest.push(table.clone());
+            }
         }
-        Ok(is_over.unwrap_or(false))
+        Ok(match (over.is_empty(), rest.is_empty()) {
+            (true, _) => Over::Nothing,
+            (false, true) => Over::All,
+            // Only a DROP names several tables.
+            (false, false) => Over::AllBut(rest),
+        })
+    }
+
+    /// Fails if the statement makes a table whose rows change with those of one that was read at one
+    /// moment: what happened before that moment is passed over, and with it what the new table's
+    /// foreign key did.
+    fn expect_no_new_child(&self, statement: &Statement) -> Result<()> {
+        if self.mark.spans.is_empty() {
+            return Ok(());
+        }
+        for structure in statement
+            .changes
+            .iter()
+            .filter_map(|change| change.structure.as_ref())
+        {
+            let table = &structure.table;
+            if self.mark.spans.contains_key(table) {
+                continue;
+            }
+            let parent = structure.foreign_keys.iter().find(|key| {
+                let span = self.mark.spans.get(&key.parent);
+                span.is_some_and(|span| span.is_exact && is_before_end(statement, span))
+                    && changes_rows(key)
+            });
+            if let Some(key) = parent {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "{table} was given a foreign key by which its rows change with those of {}, while \
+                         that table was dumped without a lock: what it did meanwhile is not known",
+                        key.parent
+                    ),
+                )
+                .with_fix("dump the tables of the task anew")
+                .at(|c| c.table = Some(table.clone())));
+            }
+        }
+        Ok(())
     }
 
     /// Once the mark is behind all spans, every table is like any other.
@@ -145,6 +206,11 @@ impl Applier {
         ));
         Ok(())
     }
+}
+
+/// Whether a statement ran before the end of a table's span.
+fn is_before_end(statement: &Statement, span: &Span) -> bool {
+    statement.end.folder == span.until.folder && statement.end.position <= span.until.position
 }
 
 /// Whether a transaction ends within a span. The span's end is between two transactions, so that the

@@ -228,7 +228,7 @@ impl Writer {
             self.push_any(&delete, origin)?;
         }
         let Some(after) = after else { return Ok(()) };
-        for delete in plan.write_make_room(after, None)? {
+        for delete in plan.write_room_in_span(after)? {
             self.push_any(&delete, origin)?;
         }
         let mut insert = Vec::new();

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::statement::Checks;
 use crate::binlog::FormatDescription;
 use crate::binlog::{Event, EventHeader, RowShape, RowsEvent, TableMap};
-use crate::model::{EventPlace, Gtid, Place, Position, Result, TableName, Timestamp};
+use crate::model::{EventPlace, Flavor, Gtid, Place, Position, Result, TableName, Timestamp};
 use crate::schema::{Ddl, SessionDefaults, Structure};
 use crate::target::checkpoint::{Change, Mark, PartDone, XaChange};
 
@@ -162,7 +162,7 @@ impl RowsPart {
 }
 
 /// A statement of the binlog that is a barrier.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Statement {
     /// Where its event starts.
     pub(super) place: EventPlace,
@@ -186,6 +186,29 @@ pub(super) struct Statement {
     pub(super) runs: bool,
     /// Whether its transaction goes on behind it, with the new table's rows.
     pub(super) opens: bool,
+}
+
+impl Statement {
+    /// The same DROP TABLE for these of its tables alone.
+    pub(super) fn dropping(&self, tables: &[TableName], flavor: Flavor) -> Self {
+        let names: Vec<String> = tables.iter().map(TableName::quoted).collect();
+        let if_exists = if self.ddl.if_exists { "IF EXISTS " } else { "" };
+        let text = format!("DROP TABLE {if_exists}{}", names.join(", "));
+        let mut narrowed = self.clone();
+        narrowed.ddl = Ddl::read(
+            text.as_bytes(),
+            self.ddl.default_schema(),
+            self.ddl.mode(),
+            flavor,
+        );
+        narrowed
+            .changes
+            .retain(|change| tables.contains(&change.table));
+        narrowed
+            .before
+            .retain(|before| tables.contains(&before.table));
+        narrowed
+    }
 }
 
 /// The session a statement ran in.
