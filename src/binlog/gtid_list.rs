@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cursor::Cursor;
-use super::{damaged, tagged, unsupported};
+use super::{Event, EventKind, damaged, tagged, unsupported};
 use crate::model::{Gtid, GtidSet, Result};
 
 /// The bits of GTID_LIST's first field that are the count; the others are flags.
@@ -32,6 +32,15 @@ pub fn gtid_list_set(list: &[Gtid]) -> GtidSet {
         set.insert(gtid);
     }
     set
+}
+
+/// The transactions before a file, where the event is the one of its head that says them.
+pub fn head_set(event: &Event<'_>) -> Result<Option<GtidSet>> {
+    match event.header.kind {
+        EventKind::PREVIOUS_GTIDS => parse_previous_gtids(event.body).map(Some),
+        EventKind::GTID_LIST => Ok(Some(gtid_list_set(&parse_gtid_list(event.body)?))),
+        _ => Ok(None),
+    }
 }
 
 /// The two forms of the head of PREVIOUS_GTIDS.

@@ -34,7 +34,7 @@ pub mod view;
 pub use checksum::ChecksumAlgorithm;
 pub use format::{Event, FormatDescription};
 pub use gtid::{AlterPhase, GtidEvent, MariaDbGtid, MySqlGtid};
-pub use gtid_list::{parse_gtid_list, parse_previous_gtids};
+pub use gtid_list::{head_set, parse_gtid_list, parse_previous_gtids};
 pub use header::{EventHeader, HEADER_LEN};
 pub use kind::EventKind;
 pub use payload::{Payload, PayloadEvents};

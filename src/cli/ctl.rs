@@ -6,7 +6,7 @@ use crate::control::{Command, Reply, Scope};
 use crate::model::{Error, ErrorKind, Result};
 use crate::remote::Client;
 
-use super::{FINE, Order, PROBLEM, Selector};
+use super::{FINE, Order, Selector};
 
 /// Sends the order to the running worker and prints its reply.
 pub(super) fn ctl(data_dir: &Path, order: Order) -> Result<u8> {
@@ -42,14 +42,22 @@ pub(super) fn send(data_dir: &Path, command: Command, json: bool) -> Result<u8> 
             }
             Ok(FINE)
         }
-        Reply::Refused { .. } if json => Ok(PROBLEM),
-        Reply::Refused { message, fix } => {
-            let error = Error::new(ErrorKind::Refused, message);
-            Err(match fix {
-                Some(fix) => error.with_fix(fix),
-                None => error,
-            })
-        }
+        Reply::Refused { message, fix } => failed(ErrorKind::Refused, message, fix, json),
+        Reply::Failed { kind, message, fix } => failed(kind, message, fix, json),
+    }
+}
+
+/// What was not done, as an error; where the reply is printed already, its exit code alone.
+fn failed(kind: ErrorKind, message: String, fix: Option<String>, json: bool) -> Result<u8> {
+    let error = Error::new(kind, message);
+    let error = match fix {
+        Some(fix) => error.with_fix(fix),
+        None => error,
+    };
+    if json {
+        Ok(super::exit_code(&error))
+    } else {
+        Err(error)
     }
 }
 

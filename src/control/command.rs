@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ErrorKind;
+
 /// Which streams or workers a command is for: those whose task and source match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scope {
@@ -99,6 +101,15 @@ pub enum Reply {
         /// What is wrong with the request.
         message: String,
         /// What can be done instead.
+        fix: Option<String>,
+    },
+    /// It was begun, and did not come off.
+    Failed {
+        /// Of which kind the failure was: the exit code follows from it.
+        kind: ErrorKind,
+        /// What happened.
+        message: String,
+        /// How to mend it.
         fix: Option<String>,
     },
 }

@@ -16,5 +16,5 @@ pub use snapshot::{
 
 pub use crate::model::{
     CheckFigure, CheckReport, CheckState, EventRow, EventView, GrantState, PrivilegeFigure,
-    RelayFigure, RelayFileFigure, RetryFigure, TableLoad, TargetRow, TransferFigure,
+    RelayFigure, RelayFileFigure, RelayHold, RetryFigure, TableLoad, TargetRow, TransferFigure,
 };

@@ -23,7 +23,9 @@ pub use flavor::{Flavor, ServerVersion};
 pub use gtid::{Gtid, GtidSet};
 pub use packing::Packing;
 pub use position::{EventPlace, Place, Position};
-pub use progress::{RelayFigure, RelayFileFigure, RetryFigure, TableLoad, TransferFigure};
+pub use progress::{
+    RelayFigure, RelayFileFigure, RelayHold, RetryFigure, TableLoad, TransferFigure,
+};
 pub use secret::Secret;
 pub use stage::{Stage, Unit};
 pub use table::TableName;

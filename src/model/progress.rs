@@ -39,6 +39,9 @@ pub struct RelayFigure {
     pub disk_free_bytes: u64,
     /// The oldest file still there.
     pub oldest_file: Option<String>,
+    /// Who needs the oldest files; `None` where no stream needs any.
+    #[serde(default)]
+    pub held_by: Option<RelayHold>,
     /// The files, newest last; at most the newest 64.
     pub files: Vec<RelayFileFigure>,
     /// Seconds until the source may purge a file that is not wholly here yet, by its own setting;
@@ -50,6 +53,15 @@ pub struct RelayFigure {
     pub warnings: Vec<String>,
     /// The relay's error in one line, if it has one.
     pub error: Option<String>,
+}
+
+/// A stream that is furthest back in a relay log, so that no file behind it may go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayHold {
+    /// Its task.
+    pub task: String,
+    /// From which file on it needs them; `None` where it has not said, and all stay.
+    pub file: Option<String>,
 }
 
 /// A relay file.

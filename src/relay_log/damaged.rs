@@ -23,6 +23,16 @@ use super::progress::Progress;
 const SUFFIX: &str = ".damaged";
 const CHUNK: usize = 1 << 20;
 
+/// What the operator should know of a damaged file that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether the same server is to send all of it again. Where another one took over meanwhile, the
+    /// file stays as long as its sub-folder does.
+    pub is_awaited: bool,
+}
+
 /// A damaged file that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Damaged {
@@ -189,11 +199,17 @@ fn has_right_sum(file: &File, start: u64, end: u64) -> std::io::Result<bool> {
 }
 
 impl RelayLog {
-    /// What is kept of damaged files, for the operator: the first one's path and how many there are.
-    pub fn kept_damaged(&self) -> Option<(PathBuf, usize)> {
+    /// What is kept of damaged files: the one that is awaited, if there is one.
+    pub fn kept_damaged(&self) -> Option<KeptFile> {
         let index = self.index();
-        let first = index.damaged.first()?;
-        Some((first.path.clone(), index.damaged.len()))
+        let newest = index.newest_folder().map(|of| of.about.name.as_str());
+        let is_awaited = |kept: &&Damaged| Some(kept.end.folder.as_str()) == newest;
+        let mut all = index.damaged.iter();
+        let kept = all.clone().find(is_awaited).or(all.next())?;
+        Some(KeptFile {
+            path: kept.path.clone(),
+            is_awaited: is_awaited(&kept),
+        })
     }
 
     /// Removes what was kept of damaged files that have come whole again by now.
@@ -216,6 +232,8 @@ impl RelayLog {
                 Ok(()) => {
                     tracing::info!(file = %path.display(), "all of the damaged file has come again");
                 }
+                // It went with its sub-folder, or by hand.
+                Err(error) if error.kind() == IoKind::NotFound => {}
                 // It is tried again at the next start.
                 Err(error) => tracing::warn!(file = %path.display(), "cannot remove it: {error}"),
             }
@@ -279,11 +297,15 @@ mod tests {
             for _ in 0..2 {
                 // However often it is opened before the source answers.
                 let log = RelayLog::open(folder.path()).unwrap();
-                assert_eq!(log.kept_damaged(), Some((kept.clone(), 1)));
+                let kept = KeptFile {
+                    path: kept.clone(),
+                    is_awaited: true,
+                };
+                assert_eq!(log.kept_damaged().as_ref(), Some(&kept));
                 let place = log.published().borrow().place.clone();
                 let end = place.map_or(0, |place| place.position.offset);
                 assert!(end <= at_byte as u64);
-                assert_eq!(fs::read(&kept).unwrap(), bytes);
+                assert_eq!(fs::read(&kept.path).unwrap(), bytes);
             }
             let log = RelayLog::open(folder.path()).unwrap();
             write(&log, at("bin.000001", 4), &binlog.events[..4])
@@ -301,6 +323,32 @@ mod tests {
             assert_eq!(log.kept_damaged(), None);
             assert_eq!(fs::read(&path).unwrap(), binlog.bytes);
         }
+    }
+
+    #[tokio::test]
+    async fn behind_a_takeover_it_stays_as_long_as_its_sub_folder() {
+        let binlog = binlog();
+        let folder = tempfile::tempdir().unwrap();
+        let sub = log_of(folder.path(), &binlog).await;
+        let path = sub.join("bin.000001");
+        let mut bytes = binlog.bytes.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let log = RelayLog::open(folder.path()).unwrap();
+        log.go_on_in("8", Flavor::MariaDB, crate::relay_log::Errant::new())
+            .unwrap();
+        write(&log, at("bin.000001", 4), &binlog.events)
+            .await
+            .unwrap();
+        let kept = log.kept_damaged().unwrap();
+        assert!(!kept.is_awaited && kept.path.exists());
+        log.purge_forced("bin.000001").unwrap_err();
+        let name = sub.file_name().unwrap().to_str().unwrap();
+        log.purge_forced(&format!("{name}/bin.000001")).unwrap();
+        assert!(!sub.exists());
+        log.drop_mended();
+        assert_eq!(log.kept_damaged(), None);
     }
 
     #[tokio::test]

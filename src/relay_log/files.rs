@@ -197,12 +197,13 @@ pub(super) fn is_half_made(path: &Path) -> bool {
     true
 }
 
-/// The number of a new sub-folder behind `last`: the moment in seconds. So one whose relay log was
-/// moved away is not taken for the new one, in which the same places are other events.
+/// The number of a new sub-folder behind `last`: the moment in microseconds, of which making one takes
+/// many. So one whose relay log was moved away is never taken for the new one, in which the same
+/// places are other events.
 pub(super) fn next_number(last: Option<u64>) -> u64 {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(1, |since| since.as_secs());
+        .map_or(1, |since| u64::try_from(since.as_micros()).unwrap_or(1));
     now.max(last.map_or(1, |last| last + 1))
 }
 

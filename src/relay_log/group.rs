@@ -24,7 +24,9 @@ enum State {
 pub(super) enum Step {
     /// Its transaction is not complete yet.
     Inside,
-    /// It is the last of its transaction, or stands alone.
+    /// It stands between transactions, or is all of one: heads, rotations, stops.
+    Alone,
+    /// It is the last of its transaction.
     Ends {
         /// Where the transaction's first event starts.
         start: u64,
@@ -105,13 +107,14 @@ impl Groups {
         };
         self.start = started;
         self.state = next;
-        Ok(if next == State::Between {
-            Step::Ends {
+        let gtid = (next == State::Between).then(|| self.gtid.take()).flatten();
+        Ok(match next {
+            State::Between if started == offset => Step::Alone,
+            State::Between => Step::Ends {
                 start: started,
-                gtid: self.gtid.take(),
-            }
-        } else {
-            Step::Inside
+                gtid,
+            },
+            State::Announced | State::OneStatement | State::Open => Step::Inside,
         })
     }
 }
@@ -198,8 +201,14 @@ mod tests {
                 flags: 0,
             };
             let event = Event { header, body };
-            if let Step::Ends { start, .. } = groups.step(i as u64 * 10, &event).unwrap() {
-                found.push((i, start));
+            let offset = i as u64 * 10;
+            match groups.step(offset, &event).unwrap() {
+                Step::Inside => {}
+                Step::Alone => found.push((i, offset)),
+                Step::Ends { start, .. } => {
+                    assert_ne!(start, offset, "{kind} stands alone");
+                    found.push((i, start));
+                }
             }
         }
         found

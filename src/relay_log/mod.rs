@@ -34,11 +34,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 pub use browse::{Browsed, Browser};
+pub use damaged::KeptFile;
 pub use follow::{RawEvent, Reader};
 pub use held::Held;
 pub use purge::{PurgeRule, Purged, oldest_needed};
 pub use received::Errant;
-pub use survey::{FileHead, Found, Halving, Stretch, set_of};
+pub use survey::{FileHead, Found, Halving, Stretch, no_event_start, set_of};
 pub use verify::{Damage, FileReport, list, verify};
 pub use writer::Writer;
 
@@ -84,6 +85,8 @@ pub struct RelayLog {
     opened_at: Option<Place>,
     tip: watch::Sender<Tip>,
     index: Mutex<Index>,
+    /// Held by whoever takes files out; before the index, never within it.
+    purging: Mutex<()>,
 }
 
 impl fmt::Debug for RelayLog {
@@ -198,6 +201,7 @@ impl RelayLog {
             opened_at: tip.place.clone(),
             tip: watch::Sender::new(tip),
             index: Mutex::new(index),
+            purging: Mutex::new(()),
         };
         log.drop_mended();
         Ok(Arc::new(log))

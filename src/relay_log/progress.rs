@@ -3,11 +3,7 @@
 use crc32fast::Hasher;
 
 use crate::binlog::checksum::{CHECKSUM_LEN, ChecksumAlgorithm};
-use crate::binlog::gtid_list::gtid_list_set;
-use crate::binlog::{
-    Event, EventHeader, EventKind, FormatDescription, HEADER_LEN, parse_gtid_list,
-    parse_previous_gtids,
-};
+use crate::binlog::{Event, EventHeader, EventKind, FormatDescription, HEADER_LEN, head_set};
 use crate::model::{Error, ErrorKind, GtidSet, Result};
 
 use super::group::{Groups, Step};
@@ -79,24 +75,24 @@ impl Progress {
     pub(super) fn take(&mut self, event: &Event<'_>, bytes: &[u8]) -> Result<()> {
         let start = self.event_end;
         let end = start + u64::from(event.header.event_size);
-        match event.header.kind {
-            EventKind::FORMAT_DESCRIPTION => self.format = Some(FormatDescription::parse(bytes)?),
-            EventKind::PREVIOUS_GTIDS => self.gtid_set = Some(parse_previous_gtids(event.body)?),
-            EventKind::GTID_LIST => {
-                self.gtid_set = Some(gtid_list_set(&parse_gtid_list(event.body)?));
-            }
-            _ => {}
+        if event.header.kind == EventKind::FORMAT_DESCRIPTION {
+            self.format = Some(FormatDescription::parse(bytes)?);
+        } else if let Some(set) = head_set(event)? {
+            self.gtid_set = Some(set);
         }
         let step = self.groups.step(start, event)?;
         self.event_end = end;
-        if let Step::Ends { start, gtid } = step {
-            if u32::try_from(start).is_ok() {
-                self.resume_start = start;
-            }
-            self.group_end = end;
-            if let (Some(set), Some(gtid)) = (&mut self.gtid_set, gtid) {
-                set.insert(&gtid);
-            }
+        let (start, gtid) = match step {
+            Step::Inside => return Ok(()),
+            Step::Alone => (start, None),
+            Step::Ends { start, gtid } => (start, gtid),
+        };
+        if u32::try_from(start).is_ok() {
+            self.resume_start = start;
+        }
+        self.group_end = end;
+        if let (Some(set), Some(gtid)) = (&mut self.gtid_set, gtid) {
+            set.insert(&gtid);
         }
         Ok(())
     }

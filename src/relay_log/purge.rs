@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::ErrorKind as IoKind;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::{FolderEntry, Index, RelayLog};
+use super::{FileEntry, FolderEntry, Index, RelayLog};
 use crate::model::position::compare_files;
 use crate::model::{Error, ErrorKind, GtidSet, Place, RelayFileFigure, Result};
 
@@ -45,26 +46,50 @@ pub fn oldest_needed<'a>(log: &RelayLog, needed: &'a [Place]) -> Option<&'a Plac
 }
 
 impl Index {
+    fn folder_mut(&mut self, name: &str) -> Option<&mut FolderEntry> {
+        self.folders.iter_mut().find(|f| f.about.name == name)
+    }
+
     fn at(&self, folder: &str) -> Option<usize> {
         self.folders.iter().position(|f| f.about.name == folder)
     }
 
     /// The oldest file, unless it is the one that is written.
-    fn oldest(&self) -> Option<(usize, RelayFileFigure)> {
+    fn oldest(&self) -> Option<RelayFileFigure> {
         let at = self.folders.iter().position(|f| !f.files.is_empty())?;
         let folder = self.folders.get(at)?;
         if at + 1 == self.folders.len() && folder.files.len() == 1 {
             return None;
         }
         let file = folder.files.first()?;
-        Some((
-            at,
-            RelayFileFigure {
-                folder: folder.about.name.clone(),
-                name: file.name.clone(),
-                size_bytes: file.size,
-            },
-        ))
+        Some(RelayFileFigure {
+            folder: folder.about.name.clone(),
+            name: file.name.clone(),
+            size_bytes: file.size,
+        })
+    }
+
+    /// Whether a file stands before another, given by sub-folder and name.
+    fn is_before(&self, file: &RelayFileFigure, (folder, name): &(String, String)) -> bool {
+        let (here, there) = (self.at(&file.folder), self.at(folder));
+        here < there || (here == there && compare_files(&file.name, name).is_lt())
+    }
+
+    /// Whether the oldest file is needed by a reader at one of these places.
+    fn is_needed(&self, file: &RelayFileFigure, needed: &[Place]) -> bool {
+        let Some(at) = self.at(&file.folder) else {
+            return true;
+        };
+        let is_here = |place: &Place| match self.at(&place.folder) {
+            // Where it would be nobody can say.
+            None => true,
+            Some(folder) => {
+                folder < at
+                    || (folder == at && compare_files(&place.position.file, &file.name).is_le())
+            }
+        };
+        let folder = self.folders.get(at);
+        needed.iter().any(is_here) || folder.is_some_and(|of| of.is_needed_whole(needed))
     }
 }
 
@@ -86,63 +111,74 @@ impl FolderEntry {
 }
 
 impl RelayLog {
-    /// Removes the files that `rule` names and that are before everything in `needed`. The file that
-    /// is written stays in any case.
-    pub fn purge(&self, rule: &PurgeRule, needed: &[Place], now: SystemTime) -> Result<Purged> {
-        if let PurgeRule::Before(name) = rule {
-            self.find_file(name)?;
-        }
+    /// Removes the files that `rule` names and that are before everything in `needed`; where that is
+    /// `None`, nobody can say what is needed, and all stay. So does the file that is written.
+    ///
+    /// Removing a file of gigabytes takes its time: the index is not locked meanwhile, and readers and
+    /// the writer go on.
+    pub fn purge(
+        &self,
+        rule: &PurgeRule,
+        needed: Option<&[Place]>,
+        now: SystemTime,
+    ) -> Result<Purged> {
+        let _alone = self.purging();
+        let limit = match rule {
+            PurgeRule::Before(name) => Some(self.find_file(name)?),
+            PurgeRule::OlderThan(_) | PurgeRule::KeepFree(_) => None,
+        };
         let mut purged = Purged::default();
         loop {
-            let mut index = self.index();
-            let Some((at, file)) = index.oldest() else {
+            // Nobody else takes a file out, so what is found stays the oldest.
+            let Some(file) = self.index().oldest() else {
                 return Ok(purged);
             };
-            if !self.is_named(rule, &index, &file, now)? {
+            let is_named = match (rule, &limit) {
+                (PurgeRule::OlderThan(age), _) => self.is_older(&file, *age, now)?,
+                (PurgeRule::KeepFree(bytes), _) => self.disk()?.free_bytes < *bytes,
+                (PurgeRule::Before(_), limit) => {
+                    let limit = limit.as_ref();
+                    limit.is_some_and(|limit| self.index().is_before(&file, limit))
+                }
+            };
+            if !is_named {
                 return Ok(purged);
             }
-            let is_needed = needed.iter().any(|place| match index.at(&place.folder) {
-                // Where it would be nobody can say.
-                None => true,
-                Some(folder) => {
-                    folder < at
-                        || (folder == at && compare_files(&place.position.file, &file.name).is_le())
-                }
-            });
-            let is_needed = is_needed
-                || index
-                    .folders
-                    .get(at)
-                    .is_some_and(|folder| folder.is_needed_whole(needed));
-            if is_needed {
+            if needed.is_none_or(|needed| self.index().is_needed(&file, needed)) {
                 purged.is_held = true;
                 return Ok(purged);
             }
-            self.remove(&mut index, at, &file)?;
+            self.remove(&file)?;
             purged.files.push(file);
         }
     }
 
     /// Removes a file and those before it, whoever needs them.
     pub fn purge_forced(&self, name: &str) -> Result<Purged> {
+        let _alone = self.purging();
         let (folder, file) = self.find_file(name)?;
         if self.complete_file(&folder, &file).is_none() {
             return Err(stays(&folder, &file));
         }
         let mut purged = Purged::default();
         loop {
-            let mut index = self.index();
             let last = purged.files.last();
             if last.is_some_and(|last: &RelayFileFigure| last.folder == folder && last.name == file)
             {
                 return Ok(purged);
             }
-            let Some((at, oldest)) = index.oldest() else {
+            let oldest = self.index().oldest();
+            let Some(oldest) = oldest else {
                 return Err(stays(&folder, &file));
             };
-            self.remove(&mut index, at, &oldest)?;
+            self.remove(&oldest)?;
             purged.files.push(oldest);
         }
+    }
+
+    /// Held for as long as files are taken out: one purge at a time.
+    fn purging(&self) -> MutexGuard<'_, ()> {
+        self.purging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sub-folder and the name of a file of the log; with the same name in several sub-folders the
@@ -170,60 +206,46 @@ impl RelayLog {
             })
     }
 
-    fn is_named(
-        &self,
-        rule: &PurgeRule,
-        index: &Index,
-        file: &RelayFileFigure,
-        now: SystemTime,
-    ) -> Result<bool> {
-        match rule {
-            PurgeRule::OlderThan(age) => {
-                let path = self.folder.join(&file.folder).join(&file.name);
-                let written = fs::metadata(&path)
-                    .and_then(|about| about.modified())
-                    .map_err(|e| Error::file("look at", &path, e))?;
-                // One of the future, by a clock that jumped, is young.
-                Ok(now.duration_since(written).is_ok_and(|since| since > *age))
-            }
-            PurgeRule::Before(name) => {
-                let (folder, name) = match name.split_once('/') {
-                    Some((folder, name)) => (Some(folder), name),
-                    None => (None, name.as_str()),
-                };
-                let is_of = |f: &&FolderEntry| f.files.iter().any(|file| file.name == name);
-                let mut matching = index.folders.iter().rev().filter(is_of);
-                let limit = matching.find(|f| folder.is_none_or(|folder| f.about.name == folder));
-                let Some(limit) = limit else { return Ok(false) };
-                let (here, there) = (index.at(&file.folder), index.at(&limit.about.name));
-                Ok(here < there || (here == there && compare_files(&file.name, name).is_lt()))
-            }
-            PurgeRule::KeepFree(bytes) => {
-                let room = rustix::fs::statvfs(&self.folder)
-                    .map_err(|e| Error::file("look at", &self.folder, e.into()))?;
-                Ok(room.f_bavail.saturating_mul(room.f_frsize) < *bytes)
-            }
-        }
+    /// Whether a file was last written longer than `age` ago.
+    fn is_older(&self, file: &RelayFileFigure, age: Duration, now: SystemTime) -> Result<bool> {
+        let path = self.folder.join(&file.folder).join(&file.name);
+        let written = fs::metadata(&path)
+            .and_then(|about| about.modified())
+            .map_err(|e| Error::file("look at", &path, e))?;
+        // One of the future, by a clock that jumped, is young.
+        Ok(now.duration_since(written).is_ok_and(|since| since > age))
     }
 
-    fn remove(&self, index: &mut Index, at: usize, file: &RelayFileFigure) -> Result<()> {
+    /// Takes the oldest file out, and its sub-folder with the last of its files. Readers are told that
+    /// it is gone before it is.
+    fn remove(&self, file: &RelayFileFigure) -> Result<()> {
         let folder = self.folder.join(&file.folder);
         let path = folder.join(&file.name);
+        if let Some(entry) = self.index().folder_mut(&file.folder) {
+            entry.files.retain(|have| have.name != file.name);
+        }
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != IoKind::NotFound => return Err(Error::file("remove", &path, e)),
+            Err(e) if e.kind() != IoKind::NotFound => {
+                if let Some(entry) = self.index().folder_mut(&file.folder) {
+                    let name = file.name.clone();
+                    let size = file.size_bytes;
+                    entry.files.insert(0, FileEntry { name, size });
+                }
+                return Err(Error::file("remove", &path, e));
+            }
             _ => {}
         }
         tracing::info!(file = %path.display(), "relay file purged");
-        let Some(entry) = index.folders.get_mut(at) else {
-            return Ok(());
+        let is_empty = {
+            let mut index = self.index();
+            let newest = index.folders.len().saturating_sub(1);
+            let at = index.at(&file.folder).filter(|at| *at < newest);
+            let at = at.filter(|at| index.folders.get(*at).is_some_and(|of| of.files.is_empty()));
+            at.map(|at| index.folders.remove(at)).is_some()
         };
-        entry.files.retain(|have| have.name != file.name);
-        if entry.files.is_empty() && at + 1 < index.folders.len() {
-            index.folders.remove(at);
-            // An empty folder that stays is no harm: it is found empty at the next start.
-            if let Err(e) = fs::remove_dir_all(&folder) {
-                tracing::warn!(folder = %folder.display(), "an empty relay folder stays: {e}");
-            }
+        // An empty folder that stays is no harm: it is found empty at the next start.
+        if is_empty && let Err(e) = fs::remove_dir_all(&folder) {
+            tracing::warn!(folder = %folder.display(), "an empty relay folder stays: {e}");
         }
         Ok(())
     }
@@ -253,15 +275,10 @@ mod tests {
                 let file = format!("bin.00000{number}");
                 fs::write(folder.join(&name).join(&file), MAGIC).unwrap();
                 let mut index = log.index();
-                index
-                    .folders
-                    .last_mut()
-                    .unwrap()
-                    .files
-                    .push(super::super::FileEntry {
-                        name: file,
-                        size: 4,
-                    });
+                index.folders.last_mut().unwrap().files.push(FileEntry {
+                    name: file,
+                    size: 4,
+                });
             }
             name
         });
@@ -286,17 +303,22 @@ mod tests {
             Place::new(&first, Position::new("bin.000002", 900)),
         ];
         assert_eq!(oldest_needed(&log, &needed).unwrap().folder, first);
-        let purged = log.purge(&old, &needed, SystemTime::now()).unwrap();
+        let purged = log.purge(&old, Some(&needed), SystemTime::now()).unwrap();
         assert_eq!(purged, Purged::default());
-        let purged = log.purge(&old, &needed, later()).unwrap();
+        let purged = log.purge(&old, Some(&needed), later()).unwrap();
         assert_eq!((names(&purged), purged.is_held), (vec!["bin.000001"], true));
         // A place that is nowhere in the log holds everything.
         let unknown = [Place::new("9.1", Position::new("bin.000009", 4))];
         assert_eq!(oldest_needed(&log, &unknown), None);
-        let purged = log.purge(&old, &unknown, later()).unwrap();
+        let purged = log.purge(&old, Some(&unknown), later()).unwrap();
         assert_eq!((names(&purged), purged.is_held), (vec![], true));
+        // So does a stream that has not said what it needs.
+        let purged = log.purge(&old, None, later()).unwrap();
+        assert_eq!((names(&purged), purged.is_held), (vec![], true));
+        let young = PurgeRule::OlderThan(Duration::from_hours(24));
+        assert_eq!(log.purge(&young, None, later()).unwrap(), Purged::default());
         // Nobody needs anything: the file that is written stays.
-        let purged = log.purge(&old, &[], later()).unwrap();
+        let purged = log.purge(&old, Some(&[]), later()).unwrap();
         assert_eq!(purged.files.len(), 4);
         assert!(!folder.path().join(&first).exists());
         assert_eq!(log.files().len(), 1);
@@ -310,14 +332,16 @@ mod tests {
         let years = Duration::from_hours(24 * 3650);
         // Set back: every file is of the future, and young.
         let back = SystemTime::now() - years;
-        assert_eq!(log.purge(&old, &[], back).unwrap(), Purged::default());
+        assert_eq!(log.purge(&old, Some(&[]), back).unwrap(), Purged::default());
         // Set forward: every file is old, but what a stream needs stays.
         let needed = [Place::new(&first, Position::new("bin.000003", 4))];
-        let purged = log.purge(&old, &needed, SystemTime::now() + years).unwrap();
+        let purged = log
+            .purge(&old, Some(&needed), SystemTime::now() + years)
+            .unwrap();
         assert_eq!(names(&purged), ["bin.000001", "bin.000002"]);
         // The next sub-folder's number is behind the last one's, whatever the clock says.
-        let far = super::super::files::next_number(Some(9_000_000_000));
-        assert_eq!(far, 9_000_000_001);
+        let far = super::super::files::next_number(Some(u64::MAX / 2));
+        assert_eq!(far, u64::MAX / 2 + 1);
     }
 
     #[test]
@@ -327,14 +351,14 @@ mod tests {
         let needed = [Place::new(&first, Position::new("bin.000003", 4))];
         let before = PurgeRule::Before(format!("{first}/bin.000002"));
         assert_eq!(
-            names(&log.purge(&before, &needed, later()).unwrap()),
+            names(&log.purge(&before, Some(&needed), later()).unwrap()),
             ["bin.000001"]
         );
         let before = PurgeRule::Before("bin.000002".into());
-        let purged = log.purge(&before, &needed, later()).unwrap();
+        let purged = log.purge(&before, Some(&needed), later()).unwrap();
         assert_eq!((names(&purged), purged.is_held), (vec!["bin.000002"], true));
         assert!(
-            log.purge(&PurgeRule::Before("bin.9".into()), &[], later())
+            log.purge(&PurgeRule::Before("bin.9".into()), Some(&[]), later())
                 .is_err()
         );
         assert_eq!(

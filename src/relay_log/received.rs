@@ -61,9 +61,14 @@ impl Received {
     /// Whether nothing behind can have been received.
     pub(super) fn is_past(&self) -> bool {
         match self.set {
-            GtidSet::MariaDB(_) => self.pending.is_empty() && !self.is_inside,
+            GtidSet::MariaDB(_) => self.is_met(),
             GtidSet::MySQL(_) => self.is_behind,
         }
+    }
+
+    /// Whether the last transaction of each domain has come, where the set names only those.
+    pub(super) fn is_met(&self) -> bool {
+        self.pending.is_empty() && !self.is_inside
     }
 
     /// Whether it must be fed from the sub-folder's first event to be right.

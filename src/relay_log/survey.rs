@@ -6,9 +6,7 @@ use std::sync::Arc;
 use super::group::{Groups, Step};
 use super::received::{Errant, Received, Seen};
 use super::{RawEvent, RelayLog};
-use crate::binlog::{
-    Event, EventKind, GtidEvent, gtid_list::gtid_list_set, parse_gtid_list, parse_previous_gtids,
-};
+use crate::binlog::{Event, EventKind, GtidEvent, head_set, parse_gtid_list};
 use crate::model::position::{FIRST_OFFSET, compare_files};
 use crate::model::{Error, ErrorKind, Flavor, Gtid, GtidSet, Place, Position, Result, Timestamp};
 
@@ -56,14 +54,17 @@ impl FileHead {
                 return Ok(false);
             }
             EventKind::START_ENCRYPTION => return Ok(false),
-            EventKind::PREVIOUS_GTIDS => self.gtid_set = Some(parse_previous_gtids(event.body)?),
-            EventKind::GTID_LIST => {
-                self.gtid_list = parse_gtid_list(event.body)?;
-                self.gtid_set = Some(gtid_list_set(&self.gtid_list));
-            }
+            EventKind::GTID_LIST => self.gtid_list = parse_gtid_list(event.body)?,
             _ => {}
         }
+        self.gtid_set = head_set(event)?;
         Ok(true)
+    }
+
+    /// Whether it says what was before the file, and all of that is in `set`.
+    pub fn is_within(&self, set: &GtidSet) -> bool {
+        let before = self.gtid_set.as_ref();
+        before.is_some_and(|before| set.is_superset(before))
     }
 }
 
@@ -103,36 +104,42 @@ impl Halving {
         self.low.checked_sub(1)
     }
 
+    /// The last that fits, of the files that were asked for.
+    pub fn last_of<'a>(&self, files: &'a [String]) -> Option<&'a str> {
+        let file = files.get(self.last_fitting()?)?;
+        Some(file)
+    }
+
     fn middle(&self) -> usize {
         self.low + (self.high - self.low) / 2
     }
 }
 
-/// The transactions that come by, and which of them are in.
+/// The transactions that come by.
+#[derive(Default)]
 struct Count {
     groups: Groups,
     set: Option<GtidSet>,
 }
 
 impl Count {
-    /// Gives where a transaction that ends with this event had begun, with its id; `None` within one
-    /// and for what is no transaction.
-    fn step(&mut self, offset: u64, event: &Event<'_>) -> Result<Option<(u64, Option<Gtid>)>> {
-        match event.header.kind {
-            EventKind::PREVIOUS_GTIDS => self.set = Some(parse_previous_gtids(event.body)?),
-            EventKind::GTID_LIST => {
-                self.set = Some(gtid_list_set(&parse_gtid_list(event.body)?));
-            }
-            _ => {}
+    fn step(&mut self, raw: &RawEvent<'_>) -> Result<Step> {
+        if let Some(set) = head_set(&raw.event)? {
+            self.set = Some(set);
         }
-        let Step::Ends { start, gtid } = self.groups.step(offset, event)? else {
-            return Ok(None);
-        };
-        if let (Some(set), Some(gtid)) = (&mut self.set, &gtid) {
+        let step = self.groups.step(raw.offset, &raw.event)?;
+        if let Step::Ends { gtid, .. } = &step
+            && let (Some(set), Some(gtid)) = (&mut self.set, gtid)
+        {
             set.insert(gtid);
         }
-        // What stands alone is no transaction: heads, rotations, stops.
-        Ok((start != offset).then_some((start, gtid)))
+        Ok(step)
+    }
+
+    /// Whether all of `wanted` has come by.
+    fn has(&self, wanted: &GtidSet) -> bool {
+        let set = self.set.as_ref();
+        set.is_some_and(|set| set.is_superset(wanted))
     }
 }
 
@@ -148,10 +155,7 @@ impl RelayLog {
         let start = Position::new(from.position.file.clone(), FIRST_OFFSET);
         let asked = from.position.offset.max(FIRST_OFFSET);
         let mut reader = self.reader(&Place::new(from.folder.clone(), start))?;
-        let mut count = Count {
-            groups: Groups::default(),
-            set: None,
-        };
+        let mut count = Count::default();
         if asked == FIRST_OFFSET && from.position < *to {
             // What was before a file is in its head, behind the place.
             let head = self.head(&from.folder, &from.position.file).await?;
@@ -166,8 +170,7 @@ impl RelayLog {
         while reader.place().position < *to {
             let raw = reader.next().await?;
             if raw.file == from.position.file && raw.offset < asked {
-                let is_inside = count.step(raw.offset, &raw.event)?.is_none()
-                    && !stands_alone(raw.event.header.kind);
+                let is_inside = matches!(count.step(&raw)?, Step::Inside);
                 stretch.before = raw.offset;
                 if raw.end_offset == asked {
                     stretch.is_event = true;
@@ -193,6 +196,20 @@ impl RelayLog {
         Ok(head)
     }
 
+    /// The last of a sub-folder's files whose head fits; those that fit stand before the others.
+    async fn last_file<'a>(
+        self: &Arc<Self>,
+        folder: &str,
+        files: &'a [String],
+        fits: impl Fn(&FileHead) -> bool,
+    ) -> Result<Option<&'a str>> {
+        let mut halving = Halving::of(files.len());
+        while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
+            halving.tell(fits(&self.head(folder, file).await?));
+        }
+        Ok(halving.last_of(files))
+    }
+
     /// The files of a sub-folder up to that of `to`, oldest first.
     fn files_upto(&self, folder: &str, to: &Position) -> Vec<String> {
         let files = self.files().into_iter();
@@ -211,26 +228,16 @@ impl RelayLog {
         to: &Position,
     ) -> Result<Found> {
         let files = self.files_upto(folder, to);
-        let mut halving = Halving::of(files.len());
-        while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
-            let head = self.head(folder, file).await?;
-            halving.tell(head.gtid_set.is_some_and(|set| wanted.is_superset(&set)));
-        }
-        let Some(file) = halving.last_fitting().and_then(|at| files.get(at)) else {
+        let fits = |head: &FileHead| head.is_within(wanted);
+        let Some(file) = self.last_file(folder, &files, fits).await? else {
             let oldest = match files.first() {
                 Some(file) => self.head(folder, file).await?.gtid_set,
                 None => None,
             };
             return Err(begins_later(wanted, oldest));
         };
-        let mut reader = self.reader(&Place::new(
-            folder,
-            Position::new(file.as_str(), FIRST_OFFSET),
-        ))?;
-        let mut count = Count {
-            groups: Groups::default(),
-            set: None,
-        };
+        let mut reader = self.reader(&Place::new(folder, Position::new(file, FIRST_OFFSET)))?;
+        let mut count = Count::default();
         let mut received = Received::new(wanted.clone(), Errant::new());
         let mut found = Found {
             place: reader.place(),
@@ -240,10 +247,10 @@ impl RelayLog {
         let mut first_out: Option<(Place, String)> = None;
         while reader.place().position < *to {
             let raw = reader.next().await?;
-            let ended = count.step(raw.offset, &raw.event)?;
+            let step = count.step(&raw)?;
             let seen = received.step(raw.offset, &raw.event)?;
-            match (ended, seen) {
-                (Some((_, gtid)), Seen::Ends) => {
+            match (step, seen) {
+                (Step::Ends { gtid, .. }, Seen::Ends) => {
                     if let Some((place, out)) = &first_out {
                         let gtid = gtid.map_or_else(String::new, |gtid| gtid.to_string());
                         return Err(not_one_place(&gtid, &raw.place(), out, place));
@@ -251,24 +258,28 @@ impl RelayLog {
                     found.place = raw.end_place();
                     found.gtid_set.clone_from(&count.set);
                 }
-                (Some((start, gtid)), _) if first_out.is_none() => {
+                (Step::Ends { start, gtid }, _) if first_out.is_none() => {
                     let name = gtid.map_or_else(|| "one without".into(), |gtid| gtid.to_string());
                     let place = Place::new(raw.folder, Position::new(raw.file, start));
                     first_out = Some((place, name));
                 }
                 // The head of a file before anything else: the place is behind it.
-                (None, _) if first_out.is_none() && stands_alone(raw.event.header.kind) => {
+                (Step::Alone, _) if first_out.is_none() => {
                     found.place = raw.end_place();
                     found.gtid_set.clone_from(&count.set);
                 }
-                _ => {}
+                (Step::Inside | Step::Alone | Step::Ends { .. }, _) => continue,
+            }
+            // What is behind cannot be wanted any more.
+            if received.is_met() && count.has(wanted) {
+                return Ok(found);
             }
         }
         let missing = match &count.set {
             Some(set) => wanted.without(set),
             None => wanted.clone(),
         };
-        if !missing.is_empty() || (received.needs_beginning() && !received.is_past()) {
+        if !missing.is_empty() || !received.is_met() {
             let missing = if missing.is_empty() { wanted } else { &missing };
             return Err(Error::new(
                 ErrorKind::Checkpoint,
@@ -290,12 +301,9 @@ impl RelayLog {
         to: &Position,
     ) -> Result<Found> {
         let files = self.files_upto(folder, to);
-        let mut halving = Halving::of(files.len());
-        while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
-            halving.tell(self.head(folder, file).await?.begun_at < time);
-        }
-        let fitting = halving.last_fitting();
-        let Some(file) = files.get(fitting.unwrap_or(0)) else {
+        let fits = |head: &FileHead| head.begun_at < time;
+        let fitting = self.last_file(folder, &files, fits).await?;
+        let Some(file) = fitting.or(files.first().map(String::as_str)) else {
             return Err(Error::new(ErrorKind::Internal, "the relay log has no file"));
         };
         if fitting.is_none() {
@@ -314,14 +322,8 @@ impl RelayLog {
                 ));
             }
         }
-        let mut reader = self.reader(&Place::new(
-            folder,
-            Position::new(file.as_str(), FIRST_OFFSET),
-        ))?;
-        let mut count = Count {
-            groups: Groups::default(),
-            set: None,
-        };
+        let mut reader = self.reader(&Place::new(folder, Position::new(file, FIRST_OFFSET)))?;
+        let mut count = Count::default();
         while reader.place().position < *to {
             let raw = reader.next().await?;
             if raw.event.header.kind.is_gtid() {
@@ -342,27 +344,13 @@ impl RelayLog {
                     });
                 }
             }
-            count.step(raw.offset, &raw.event)?;
+            count.step(&raw)?;
         }
         Ok(Found {
             place: reader.place(),
             gtid_set: count.set,
         })
     }
-}
-
-/// Whether the event is never part of a transaction.
-fn stands_alone(kind: EventKind) -> bool {
-    matches!(
-        kind,
-        EventKind::FORMAT_DESCRIPTION
-            | EventKind::ROTATE
-            | EventKind::STOP
-            | EventKind::PREVIOUS_GTIDS
-            | EventKind::GTID_LIST
-            | EventKind::BINLOG_CHECKPOINT
-            | EventKind::START_ENCRYPTION
-    )
 }
 
 fn begins_later(wanted: &GtidSet, oldest: Option<GtidSet>) -> Error {
@@ -392,6 +380,19 @@ fn not_one_place(inside: &str, at: &Place, outside: &str, before: &Place) -> Err
         ),
     )
     .with_fix("take the set and the position from one moment of this source, and give the position")
+}
+
+/// A `start` that is within an event.
+pub fn no_event_start(asked: &Position, before: u64, after: Option<u64>) -> Error {
+    let file = &asked.file;
+    let after = after.map_or_else(String::new, |after| format!(" and `{file}:{after}`"));
+    Error::new(
+        ErrorKind::Config,
+        format!("`start` is {asked}, where no event starts"),
+    )
+    .with_fix(format!(
+        "the nearest events start at `{file}:{before}`{after}; give one that begins a transaction"
+    ))
 }
 
 /// A flavor's name for what tells its transactions, for messages.

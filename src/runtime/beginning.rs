@@ -11,7 +11,7 @@ use super::relay_work::RelayWork;
 use crate::binlog::{Event, EventKind, FormatDescription, Payload, QueryEvent};
 use crate::config::{RelayStart, TaskConfig};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
-use crate::relay_log::{Found, Tip, set_of};
+use crate::relay_log::{Found, Tip, no_event_start, set_of};
 use crate::route::is_system_schema;
 use crate::schema::{Ddl, DdlClass, SqlMode, Structure};
 use crate::source::{self, ServerInfo, read_structures};
@@ -240,19 +240,12 @@ async fn changed_between(
             Ok(())
         })
         .await?;
-    let file = &from.position.file;
     if !stretch.is_event {
-        let after = stretch
-            .after
-            .map_or_else(String::new, |after| format!(" and `{file}:{after}`"));
-        return Err(Error::new(
-            ErrorKind::Checkpoint,
-            format!("`start` is {}, where no event starts", from.position),
-        )
-        .with_fix(format!(
-            "the nearest events start at `{file}:{}`{after}; give one that begins a transaction",
-            stretch.before
-        )));
+        return Err(no_event_start(
+            &from.position,
+            stretch.before,
+            stretch.after,
+        ));
     }
     if !stretch.is_boundary {
         return Err(Error::new(

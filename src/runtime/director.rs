@@ -349,7 +349,7 @@ impl Director {
             };
             match tokio::time::timeout(PATIENCE, asked).await {
                 Ok(Some(Reply::Done { message })) => messages.push(format!("{name}: {message}")),
-                Ok(Some(Reply::Refused { message, fix })) => {
+                Ok(Some(Reply::Refused { message, fix } | Reply::Failed { message, fix, .. })) => {
                     refusals.push((format!("{name}: {message}"), fix));
                 }
                 Ok(None) => refusals.push((format!("{name}: it has ended"), None)),

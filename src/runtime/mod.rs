@@ -12,6 +12,7 @@ mod director;
 mod given_dump;
 mod journal;
 mod meter;
+mod needs;
 mod publish;
 mod purging;
 mod refilled;

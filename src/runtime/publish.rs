@@ -14,6 +14,7 @@ use crate::model::{CheckReport, CheckState, GrantState, Stage, Unit};
 
 use super::clock;
 use super::meter::{LagHistory, Rate};
+use super::needs::Needs;
 use super::{Stream, Worker, refusals};
 
 /// Log lines in a snapshot.
@@ -84,7 +85,10 @@ impl Publisher {
         let mut next = self.last.clone();
         next.taken_at = clock::now();
         next.check.clone_from(&self.check);
-        next.sources = workers.iter().map(source).collect();
+        next.sources = workers
+            .iter()
+            .map(|worker| source(worker, streams))
+            .collect();
         next.streams = streams
             .iter()
             .zip(&mut self.meters)
@@ -157,15 +161,18 @@ fn blank_target(server: &ServerConfig) -> TargetSnapshot {
     }
 }
 
-fn source(worker: &Worker) -> SourceSnapshot {
+fn source(worker: &Worker, streams: &[Stream]) -> SourceSnapshot {
     let config = worker.work.config();
     let state = worker.state.read();
     let facts = worker.work.facts();
     let info = facts.as_ref().map(|facts| &facts.info);
     let error = state.stop.as_ref().map(|stop| stop.error.clone());
     let mut relay = worker.work.figure();
-    if let (Some(relay), Some(error)) = (&mut relay, &error) {
-        relay.error = Some(error.message.clone());
+    if let Some(relay) = &mut relay {
+        relay.error = error.as_ref().map(|error| error.message.clone());
+        let works = streams.iter().map(|stream| &stream.work);
+        let of_it = works.filter(|work| work.source_name() == config.server.name);
+        relay.held_by = Needs::of(of_it).hold(worker.work.log());
     }
     SourceSnapshot {
         name: config.server.name.clone(),

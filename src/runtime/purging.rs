@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{PurgeWhich, Reply};
-use crate::model::{Place, Result};
+use crate::model::{Error, ErrorKind, Result};
 use crate::relay_log::{PurgeRule, Purged};
 
+use super::needs::Needs;
 use super::relay_work::RelayWork;
 use super::runner::{done, refused};
-use super::stream_work::{Needed, StreamWork};
+use super::stream_work::StreamWork;
 
 /// How often is looked whether something can go.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -21,12 +22,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Purging {
     pub(super) relay: Arc<RelayWork>,
     pub(super) streams: Vec<Arc<StreamWork>>,
-}
-
-/// What the streams need, and which of them did not say.
-struct Needs {
-    places: Vec<Place>,
-    unknown: Vec<String>,
 }
 
 impl Purging {
@@ -87,12 +82,7 @@ impl Purging {
                 };
                 done(format!("{}{held}", sum(&purged)))
             }
-            Err(error) => refused(
-                error.to_string(),
-                error
-                    .fix()
-                    .unwrap_or("see the files with `tideway relay list`"),
-            ),
+            Err(error) => failed(&error, "see the files with `tideway relay list`"),
         }
     }
 
@@ -104,75 +94,32 @@ impl Purging {
                 format!("`{folder}/{file}` is no complete file of the relay log"),
                 "the file that is being written is mended when the worker starts",
             ),
-            Err(error) => refused(
-                error.to_string(),
-                error
-                    .fix()
-                    .unwrap_or("see that the source runs and still has the file"),
-            ),
+            Err(error) => failed(&error, "see that the source runs and still has the file"),
         }
     }
 
     async fn purge(&self, rule: PurgeRule) -> Result<Purged> {
         let needs = self.needs();
-        if !needs.unknown.is_empty() {
-            // A place that is nowhere in the log holds all of it.
-            return Ok(Purged {
-                is_held: !matches!(rule, PurgeRule::KeepFree(bytes) if self.has_free(bytes)),
-                ..Purged::default()
-            });
-        }
         let log = Arc::clone(self.relay.log());
-        blocking(move || log.purge(&rule, &needs.places, SystemTime::now())).await
-    }
-
-    fn has_free(&self, bytes: u64) -> bool {
-        // A file system that does not say is not known to be full.
-        self.relay
-            .log()
-            .disk()
-            .map_or(true, |disk| disk.free_bytes >= bytes)
+        blocking(move || log.purge(&rule, needs.known(), SystemTime::now())).await
     }
 
     fn needs(&self) -> Needs {
-        let mut needs = Needs {
-            places: Vec::new(),
-            unknown: Vec::new(),
-        };
-        for stream in &self.streams {
-            match stream.needs() {
-                Needed::Nothing => {}
-                Needed::From(place) => needs.places.push(place),
-                Needed::Unknown => needs.unknown.push(stream.label()),
-            }
-        }
-        needs
+        Needs::of(self.streams.iter())
     }
 
     /// Who holds what is left, for a message.
     fn held_by(&self) -> String {
-        let needs = self.needs();
-        if let Some(label) = needs.unknown.first() {
-            return format!(
-                "the task {label} has no checkpoint yet, so it may need all that is here"
-            );
-        }
-        let log = self.relay.log();
-        match crate::relay_log::oldest_needed(log, &needs.places) {
-            Some(place) => {
-                let holder = self
-                    .streams
-                    .iter()
-                    .find(|stream| matches!(stream.needs(), Needed::From(of) if of == *place));
-                let who = holder.map_or_else(
-                    || "a stream".to_owned(),
-                    |of| format!("the task {}", of.label()),
-                );
-                format!("{who} still needs `{}`", place.position.file)
-            }
-            None if needs.places.is_empty() => "the newest file always stays".to_owned(),
-            None => "a stream's checkpoint is not in the relay log".to_owned(),
-        }
+        self.needs().held_by(self.relay.log())
+    }
+}
+
+/// What an order that was taken up ended with.
+fn failed(error: &Error, usual_fix: &str) -> Reply {
+    Reply::Failed {
+        kind: error.kind(),
+        message: error.to_string(),
+        fix: Some(error.fix().unwrap_or(usual_fix).to_owned()),
     }
 }
 
@@ -193,10 +140,8 @@ fn sum(purged: &Purged) -> String {
 async fn blocking(work: impl FnOnce() -> Result<Purged> + Send + 'static) -> Result<Purged> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(panic) => Err(crate::model::Error::new(
-            crate::model::ErrorKind::Panicked,
-            "purging ended by a defect",
-        )
-        .with_source(panic)),
+        Err(panic) => {
+            Err(Error::new(ErrorKind::Panicked, "purging ended by a defect").with_source(panic))
+        }
     }
 }

@@ -63,6 +63,10 @@ pub fn on_reply(state: &mut State, reply: Reply, now: Timestamp) {
             message,
             fix: Some(fix),
         } => (format!("refused: {message}; {fix}"), true),
+        Reply::Failed { message, fix, .. } => {
+            let fix = fix.map_or_else(String::new, |fix| format!("; {fix}"));
+            (format!("failed: {message}{fix}"), true)
+        }
     };
     say(state, text, is_refusal, now);
 }

@@ -51,6 +51,7 @@ impl Flavor {
 pub(crate) struct ServerSpec {
     flavor: Flavor,
     options: Vec<String>,
+    encrypts: bool,
 }
 
 impl ServerSpec {
@@ -59,7 +60,14 @@ impl ServerSpec {
         Self {
             flavor,
             options: Vec::new(),
+            encrypts: false,
         }
+    }
+
+    /// Has it keep its binlog encrypted, with a key of its own.
+    pub(crate) fn encrypted(mut self) -> Self {
+        self.encrypts = true;
+        self
     }
 
     /// Adds an option, such as `--binlog-format=MIXED`; the last one counts.
@@ -140,6 +148,9 @@ impl Server {
             String::from_utf8_lossy(&made.stderr)
         );
         let mut options = vec![format!("--server-id={}", next_server_id())];
+        if spec.encrypts {
+            options.extend(encryption(spec.flavor, folder.path()));
+        }
         options.extend(spec.options);
         let port = free_port();
         let process = spawn(folder.path(), spec.flavor, port, &options);
@@ -326,6 +337,45 @@ fn spawn(folder: &Path, flavor: Flavor, port: u16, options: &[String]) -> Proces
         .arg(port.to_string())
         .args(options);
     Process::start(&command, &folder.join("log"), folder)
+}
+
+/// What a server needs to encrypt its binlog: a key in `folder`, which holds its data folder.
+fn encryption(flavor: Flavor, folder: &Path) -> Vec<String> {
+    if flavor.is_mariadb() {
+        let keys = folder.join("keys");
+        std::fs::write(&keys, format!("1;{}\n", "0123456789abcdef".repeat(2)))
+            .expect("cannot write a key");
+        return vec![
+            "--plugin-load-add=file_key_management".into(),
+            format!("--file-key-management-filename={}", keys.display()),
+            "--encrypt-binlog=ON".into(),
+        ];
+    }
+    // The keyring is a component, which looks for its settings beside itself.
+    const KEYRING: &str = "component_keyring_file";
+    let plugins = folder.join("plugins");
+    let program = Command::new(script())
+        .args(["plugins", flavor.name()])
+        .output()
+        .expect("cannot run servers.sh");
+    let theirs = String::from_utf8_lossy(&program.stdout).trim().to_owned();
+    let library = format!("{KEYRING}.so");
+    let settings = format!(
+        "{{\"path\": \"{}/keyring\", \"read_only\": false}}",
+        folder.display()
+    );
+    let manifest = format!("{{\"components\": \"file://{KEYRING}\"}}");
+    std::fs::create_dir(&plugins)
+        .and_then(|()| {
+            std::os::unix::fs::symlink(Path::new(&theirs).join(&library), plugins.join(&library))
+        })
+        .and_then(|()| std::fs::write(plugins.join(format!("{KEYRING}.cnf")), settings))
+        .and_then(|()| std::fs::write(folder.join("data/mysqld.my"), manifest))
+        .expect("cannot make a keyring");
+    vec![
+        format!("--plugin-dir={}", plugins.display()),
+        "--binlog-encryption=ON".into(),
+    ]
 }
 
 fn script() -> PathBuf {

@@ -7,6 +7,7 @@
 #   servers.sh client FLAVOR SOCKET [ARGUMENT…]           become its client, as root
 #   servers.sh binlog FLAVOR [ARGUMENT…]                  become its mariadb-binlog or mysqlbinlog
 #   servers.sh version FLAVOR         what it calls itself
+#   servers.sh plugins FLAVOR         the folder of its plugins
 #
 # FLAVOR: mariadb-system (Debian 12: 10.11), mariadb-11 (11.8, from trixie), mysql-9 (9.x, from sid).
 # They live in $TIDEWAY_SERVERS, by default ~/.cache/tideway-servers. All of it is safe to run again,
@@ -180,6 +181,8 @@ run() { # FLAVOR DATADIR SOCKET PORT OPTION…
     --max-connections=100 --table-open-cache=400
   )
   if [ "$flavor" = mysql-9 ]; then
+    # A keyring is a component: one that wants it has a manifest of its own in its data folder.
+    [ -e "$base/sbin/mysqld.my" ] || printf '{"read_local_manifest": true}\n' >"$base/sbin/mysqld.my"
     options+=(--mysqlx=OFF --secure-file-priv=NULL --gtid-mode=ON --enforce-gtid-consistency=ON
       --innodb-redo-log-capacity=64M --log-error-verbosity=2)
   else
@@ -203,5 +206,6 @@ case $command in
     locate "$1" binlog; shift
     exec "${program[@]}" --no-defaults "$@" ;;
   version) version "$1" ;;
+  plugins) locate "$1" server; printf '%s\n' "$base/lib/mysql/plugin" ;;
   *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
 esac

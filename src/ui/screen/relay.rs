@@ -124,6 +124,11 @@ pub fn marks(view: &View<'_>, area: Rect) -> Content {
     ));
     lines.push(super::labelled(
         view,
+        "oldest",
+        vec![view.span(Role::Text, oldest(relay))],
+    ));
+    lines.push(super::labelled(
+        view,
         "received",
         vec![view.span(
             Role::Text,
@@ -144,6 +149,25 @@ pub fn marks(view: &View<'_>, area: Rect) -> Content {
         ));
     }
     Content::new(title, lines).window(Window::From(state.cursor(Pane::Marks)))
+}
+
+/// The oldest file, and who still needs it or one behind it.
+fn oldest(relay: &crate::control::RelayFigure) -> String {
+    let Some(oldest) = &relay.oldest_file else {
+        return format::UNKNOWN.to_owned();
+    };
+    let held = match &relay.held_by {
+        None => "needed by no task".to_owned(),
+        Some(hold) => {
+            let task = format::clean(&hold.task);
+            match &hold.file {
+                None => format!("all held by {task}"),
+                Some(file) if file == oldest => format!("held by {task}"),
+                Some(file) => format!("held from {} by {task}", format::clean(file)),
+            }
+        }
+    };
+    format!("{}, {held}", format::clean(oldest))
 }
 
 /// A position, cut in front where there is little room, and what follows it.

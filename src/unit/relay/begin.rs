@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::connect::Session;
 use crate::model::position::{FIRST_OFFSET, compare_files, file_number};
 use crate::model::{Error, ErrorKind, Flavor, Position, Result, Timestamp};
-use crate::relay_log::{Halving, set_of};
+use crate::relay_log::{FileHead, set_of};
 use crate::source::{self, BinlogFile};
 
 use super::peek::Peek;
@@ -78,13 +78,9 @@ async fn file_of(begin: &Begin, job: &RelayJob, session: &mut Session) -> Result
                 return peek.maria_file(&set).await;
             }
             let files = files(session).await?;
-            let mut halving = Halving::of(files.len());
-            while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
-                let head = peek.head(file).await?;
-                halving.tell(head.gtid_set.is_some_and(|have| set.is_superset(&have)));
-            }
-            if let Some(file) = halving.last_fitting().and_then(|at| files.get(at)) {
-                Ok(file.clone())
+            let found = peek.last_file(&files, |head| head.is_within(&set)).await?;
+            if let Some(file) = found {
+                Ok(file.to_owned())
             } else {
                 let oldest = files.first().map_or("", String::as_str);
                 let before = peek.head(oldest).await?.gtid_set;
@@ -103,13 +99,11 @@ async fn file_of(begin: &Begin, job: &RelayJob, session: &mut Session) -> Result
         }
         Begin::At(time) => {
             let files = files(session).await?;
-            let mut halving = Halving::of(files.len());
-            while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
-                halving.tell(peek.head(file).await?.begun_at < *time);
-            }
-            let fitting = halving.last_fitting();
-            let file = files.get(fitting.unwrap_or(0)).cloned().unwrap_or_default();
-            if fitting.is_none() {
+            let fits = |head: FileHead| head.begun_at < *time;
+            let found = peek.last_file(&files, fits).await?;
+            let oldest = files.first().map_or("", String::as_str);
+            let file = found.unwrap_or(oldest).to_owned();
+            if found.is_none() {
                 let head = peek.head(&file).await?;
                 // The very first file of a server has everything.
                 if !head.gtid_set.is_some_and(|set| set.is_empty()) {
@@ -131,7 +125,8 @@ async fn file_of(begin: &Begin, job: &RelayJob, session: &mut Session) -> Result
     }
 }
 
-async fn files(session: &mut Session) -> Result<Vec<String>> {
+/// The names of the source's files, oldest first.
+pub(super) async fn files(session: &mut Session) -> Result<Vec<String>> {
     let files = source::binary_logs(session).await.map_err(name_privilege)?;
     if files.is_empty() {
         return Err(Error::new(

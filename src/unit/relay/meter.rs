@@ -128,6 +128,8 @@ impl Meter {
             disk_bytes: disk.used_bytes,
             disk_free_bytes: disk.free_bytes,
             oldest_file: files.first().map(|file| file.name.clone()),
+            // Only the runtime knows the streams.
+            held_by: None,
             files: files
                 .get(files.len().saturating_sub(FILES_SHOWN)..)
                 .unwrap_or_default()
@@ -253,14 +255,21 @@ impl Meter {
     }
 }
 
-/// That a file was damaged in its middle, until it has come whole again.
+/// That a file was damaged in its middle, for as long as what it had is kept.
 fn damaged_note(log: &RelayLog) -> Option<String> {
-    let (path, _) = log.kept_damaged()?;
-    Some(format!(
-        "a relay file was found damaged in its middle and is fetched again; until that is done, `{}` has \
-         what stood behind the damage",
-        path.display()
-    ))
+    let kept = log.kept_damaged()?;
+    let path = kept.path.display();
+    Some(if kept.is_awaited {
+        format!(
+            "a relay file was found damaged in its middle and is fetched again; until that is done, `{path}` \
+             has what stood behind the damage"
+        )
+    } else {
+        format!(
+            "a relay file was found damaged in its middle, and another server took over before all of it had \
+             come again; `{path}` has what stood behind the damage, and goes when its sub-folder is purged"
+        )
+    })
 }
 
 impl Rest {

@@ -127,7 +127,8 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
     }
     match result {
         Err(error) if error.kind() == ErrorKind::Purged => {
-            let kept = job.log.kept_damaged().map(|(path, _)| path);
+            let kept = job.log.kept_damaged().filter(|kept| kept.is_awaited);
+            let kept = kept.map(|kept| kept.path);
             Err(explain_purged(error, &position, kept.as_deref(), &mut session).await)
         }
         result => result,

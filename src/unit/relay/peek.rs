@@ -9,7 +9,7 @@ use crate::config::SourceConfig;
 use crate::connect::replication::{DumpRequest, ReplicationClient};
 use crate::model::position::FIRST_OFFSET;
 use crate::model::{Error, ErrorKind, Gtid, GtidSet, Position, Result};
-use crate::relay_log::{Errant, FileHead, Held};
+use crate::relay_log::{Errant, FileHead, Halving, Held, no_event_start};
 
 use super::stream::rotate_name;
 
@@ -77,7 +77,21 @@ impl Peek<'_> {
         }
     }
 
-    /// Refuses a place where no event starts, and names the nearest ones. Reads the file up to there.
+    /// The last of the source's files whose head fits; those that fit stand before the others.
+    pub(super) async fn last_file<'f>(
+        &self,
+        files: &'f [String],
+        mut fits: impl FnMut(FileHead) -> bool,
+    ) -> Result<Option<&'f str>> {
+        let mut halving = Halving::of(files.len());
+        while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
+            halving.tell(fits(self.head(file).await?));
+        }
+        Ok(halving.last_of(files))
+    }
+
+    /// Refuses a place where no event starts, before anything is kept that would be of no use. Reads
+    /// the file up to there.
     pub(super) async fn check_event_start(&self, position: &Position) -> Result<()> {
         if position.offset <= FIRST_OFFSET {
             return Ok(());
@@ -108,7 +122,7 @@ impl Peek<'_> {
         if at == position.offset {
             return Ok(());
         }
-        Err(no_event_start(position, before, at))
+        Err(no_event_start(position, before, Some(at)))
     }
 
     /// The file in which a MariaDB source would begin for a replica that has these transactions. It
@@ -219,18 +233,6 @@ fn close(pending: &mut BTreeMap<u32, (u32, u64)>, met: &Gtid) -> bool {
         pending.remove(domain);
     }
     is_last
-}
-
-/// A place that is within an event.
-pub(super) fn no_event_start(asked: &Position, before: u64, after: u64) -> Error {
-    Error::new(
-        ErrorKind::Config,
-        format!("`start` is {asked}, where no event starts"),
-    )
-    .with_fix(format!(
-        "the nearest events start at `{file}:{before}` and `{file}:{after}`",
-        file = asked.file
-    ))
 }
 
 /// The next event, without what the server makes up. Of one up to `keep` bytes all of it is put into

@@ -12,11 +12,11 @@ use crate::binlog::{EventKind, GtidEvent, TableMap};
 use crate::connect::Session;
 use crate::model::position::{FIRST_OFFSET, compare_files};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
-use crate::relay_log::{Errant, FileHead, Halving, Held, SubFolder};
-use crate::source::{self, ServerInfo};
+use crate::relay_log::{Errant, FileHead, Held, SubFolder};
+use crate::source::ServerInfo;
 
 use super::peek::Peek;
-use super::{RelayJob, name_privilege};
+use super::{RelayJob, begin};
 
 /// How many of the errant transactions are looked up.
 const SHOWN: usize = 5;
@@ -73,18 +73,13 @@ pub(super) async fn position(
                     "point the configuration at a server that still has it, or copy the tables anew",
                 ));
             }
-            let files = source::binary_logs(session).await.map_err(name_privilege)?;
-            let mut halving = Halving::of(files.len());
-            while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
-                let head = peek.head(&file.name).await?;
-                halving.tell(head.gtid_set.is_some_and(|set| received.is_superset(&set)));
-            }
+            let files = begin::files(session).await?;
+            let fits = |head: FileHead| head.is_within(&received);
             // Everything it has purged was received, so at least its oldest file fits.
-            halving
-                .last_fitting()
-                .and_then(|at| files.get(at))
-                .map(|file| file.name.clone())
+            peek.last_file(&files, fits)
+                .await?
                 .ok_or_else(|| not_by_gtid(job, before, info))?
+                .to_owned()
         }
     };
     tracing::warn!(
@@ -133,17 +128,17 @@ async fn known_head(
     if unknown(peek.head(&file).await?).is_none() {
         return Ok(file);
     }
-    let mut files = source::binary_logs(session).await.map_err(name_privilege)?;
-    files.retain(|of| compare_files(&of.name, &file).is_le());
-    let mut halving = Halving::of(files.len());
+    let mut files = begin::files(session).await?;
+    files.retain(|of| compare_files(of, &file).is_le());
     let mut first = None;
-    while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
-        let found = unknown(peek.head(&file.name).await?);
-        halving.tell(found.is_none());
-        first = found.or(first);
-    }
-    if let Some(file) = halving.last_fitting().and_then(|at| files.get(at)) {
-        return Ok(file.name.clone());
+    let fits = |head| {
+        let found = unknown(head);
+        let fits = found.is_none();
+        first = found.or(first.take());
+        fits
+    };
+    if let Some(file) = peek.last_file(&files, fits).await? {
+        return Ok(file.to_owned());
     }
     let first = first.map_or_else(String::new, |gtid| format!(" such as `{gtid}`"));
     Err(Error::new(

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tideway::control::{
     CheckFigure, CheckReport, CheckState, EventRow, EventView, GrantState, LogLine, MemoryFigure,
-    PrivilegeFigure, Problem, RelayFigure, RelayFileFigure, RetryFigure, Snapshot, SourceSnapshot,
-    Stop, StopError, StopPosition, StreamPosition, StreamSnapshot, TableLoad, TargetRow,
-    TargetSnapshot, TransferFigure,
+    PrivilegeFigure, Problem, RelayFigure, RelayFileFigure, RelayHold, RetryFigure, Snapshot,
+    SourceSnapshot, Stop, StopError, StopPosition, StreamPosition, StreamSnapshot, TableLoad,
+    TargetRow, TargetSnapshot, TransferFigure,
 };
 use tideway::model::{ErrorKind, Flavor, Place, Position, Stage, TableName, Timestamp, Unit};
 
@@ -85,6 +85,10 @@ fn source(name: &str, flavor: Flavor) -> SourceSnapshot {
             disk_bytes: 12 * 1_073_741_824 + 71_203_344,
             disk_free_bytes: 42_000_000_000,
             oldest_file: Some("mysql-bin.000119".into()),
+            held_by: Some(RelayHold {
+                task: "orders".into(),
+                file: Some("mysql-bin.000121".into()),
+            }),
             files,
             error: None,
         }),
