@@ -58,6 +58,7 @@ pub fn view(event: &Event<'_>, format: &FormatDescription, around: &Surroundings
         table: None,
         rows: 0,
         statement: around.statement.map(statement),
+        session: Vec::new(),
         columns: Vec::new(),
         images: Vec::new(),
     };

@@ -19,6 +19,10 @@ pub(super) fn ctl(data_dir: &Path, order: Order) -> Result<u8> {
             let (scope, json) = split(selector);
             (Command::Resume { scope }, json)
         }
+        Order::Start(selector) => {
+            let (scope, json) = split(selector);
+            (Command::Start { scope }, json)
+        }
         Order::Retry { selector, stop_id } => {
             let (scope, json) = split(selector);
             (Command::Retry { scope, stop_id }, json)

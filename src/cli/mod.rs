@@ -124,6 +124,8 @@ enum Order {
     Pause(Selector),
     /// Go on from the checkpoint.
     Resume(Selector),
+    /// Start what stands; also a task that was added to the configuration file since the worker runs.
+    Start(Selector),
     /// Try again at once what failed or waits.
     Retry {
         #[command(flatten)]

@@ -55,6 +55,13 @@ pub enum Command {
         #[serde(flatten)]
         scope: Scope,
     },
+    /// Start what stands, from the checkpoint; a task that came into the configuration's file after the
+    /// process had started is taken up.
+    Start {
+        /// For whom.
+        #[serde(flatten)]
+        scope: Scope,
+    },
     /// Try again at once what failed.
     Retry {
         /// For whom.

@@ -26,6 +26,10 @@ pub struct EventView {
     pub rows: u64,
     /// The statement: a query event's own, or the one that wrote the rows where that is logged.
     pub statement: Option<String>,
+    /// The session in which a statement ran, as far as that bears on its meaning: settings with their
+    /// values. Only a stop at a statement tells it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub session: Vec<(String, String)>,
     /// The table's column names, with `true` for those of its key.
     pub columns: Vec<(String, bool)>,
     /// Its first rows, at most 20.

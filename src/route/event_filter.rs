@@ -243,6 +243,16 @@ impl EventFilter {
             .find_map(|filter| filter.action(table, kind, sql))
     }
 
+    /// The kinds of row changes of `table` that `filters` leave out.
+    pub fn rows_left_out(filters: &[Self], table: &TableName) -> Vec<EventKind> {
+        [EventKind::Insert, EventKind::Update, EventKind::Delete]
+            .into_iter()
+            .filter(|kind| {
+                Self::first_action(filters, table, *kind, None) == Some(FilterAction::Ignore)
+            })
+            .collect()
+    }
+
     /// The rule in canonical form, on one line.
     pub fn line(&self) -> String {
         let action = match self.action {

@@ -13,7 +13,7 @@ use crate::config::{RelayStart, TaskConfig};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
 use crate::relay_log::{Found, Tip, no_event_start, set_of};
 use crate::route::is_system_schema;
-use crate::schema::{Ddl, DdlClass, SqlMode, Structure};
+use crate::schema::{Ddl, DdlClass, SqlMode, Structure, Structures};
 use crate::source::{self, ServerInfo, read_structures};
 use crate::target::checkpoint::Mark;
 
@@ -25,15 +25,15 @@ pub(super) async fn find(
     source: &RelayWork,
     task: &TaskConfig,
     stop: &CancellationToken,
-) -> Result<Option<(Mark, Vec<Structure>)>> {
+) -> Result<Option<(Mark, Structures)>> {
     let log = source.log();
     for _ in 0..TRIES {
         let mut session = source.session().await?;
         let (before, gtid_set) = source::binlog_end(&mut session).await?;
         // All tables are tracked, selected or not: a RENAME may bring one in.
         let wanted = |table: &crate::model::TableName| !is_system_schema(&table.schema);
-        let structures = read_structures(&mut session, wanted).await?;
-        let again = read_structures(&mut session, wanted).await?;
+        let structures = packed(read_structures(&mut session, wanted).await?);
+        let again = packed(read_structures(&mut session, wanted).await?);
         let (end, _) = source::binlog_end(&mut session).await?;
         let flavor = session.version().flavor;
         let server = ServerInfo::read(&mut session).await?.identity;
@@ -112,6 +112,10 @@ pub(super) async fn find(
         "tables were created, altered or dropped each time the structures were read",
     )
     .with_fix("hold DDL on the source back for a moment; it is tried again by itself"))
+}
+
+fn packed(structures: Vec<Structure>) -> Structures {
+    structures.into_iter().collect()
 }
 
 fn place_of(source: &RelayWork, position: &Position) -> Result<Place> {

@@ -46,8 +46,8 @@ pub(super) struct Director {
     pub(super) ended: CancellationToken,
     /// Cancelled when all runners have ended: the last snapshot is due.
     pub(super) stop: CancellationToken,
-    /// Held for its lock.
-    pub(super) _folder: DataFolder,
+    /// Held for its lock, too.
+    pub(super) folder: DataFolder,
 }
 
 /// A command under way, or done.
@@ -220,6 +220,7 @@ impl Director {
         let reply = match &errand.command {
             Command::Pause { scope } => self.ask(scope, || Request::Pause).await,
             Command::Resume { scope } => self.ask(scope, || Request::Resume).await,
+            Command::Start { scope } => self.start(scope).await,
             Command::Retry { scope, stop_id } => {
                 self.ask(scope, || Request::Retry {
                     stop_id: stop_id.clone(),
@@ -296,7 +297,7 @@ impl Director {
     }
 
     /// Passes a request to each runner in its scope and sums up the replies.
-    async fn ask(&self, scope: &Scope, request: impl Fn() -> Request) -> Reply {
+    pub(super) async fn ask(&self, scope: &Scope, request: impl Fn() -> Request) -> Reply {
         let matching: Vec<(String, &mpsc::Sender<Ask>, &Arc<State>)> = if scope.relay {
             self.workers
                 .iter()

@@ -4,6 +4,7 @@
 //! The director is one task that owns the journal and answers the door. Each relay and each stream
 //! is a [`runner::Runner`] of its own, so none waits for another.
 
+mod added;
 mod beginning;
 mod caught_up;
 mod clock;
@@ -28,7 +29,7 @@ mod supervisor;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -171,7 +172,7 @@ impl Runtime {
             supervisor: supervisor.clone(),
             ended: ended.clone(),
             stop: director_stop.clone(),
-            _folder: folder,
+            folder,
         };
         // Not one of the supervisor's own: it shows the others' end.
         let director = Supervisor::default().spawn("director", director.run());
@@ -266,11 +267,13 @@ fn start_purging(
         let of = |stream: &&Stream| stream.work.source_name() == worker.work.source_name();
         let purging = Arc::new(Purging {
             relay: Arc::clone(&worker.work),
-            streams: streams
-                .iter()
-                .filter(of)
-                .map(|s| Arc::clone(&s.work))
-                .collect(),
+            streams: RwLock::new(
+                streams
+                    .iter()
+                    .filter(of)
+                    .map(|s| Arc::clone(&s.work))
+                    .collect(),
+            ),
         });
         let run = Arc::clone(&purging).run(supervisor.stop().child_token());
         let _runs_until_the_supervisor_ends = supervisor.spawn("purging", run);

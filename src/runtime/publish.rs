@@ -69,6 +69,11 @@ impl Publisher {
         }
     }
 
+    /// One more target is written to.
+    pub(super) fn add_target(&mut self, server: &ServerConfig) {
+        self.last.targets.push(blank_target(server));
+    }
+
     /// Takes a new result of the checks.
     pub(super) fn set_check(&mut self, report: CheckReport) {
         self.check = Some(Arc::new(report));

@@ -1,6 +1,6 @@
 //! Purging relay logs: by age and room at intervals, and by command, never what a stream needs.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
@@ -21,10 +21,25 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Purging {
     pub(super) relay: Arc<RelayWork>,
-    pub(super) streams: Vec<Arc<StreamWork>>,
+    pub(super) streams: RwLock<Vec<Arc<StreamWork>>>,
 }
 
 impl Purging {
+    fn readers(&self) -> Vec<Arc<StreamWork>> {
+        self.streams
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// One more reads the relay log.
+    pub(super) fn add(&self, stream: Arc<StreamWork>) {
+        self.streams
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(stream);
+    }
+
     /// Purges as configured until told to stop.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut tick = tokio::time::interval(LOOK_EVERY);
@@ -105,7 +120,7 @@ impl Purging {
     }
 
     fn needs(&self) -> Needs {
-        Needs::of(self.streams.iter())
+        Needs::of(self.readers().iter())
     }
 
     /// Who holds what is left, for a message.

@@ -14,7 +14,7 @@ use crate::dump_files::{Left, Manifest};
 use crate::model::{
     Error, ErrorKind, Place, Position, Result, ServerVersion, TableLoad, TransferFigure, Unit,
 };
-use crate::schema::Structure;
+use crate::schema::Structures;
 use crate::source;
 use crate::target::checkpoint::{
     self, Claim, LoadStage, LoadState, Mark, State, StreamKey, SyncState,
@@ -657,7 +657,7 @@ impl StreamWork {
 
     /// Where a stream begins that has no dump and no checkpoint, with the source's structures; `None`
     /// if it was asked to stop.
-    async fn beginning(&self, stop: &CancellationToken) -> Result<Option<(Mark, Vec<Structure>)>> {
+    async fn beginning(&self, stop: &CancellationToken) -> Result<Option<(Mark, Structures)>> {
         if self.wait_for_relay(stop).await.is_none() {
             return Ok(None);
         }
@@ -669,7 +669,7 @@ impl StreamWork {
         &self,
         key: &StreamKey,
         facts: Facts,
-        begin: Option<(Mark, Vec<Structure>)>,
+        begin: Option<(Mark, Structures)>,
         stop: &CancellationToken,
     ) -> Result<End, Broken> {
         let relay = Arc::clone(self.source.meter());

@@ -164,7 +164,7 @@ fn meant(
     let meaning = Meaning {
         source: &source,
         target,
-        after: after.map(AsRef::as_ref),
+        after: after.as_deref(),
     };
     let adapted = adapt_ddl(
         sql.as_bytes(),

@@ -85,6 +85,19 @@ pub async fn open(server: &ServerConfig) -> Result<Session> {
     Ok(session)
 }
 
+/// What tells a target server from another one behind the same address; `None` for TiDB, of which each
+/// connection may reach another node of the same database.
+pub async fn identity(session: &mut Session) -> Result<Option<String>> {
+    let sql = match session.version().flavor {
+        Flavor::MySQL => "SELECT @@server_uuid",
+        Flavor::MariaDB => "SELECT CONCAT(@@server_id, ' on ', @@hostname, ':', @@port)",
+        Flavor::TiDB => return Ok(None),
+    };
+    let rows = session.rows(sql).await?;
+    let cell = rows.first().and_then(|row| row.first()?.as_deref());
+    Ok(cell.map(|cell| String::from_utf8_lossy(cell).into_owned()))
+}
+
 /// What a statement of a packet is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {

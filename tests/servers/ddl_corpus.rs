@@ -152,7 +152,6 @@ async fn follow(flavor: Flavor) {
         let mut carried: Vec<Structure> = set
             .iter()
             .filter(|s| is_meant(&s.table))
-            .map(|s| Structure::clone(s))
             .collect();
         carried.sort_by(|a, b| a.table.cmp(&b.table));
         if ddl.selects && !ddl.temporary {

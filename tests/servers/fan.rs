@@ -42,7 +42,6 @@ fn three_targets_each_at_its_own_speed() {
             .source("a", &source)
             .target("quick", &quick)
             .target_with("slow", &slow, port)
-            .target("later", &later)
             .task(&Task::new("quick", &["a"], "quick", &["d.*"]))
             .task(&Task::new("slow", &["a"], "slow", &["d.*"]).with("[task.sync]\nbatch_rows = 10"))
     };
@@ -61,10 +60,23 @@ fn three_targets_each_at_its_own_speed() {
     assert_eq!(there.number("SELECT COUNT(*) FROM d.t"), 300);
     let behind = slow.client().number("SELECT COUNT(*) FROM d.t");
     assert!(behind < 300, "the slow one has {behind} rows already");
-    // A third stream comes into the configuration; the others go on from where they were.
-    assert!(tideway.terminate().success(), "{}", tideway.story());
+    // A third stream comes into the configuration of the running worker, with a target of its own; the
+    // others go on.
+    let process = tideway.id();
+    let refused = tideway.output(&["ctl", "start", "--task", "later"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && told.contains("no task `later`"), "{told}");
+    let tideway = tideway.target("later", &later);
     let mut tideway = tideway.task(&Task::new("later", &["a"], "later", &["d.*"]));
-    tideway.start();
+    tideway.ctl(&["start", "--task", "later"]);
+    let status = tideway.await_streams("sync", "running");
+    assert_eq!(streams(&status).len(), 3, "{status}");
+    assert_eq!(status["targets"].as_array().map(Vec::len), Some(3), "{status}");
+    assert_eq!(tideway.id(), process);
+    // What stands is started by the same word.
+    tideway.ctl(&["pause", "--task", "later"]);
+    tideway.await_stream("later", "a", "paused");
+    tideway.ctl(&["start", "--task", "later"]);
     tideway.await_streams("sync", "running");
     write(&source, 301, 50);
     line.refuse(true);

@@ -49,6 +49,7 @@ mod relay_operator;
 mod relay_trouble;
 mod sync;
 mod sync_applying;
+mod sync_kept;
 mod sync_limits;
 mod sync_target;
 mod tracker;

@@ -12,6 +12,7 @@ use tideway::connect::{Session, Setup};
 use tideway::model::{ErrorKind, Place, Position, Secret, TableName};
 use tideway::relay_log::RelayLog;
 use tideway::route::{Routes, Selection};
+use tideway::schema::Structures;
 use tideway::source::ServerInfo;
 use tideway::source::structure::{read_defaults, read_schema_defaults, read_structures_of};
 use tideway::target::{Mark, Span, Spans};
@@ -137,7 +138,7 @@ async fn job(source: &Server, target: &Server, folder: &Path, tables: &str) -> S
         clock_offset_micros: info.clock_offset_micros,
         relay_is_current: Arc::new(|| true),
         keep: Arc::new(|_| Ok(())),
-        begin: Some((begin, Vec::new())),
+        begin: Some((begin, Structures::default())),
     }
 }
 
@@ -169,7 +170,7 @@ async fn run_until_idle(job: &SyncJob) -> (Result<(), Failure>, Arc<Meter>) {
     (result, meter)
 }
 
-fn servers(source: impl Into<ServerSpec>, target: Flavor) -> [Server; 2] {
+fn servers(source: impl Into<ServerSpec>, target: impl Into<ServerSpec>) -> [Server; 2] {
     let servers = Server::start_all([source.into(), target.into()]);
     for server in &servers {
         server.account("tideway", &[("ALL", "*.*")]);
@@ -699,7 +700,7 @@ async fn a_dump_without_a_lock_is_brought_to_one_moment() {
             .unwrap();
         let structures = read_structures_of(&mut session, &names).await.unwrap();
         let mark = Mark::new(Place::new(&relay, begin), None).with_spans(spans);
-        job.begin = Some((mark, structures));
+        job.begin = Some((mark, structures.into_iter().collect()));
         let (result, meter) = run_until_idle(&job).await;
         if let Err(failure) = result {
             panic!("{}\n{:#?}", failure.error.report(), failure.event);
@@ -728,4 +729,53 @@ async fn a_dump_without_a_lock_is_brought_to_one_moment() {
         let spans = "SELECT COALESCE(spans, 'none') FROM tideway.checkpoint WHERE slot = 0";
         assert_eq!(target.client().value(spans), "none");
     }
+}
+
+/// A transaction within the span of a dump without a lock that is larger than the target takes: its
+/// parts commit one by one, each whatever of it is there already, and what is behind the span is strict.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_within_a_span_commits_in_parts() {
+    let small_cache = ServerSpec::new(Flavor::MariaDb1011)
+        .option("--max-binlog-cache-size=262144")
+        .option("--binlog-cache-size=32768");
+    let [source, target] = servers(Flavor::MariaDb1011, small_cache);
+    let tables = "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, u INT UNIQUE, v VARBINARY(2000))";
+    source.run(tables);
+    target.run(tables);
+    let begin = end_of(&source);
+    source.run(
+        "USE d; BEGIN; INSERT INTO d.t SELECT seq, seq, REPEAT('x', 2000) FROM seq_1_to_900; \
+         UPDATE d.t SET u = -u, v = REPEAT('y', 1900) WHERE id % 3 = 0; DELETE FROM d.t WHERE id % 10 = 0; COMMIT",
+    );
+    // Some of its rows were read after it, others before.
+    copy_now(&source, &target, "d.t", "id % 4 = 1");
+    let until = end_of(&source);
+    source.run("UPDATE d.t SET v = 'strict' WHERE id = 7");
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = job(&source, &target, folder.path(), "d.*").await;
+    let relay = job.log.newest_folder().unwrap().name;
+    let name = TableName::new("d", "t");
+    let span = Span {
+        until: Place::new(&relay, until),
+        is_exact: false,
+        is_tied: false,
+    };
+    let mut session = Session::open(&config(&source), &Setup::default())
+        .await
+        .unwrap();
+    let structures = read_structures_of(&mut session, std::slice::from_ref(&name))
+        .await
+        .unwrap();
+    let mark = Mark::new(Place::new(&relay, begin), None).with_spans([(name, span)].into());
+    job.begin = Some((mark, structures.into_iter().collect()));
+    let (result, meter) = run_until_idle(&job).await;
+    if let Err(failure) = result {
+        panic!("{}\n{:#?}", failure.error.report(), failure.event);
+    }
+    assert!(meter.figure().split > 0, "{:?}", meter.figure());
+    assert_equal(&source, &target, &[("d", "d")]);
+    // The next start finds the span behind it.
+    run_until_idle(&job).await.0.unwrap();
+    let state = "SELECT COALESCE(spans, part, 'none') FROM tideway.checkpoint WHERE slot = 0";
+    assert_eq!(target.client().value(state), "none");
 }

@@ -20,15 +20,27 @@ impl Pair {
         tables: &str,
         lines: &str,
     ) -> Self {
+        Self::start_with(source, target, tables, lines, "")
+    }
+
+    /// The same with more of the configuration behind it.
+    fn start_with(
+        source: impl Into<ServerSpec>,
+        target: impl Into<ServerSpec>,
+        tables: &str,
+        lines: &str,
+        more: &str,
+    ) -> Self {
         let [source, target] = Server::start_all([source.into(), target.into()]);
         source.run(&format!("CREATE DATABASE d; USE d; {tables}"));
-        source.source_account(&["d"]);
+        source.source_account(&["d", "e"]);
         target.target_account(&["d"]);
         let tideway = Tideway::new()
             .with(lines)
             .source("a", &source)
             .target("copy", &target)
-            .task(&Task::new("t", &["a"], "copy", &["d.*"]));
+            .task(&Task::new("t", &["a"], "copy", &["d.*"]))
+            .with(more);
         let mut pair = Self {
             source,
             target,
@@ -129,14 +141,30 @@ fn a_roomier_target_takes_everything() {
 #[test]
 fn what_does_not_fit_stops_and_goes_on_once_mended() {
     for to in [Flavor::MariaDb1011, Flavor::MySql97] {
-        let mut pair = Pair::start(
+        let elsewhere = Server::start(Flavor::MariaDb1011);
+        elsewhere.target_account(&["e"]);
+        let other = format!(
+            "[[target]]\nname = \"elsewhere\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"tideway\"\npassword_file = \"password\"\n\
+             [[task]]\nname = \"other\"\nsources = [\"a\"]\ntarget = \"elsewhere\"\ntables = [\"e.*\"]",
+            elsewhere.port()
+        );
+        let mut pair = Pair::start_with(
             Flavor::MySql97,
             to,
-            "CREATE TABLE t (id INT PRIMARY KEY, n INT, v VARCHAR(50), d DECIMAL(10,3)) DEFAULT CHARSET=utf8mb4",
+            "CREATE DATABASE e; CREATE TABLE e.x (id INT PRIMARY KEY); \
+             CREATE TABLE t (id INT PRIMARY KEY, n INT, v VARCHAR(50), d DECIMAL(10,3)) DEFAULT CHARSET=utf8mb4",
             "",
+            &other,
         );
         let mut client = pair.source.client();
         client.run("USE d");
+        let mut others = 0;
+        // While the stream stands, the worker's other one has what came after.
+        let mut others_go_on = |client: &mut Client| {
+            others += 1;
+            client.run(&format!("INSERT INTO e.x VALUES ({others})"));
+            elsewhere.await_value("SELECT COUNT(*) FROM e.x", &others.to_string());
+        };
         // (the target's fault, the change that meets it, what is told, the mending)
         let faults = [
             (
@@ -204,6 +232,7 @@ fn what_does_not_fit_stops_and_goes_on_once_mended() {
             pair.change_target(fault);
             client.run(change);
             let stopped = pair.stop_with(&[told]);
+            others_go_on(&mut client);
             let table = &stopped["stop"]["table"];
             assert_eq!(
                 (&table["schema"], &table["name"]),
@@ -220,17 +249,35 @@ fn what_does_not_fit_stops_and_goes_on_once_mended() {
         let stopped = pair.tideway.await_stream("t", "a", "failed");
         let text = stopped["stop"].to_string();
         assert!(text.contains("1290") || text.contains("1836"), "{text}");
+        others_go_on(&mut client);
         pair.target.run("SET GLOBAL read_only = 0");
         pair.resume();
         pair.tideway.await_status("the rest is applied", |status| {
             status["streams"][0]["idle"] == true
         });
-        pair.settle();
+        // A statement that the target refuses.
+        pair.target.run("CREATE VIEW d.taken AS SELECT 1 AS a");
+        client.run("CREATE TABLE taken (a INT)");
+        pair.tideway.await_status("the statement is refused", |status| {
+            status["streams"][0]["stop"].to_string().contains("1050")
+        });
+        others_go_on(&mut client);
+        pair.target.run("DROP VIEW d.taken");
+        pair.resume();
+        pair.tideway.await_status("the rest is applied", |status| {
+            status["streams"][0]["idle"] == true
+        });
         let rows = "SELECT id, n, v, d FROM d.t ORDER BY id";
         assert_eq!(
             pair.source.client().texts(rows),
             pair.target.client().texts(rows)
         );
+        // Rows of a table of whose making the binlog has no word: nothing says what they are.
+        client.run("SET sql_log_bin = 0; CREATE TABLE ghost (a INT); SET sql_log_bin = 1; INSERT INTO ghost VALUES (1)");
+        let stopped = pair.tideway.await_stream("t", "a", "failed");
+        let text = stopped["stop"].to_string();
+        assert!(text.contains("the structure of d.ghost") && text.contains("is not known"), "{text}");
+        others_go_on(&mut client);
     }
 }
 

@@ -57,7 +57,7 @@ async fn follow(flavor: Flavor) {
             wrong.push(format!("{sql}\n  {}", error.report()));
         }
         let real = read_structures(&mut session, |_| true).await.unwrap();
-        let mut carried: Vec<Structure> = set.iter().map(|s| Structure::clone(s)).collect();
+        let mut carried: Vec<Structure> = set.iter().collect();
         carried.sort_by(|a, b| a.table.cmp(&b.table));
         if real != carried {
             wrong.push(format!("{sql}\n{}", difference(&real, &carried)));

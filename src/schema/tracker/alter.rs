@@ -63,7 +63,7 @@ pub(super) fn alter_table(set: &mut StructureSet, ddl: &Ddl, changes: &mut Chang
             "the table's structure before it is not known",
         ));
     };
-    let mut structure = Structure::clone(old);
+    let mut structure = Structure::clone(&old);
     let fail = |why: String| unreadable(ddl, &why);
     let c = ddl.body();
     let clauses = c.split_at_commas(c.at()..c.len());
@@ -90,8 +90,8 @@ pub(super) fn alter_table(set: &mut StructureSet, ddl: &Ddl, changes: &mut Chang
     }
     let renames = carry_out(set, &mut structure, plan).map_err(fail)?;
     structure.table = subject.clone();
-    let keeps_changed = set.get(&subject).is_none_or(|old| **old != structure);
-    set.insert(structure);
+    let keeps_changed = *old != structure;
+    set.insert(&structure);
     if keeps_changed {
         changes.changed.push(subject.clone());
     }
@@ -133,9 +133,9 @@ fn exchange(set: &mut StructureSet, ddl: &Ddl, subject: &TableName, changes: &mu
         }
     } else if let Some(structure) = set
         .get(subject)
-        .map(|structure| Structure::clone(structure))
+        .map(|structure| Structure::clone(&structure))
     {
-        set.insert(Structure {
+        set.insert(&Structure {
             table: other.name.clone(),
             foreign_keys: Vec::new(),
             ..structure
@@ -762,7 +762,7 @@ pub(super) fn create_index(set: &mut StructureSet, ddl: &Ddl, changes: &mut Chan
     table::add_keys(set, &mut structure, vec![key], Vec::new())
         .map_err(|why| unreadable(ddl, &why))?;
     changes.changed.push(structure.table.clone());
-    set.insert(structure);
+    set.insert(&structure);
     Ok(())
 }
 
@@ -777,7 +777,7 @@ pub(super) fn drop_index(set: &mut StructureSet, ddl: &Ddl, changes: &mut Change
         .keys
         .retain(|key| !key.name.eq_ignore_ascii_case(&name));
     changes.changed.push(structure.table.clone());
-    set.insert(structure);
+    set.insert(&structure);
     Ok(())
 }
 
@@ -785,6 +785,6 @@ fn subject_of(set: &StructureSet, ddl: &Ddl) -> Result<Structure> {
     ddl.tables
         .first()
         .and_then(|table| set.get(&table.name))
-        .map(|structure| Structure::clone(structure))
+        .map(|structure| Structure::clone(&structure))
         .ok_or_else(|| unreadable(ddl, "the table's structure before it is not known"))
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::charset;
 use super::ddl::{Ddl, DdlClass, DdlKind, TableRole};
+use super::packed::{Packed, Structures};
 use super::structure::Structure;
 use crate::model::{Error, ErrorKind, Result, ServerVersion, TableName};
 
@@ -108,26 +109,32 @@ pub struct Changes {
     pub dropped: Vec<TableName>,
     /// Tables that have another name now: the old one and the new one.
     pub renamed: Vec<(TableName, TableName)>,
+    /// Databases that are new, gone, or have another default character set or collation.
+    pub schemas: Vec<String>,
 }
 
 impl Changes {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.dropped.is_empty() && self.renamed.is_empty()
+        self.changed.is_empty()
+            && self.dropped.is_empty()
+            && self.renamed.is_empty()
+            && self.schemas.is_empty()
     }
 }
 
-/// All tables of a source at one position of its binlog. Copies share the structures.
+/// All tables of a source at one position of its binlog. Copies share the structures, which are kept
+/// packed and unpacked when they are asked for.
 #[derive(Clone, Debug)]
 pub struct StructureSet {
     defaults: ServerDefaults,
-    tables: HashMap<TableName, Arc<Structure>>,
+    tables: HashMap<TableName, Packed>,
     /// The default character set and collation of each database.
     schemas: BTreeMap<String, (String, String)>,
     number: u64,
     /// What the statement under way has replaced so far, to be put back if it fails: a copy of the
     /// whole set would make each statement cost as much as there are tables.
-    undo: Vec<(TableName, Option<Arc<Structure>>)>,
+    undo: Vec<(TableName, Option<Packed>)>,
 }
 
 impl StructureSet {
@@ -137,9 +144,18 @@ impl StructureSet {
         structures: impl IntoIterator<Item = Structure>,
         schemas: BTreeMap<String, (String, String)>,
     ) -> Self {
+        Self::of_packed(defaults, structures.into_iter().collect(), schemas)
+    }
+
+    /// The same of structures that are packed already.
+    pub fn of_packed(
+        defaults: ServerDefaults,
+        structures: Structures,
+        schemas: BTreeMap<String, (String, String)>,
+    ) -> Self {
         let mut set = Self {
             defaults,
-            tables: HashMap::new(),
+            tables: HashMap::with_capacity(structures.len()),
             schemas: BTreeMap::new(),
             number: 0,
             undo: Vec::new(),
@@ -147,11 +163,9 @@ impl StructureSet {
         for (name, default) in schemas {
             set.schemas.insert(set.folded(&name), default);
         }
-        for structure in structures {
-            set.insert(structure);
+        for packed in structures.into_packed() {
+            set.tables.insert(set.key(&packed.table()), packed);
         }
-        set.number = 0;
-        set.undo = Vec::new();
         set
     }
 
@@ -166,7 +180,16 @@ impl StructureSet {
     }
 
     /// A table's structure, if it is known.
-    pub fn get(&self, table: &TableName) -> Option<&Arc<Structure>> {
+    pub fn get(&self, table: &TableName) -> Option<Arc<Structure>> {
+        self.packed(table).map(|packed| Arc::new(packed.unpack()))
+    }
+
+    /// Whether the table is known.
+    pub fn knows(&self, table: &TableName) -> bool {
+        self.packed(table).is_some()
+    }
+
+    fn packed(&self, table: &TableName) -> Option<&Packed> {
         if self.defaults.folds_names {
             self.tables.get(&self.key(table))
         } else {
@@ -175,8 +198,16 @@ impl StructureSet {
     }
 
     /// All tables known, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Structure>> {
-        self.tables.values()
+    pub fn iter(&self) -> impl Iterator<Item = Structure> {
+        self.tables.values().map(Packed::unpack)
+    }
+
+    /// Those that have foreign keys, in no order.
+    pub fn children(&self) -> impl Iterator<Item = Structure> {
+        self.tables
+            .values()
+            .filter(|packed| packed.has_foreign_keys())
+            .map(Packed::unpack)
     }
 
     /// The default character set and collation of each database known.
@@ -185,22 +216,21 @@ impl StructureSet {
     }
 
     /// Puts in a structure, in place of the table's old one.
-    pub fn insert(&mut self, structure: Structure) {
+    pub fn insert(&mut self, structure: &Structure) {
         let key = self.key(&structure.table);
-        let old = self.tables.insert(key.clone(), Arc::new(structure));
+        let old = self.tables.insert(key.clone(), Packed::new(structure));
         self.undo.push((key, old));
         self.number += 1;
     }
 
     /// Takes a table out.
-    pub fn remove(&mut self, table: &TableName) -> Option<Arc<Structure>> {
+    pub fn remove(&mut self, table: &TableName) -> Option<Structure> {
         let key = self.key(table);
-        let removed = self.tables.remove(&key);
-        if removed.is_some() {
-            self.undo.push((key, removed.clone()));
-            self.number += 1;
-        }
-        removed
+        let removed = self.tables.remove(&key)?;
+        let structure = removed.unpack();
+        self.undo.push((key, Some(removed)));
+        self.number += 1;
+        Some(structure)
     }
 
     /// Carries the set through a statement. After an error nothing has changed.
@@ -286,7 +316,7 @@ impl StructureSet {
                         self.defaults.collation.clone(),
                     );
                     let default = table::schema_default(self, ddl, default);
-                    self.schemas.insert(key, default);
+                    self.set_schema(key, Some(default), &mut changes);
                 }
             }
             DdlKind::AlterDatabase => {
@@ -299,14 +329,14 @@ impl StructureSet {
                         )
                     });
                     let default = table::schema_default(self, ddl, default);
-                    self.schemas.insert(key, default);
+                    self.set_schema(key, Some(default), &mut changes);
                 }
             }
             DdlKind::DropDatabase => {
                 if let Some(schema) = &ddl.schema {
                     let key = self.folded(&schema.name);
                     self.drop_schema(&key, &mut changes);
-                    self.schemas.remove(&key);
+                    self.set_schema(key, None, &mut changes);
                 }
             }
             _ => {}
@@ -319,7 +349,7 @@ impl StructureSet {
             return Err(unreadable(ddl, "it names no table"));
         };
         // The servers log the statement also when it did nothing.
-        if ddl.if_not_exists && self.get(&subject.name).is_some() {
+        if ddl.if_not_exists && self.knows(&subject.name) {
             return Ok(());
         }
         if ddl.selects {
@@ -340,20 +370,19 @@ impl StructureSet {
                 Structure {
                     table: subject.name.clone(),
                     foreign_keys: Vec::new(),
-                    ..Structure::clone(model)
+                    ..Structure::clone(&model)
                 }
             }
             None => table::read_create(self, ddl, &subject.name)?,
         };
-        self.insert(structure);
+        self.insert(&structure);
         changes.changed.push(subject.name.clone());
         Ok(())
     }
 
     /// Gives a table another name, also in the foreign keys that point to it.
     fn rename(&mut self, old: &TableName, new: &TableName, changes: &mut Changes) {
-        if let Some(structure) = self.remove(old) {
-            let mut structure = Structure::clone(&structure);
+        if let Some(mut structure) = self.remove(old) {
             structure.table = new.clone();
             // Names that the server made follow the table.
             let made = format!("{}_ibfk_", old.name);
@@ -362,7 +391,7 @@ impl StructureSet {
                     key.name = format!("{}_ibfk_{rest}", new.name);
                 }
             }
-            self.insert(structure);
+            self.insert(&structure);
         }
         self.parents_changed(changes, |parent, _| {
             if parent == old {
@@ -378,21 +407,38 @@ impl StructureSet {
         changes: &mut Changes,
         change: impl Fn(&mut TableName, &mut Vec<String>),
     ) {
-        for (name, structure) in &mut self.tables {
-            if structure.foreign_keys.is_empty() {
+        for (name, packed) in &mut self.tables {
+            if !packed.has_foreign_keys() {
                 continue;
             }
-            let mut keys = structure.foreign_keys.clone();
-            for key in &mut keys {
+            let mut structure = packed.unpack();
+            let before = structure.foreign_keys.clone();
+            for key in &mut structure.foreign_keys {
                 change(&mut key.parent, &mut key.parent_columns);
             }
-            if keys != structure.foreign_keys {
-                self.undo.push((name.clone(), Some(Arc::clone(structure))));
-                Arc::make_mut(structure).foreign_keys = keys;
+            if before != structure.foreign_keys {
+                let old = std::mem::replace(packed, Packed::new(&structure));
+                self.undo.push((name.clone(), Some(old)));
                 if !changes.changed.contains(&structure.table) {
                     changes.changed.push(structure.table.clone());
                 }
             }
+        }
+    }
+
+    /// Notes a database's default character set and collation; `None`: it is gone.
+    fn set_schema(
+        &mut self,
+        key: String,
+        default: Option<(String, String)>,
+        changes: &mut Changes,
+    ) {
+        let old = match &default {
+            Some(default) => self.schemas.insert(key.clone(), default.clone()),
+            None => self.schemas.remove(&key),
+        };
+        if old != default {
+            changes.schemas.push(key);
         }
     }
 

@@ -486,10 +486,11 @@ pub(super) fn add_keys(
             continue;
         }
         if key.parent_columns.is_empty() {
+            let other = set.get(&key.parent);
             let parent = if key.parent == structure.table {
                 Some(&*structure)
             } else {
-                set.get(&key.parent).map(std::convert::AsRef::as_ref)
+                other.as_deref()
             };
             key.parent_columns = parent
                 .and_then(|parent| parent.keys.iter().find(|key| key.name == "PRIMARY"))

@@ -1,5 +1,6 @@
 //! The checkpoint while a dump is loaded, and its end.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use super::{Cells, Claim, LoadStage, LoadedPart, Mark, Phase, STREAM, VERSION, tables};
@@ -155,9 +156,9 @@ impl Claim {
         &mut self,
         session: &mut Session,
         mark: Mark,
-        structures: &[Structure],
+        structures: impl IntoIterator<Item = impl Borrow<Structure> + Send, IntoIter: Send>,
     ) -> Result<()> {
-        self.begin_sync(session, mark, structures).await
+        self.begin_sync(session, mark, structures.into_iter()).await
     }
 
     /// The stream is in sync from `mark` on without a load before it.
@@ -165,7 +166,7 @@ impl Claim {
         &mut self,
         session: &mut Session,
         mark: Mark,
-        structures: &[Structure],
+        structures: impl IntoIterator<Item = impl Borrow<Structure> + Send, IntoIter: Send>,
     ) -> Result<()> {
         if self.phase != Phase::New {
             return Err(Error::new(
@@ -173,14 +174,14 @@ impl Claim {
                 format!("{} has a checkpoint already", self.name()),
             ));
         }
-        self.begin_sync(session, mark, structures).await
+        self.begin_sync(session, mark, structures.into_iter()).await
     }
 
     async fn begin_sync(
         &mut self,
         session: &mut Session,
         mark: Mark,
-        structures: &[Structure],
+        structures: impl Iterator<Item = impl Borrow<Structure> + Send> + Send,
     ) -> Result<()> {
         // Stored under the next version, they count only once slot 0 says so in the last packet.
         let version = self.structures + 1;
@@ -194,6 +195,7 @@ impl Claim {
             ),
         );
         for structure in structures {
+            let structure: &Structure = structure.borrow();
             let row = self.structure_row(version, &structure.table, Some(structure))?;
             packet.push(Part::Frame, row);
             if packet.len() > PACKET_BYTES {

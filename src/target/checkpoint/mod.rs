@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::TaskConfig;
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result, TableName};
-use crate::schema::Structure;
+use crate::schema::Structures;
 use crate::target::execute::{self, Outcome, Packet, Part};
 use crate::target::text::{literal, literal_or_null};
 
@@ -36,7 +36,7 @@ pub use part::PartDone;
 pub use selection::take_up_selection;
 pub use skipped::SkippedRecord;
 pub use span::{Span, Spans};
-pub use sync::{Change, Intent};
+pub use sync::{Change, Intent, SchemaChange};
 pub use tables::{Tables, VERSION, prepare, table_names};
 
 /// How often a claim is tried when others claim the same stream at the same moment.
@@ -187,7 +187,10 @@ pub struct SyncState {
     /// The version of the structures.
     pub version: u64,
     /// The source's tables as they are at the mark.
-    pub structures: Vec<Structure>,
+    pub structures: Structures,
+    /// The default character set and collation of each database of the source at the mark; empty in
+    /// what an older version wrote.
+    pub schemas: BTreeMap<String, (String, String)>,
     /// The DDL statement that was under way when the stream ended.
     pub intent: Option<Intent>,
 }
@@ -350,7 +353,7 @@ impl Claim {
         Ok(Some(state))
     }
 
-    fn read_phase(&self, cells: &Cells<'_>) -> Result<Phase> {
+    fn read_phase(&self, cells: &Cells<'_, Vec<u8>>) -> Result<Phase> {
         match cells.text(3)?.as_str() {
             "new" => Ok(Phase::New),
             "load" => Ok(Phase::Load(cells.text(4)?, LoadStage::Whole)),
@@ -407,10 +410,12 @@ impl Claim {
                     .map(|text| serde_json::from_str(&text))
                     .transpose()
                     .map_err(|why| self.unreadable(&why.to_string()))?;
+                let (structures, schemas) = self.read_structures(session).await?;
                 Ok(Some(State::Sync(Box::new(SyncState {
                     mark: mark.clone(),
                     version: self.structures,
-                    structures: self.read_structures(session).await?,
+                    structures,
+                    schemas,
                     intent,
                 }))))
             }
@@ -621,14 +626,14 @@ fn one_line(text: &str) -> String {
 }
 
 /// The cells of a row of our own tables.
-struct Cells<'a>(&'a [Option<Vec<u8>>]);
+struct Cells<'a, T>(&'a [Option<T>]);
 
-impl Cells<'_> {
+impl<T: AsRef<[u8]>> Cells<'_, T> {
     fn optional(&self, index: usize) -> Result<Option<String>> {
         let Some(cell) = self.0.get(index).and_then(Option::as_ref) else {
             return Ok(None);
         };
-        String::from_utf8(cell.clone())
+        String::from_utf8(cell.as_ref().to_vec())
             .map(Some)
             .map_err(|why| wrong_cell(index, &why.to_string()))
     }
@@ -686,12 +691,12 @@ mod tests {
         assert_eq!(COLUMNS.split(',').count(), 21);
         assert_eq!(
             claim(Phase::Sync(mark)).row(0, None),
-            "('it''s', 'a', '7', 0, 1, 3, 0, 'sync', NULL, '7.1', 'bin.000001', 4, '0-1-2', NULL, NULL, NULL, 4, \
+            "('it''s', 'a', '7', 0, 2, 3, 0, 'sync', NULL, '7.1', 'bin.000001', 4, '0-1-2', NULL, NULL, NULL, 4, \
              'tables = x', NULL, 'process 1, connection 2', UTC_TIMESTAMP(6))"
         );
         assert_eq!(
             claim(Phase::Load("d1".into(), LoadStage::Whole)).row(1, None),
-            "('it''s', 'a', '7', 1, 1, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
+            "('it''s', 'a', '7', 1, 2, 3, 0, 'load', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 4, '', NULL, \
              'process 1, connection 2', UTC_TIMESTAMP(6))"
         );
     }

@@ -99,7 +99,8 @@ mod tests {
         let mut state = SyncState {
             mark,
             version: 1,
-            structures: Vec::new(),
+            structures: crate::schema::Structures::default(),
+            schemas: std::collections::BTreeMap::new(),
             intent: Some(Intent {
                 place: at("7.1"),
                 connection_id: 1,

@@ -70,9 +70,9 @@ impl Claim {
         };
         let former = former.without_schema(meta_schema);
         self.structures = Cells(row).number(1)?;
-        let known = self.read_structures(session).await?;
+        let (known, _) = self.read_structures(session).await?;
         let (mut gone, mut new) = (Vec::new(), Vec::new());
-        for table in known.into_iter().map(|structure| structure.table) {
+        for table in known.tables() {
             match (former.takes(&table), task.selection.takes(&table)) {
                 (true, false) => gone.push(table),
                 (false, true) => new.push(table),

@@ -67,15 +67,7 @@ impl Claim {
         let mut packet = Packet::new();
         packet.push(Part::Frame, "BEGIN");
         // Whoever has taken the stream over has read them, or will.
-        packet.push(
-            Part::Fence,
-            format!(
-                "UPDATE {} SET `revision` = `revision` + 1 WHERE {}",
-                self.tables.checkpoint,
-                self.fence_condition()
-            ),
-        );
-        packet.push_guard(Part::Fence, 1);
+        self.revision_fence(&mut packet, "");
         packet.push(
             Part::Frame,
             format!(

@@ -47,16 +47,7 @@ impl Claim {
     pub async fn end_spans(&self, session: &mut Session) -> Result<()> {
         let mut packet = Packet::new();
         packet.push(Part::Frame, "BEGIN");
-        packet.push(
-            Part::Fence,
-            format!(
-                "UPDATE {} SET `revision` = `revision` + 1, `spans` = NULL, \
-                 `updated_at` = UTC_TIMESTAMP(6) WHERE {}",
-                self.tables.checkpoint,
-                self.fence_condition()
-            ),
-        );
-        packet.push_guard(Part::Fence, 1);
+        self.revision_fence(&mut packet, ", `spans` = NULL");
         packet.push(Part::Frame, "COMMIT");
         self.settle(execute::run(session, &packet).await)
     }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Cells, Claim, Mark, Phase, STREAM, VERSION, tables};
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Place, Result, TableName};
-use crate::schema::Structure;
+use crate::schema::{Structure, Structures};
 use crate::target::execute::{self, Packet, Part};
 use crate::target::text::{literal, literal_or_null};
 
@@ -44,20 +45,22 @@ pub struct Change {
     pub structure: Option<Structure>,
 }
 
+/// What a statement does to a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaChange {
+    /// The database.
+    pub schema: String,
+    /// Its default character set and collation now; `None`: it is gone.
+    pub default: Option<(String, String)>,
+}
+
+/// The defaults of databases as they are stored: under the name that no table has.
+const SCHEMA_ITSELF: &str = "";
+
 impl Claim {
     /// The fence of a packet of changes: writes the mark if the epoch is still ours.
     pub fn sync_fence(&self, packet: &mut Packet, mark: &Mark) {
-        packet.push(
-            Part::Fence,
-            format!(
-                "UPDATE {} SET `revision` = `revision` + 1, {}, `updated_at` = UTC_TIMESTAMP(6) \
-                 WHERE {}",
-                self.tables.checkpoint,
-                mark_assignments(mark),
-                self.fence_condition()
-            ),
-        );
-        packet.push_guard(Part::Fence, 1);
+        self.revision_fence(packet, &format!(", {}", mark_assignments(mark)));
     }
 
     /// Writes the mark alone: when nothing was to be applied on the way to it.
@@ -74,17 +77,8 @@ impl Claim {
         let text = intent.map(intent_text).transpose()?;
         let mut packet = Packet::new();
         packet.push(Part::Frame, "BEGIN");
-        packet.push(
-            Part::Fence,
-            format!(
-                "UPDATE {} SET `revision` = `revision` + 1, `intent` = {}, \
-                 `updated_at` = UTC_TIMESTAMP(6) WHERE {}",
-                self.tables.checkpoint,
-                literal_or_null(text.as_deref()),
-                self.fence_condition()
-            ),
-        );
-        packet.push_guard(Part::Fence, 1);
+        let intent = literal_or_null(text.as_deref());
+        self.revision_fence(&mut packet, &format!(", `intent` = {intent}"));
         packet.push(Part::Frame, "COMMIT");
         self.settle(execute::run(session, &packet).await)
     }
@@ -95,8 +89,9 @@ impl Claim {
         session: &mut Session,
         mark: &Mark,
         changes: &[Change],
+        schemas: &[SchemaChange],
     ) -> Result<()> {
-        self.write_done(session, mark, changes, None).await
+        self.write_done(session, mark, changes, schemas, None).await
     }
 
     /// Writes the outcome of a DDL statement whose transaction goes on behind it: the mark stays
@@ -106,44 +101,84 @@ impl Claim {
         session: &mut Session,
         mark: &Mark,
         changes: &[Change],
+        schemas: &[SchemaChange],
         done: Option<&Intent>,
     ) -> Result<()> {
         let version = self.structures + 1;
         let intent = done.map(intent_text).transpose()?;
         let mut packet = Packet::new();
         packet.push(Part::Frame, "BEGIN");
-        packet.push(
-            Part::Fence,
-            format!(
-                "UPDATE {} SET `revision` = `revision` + 1, {}, `structures` = {version}, \
-                 `intent` = {}, `updated_at` = UTC_TIMESTAMP(6) WHERE {}",
-                self.tables.checkpoint,
+        self.revision_fence(
+            &mut packet,
+            &format!(
+                ", {}, `structures` = {version}, `intent` = {}",
                 mark_assignments(mark),
-                literal_or_null(intent.as_deref()),
-                self.fence_condition()
+                literal_or_null(intent.as_deref())
             ),
         );
-        packet.push_guard(Part::Fence, 1);
         for change in changes {
-            packet.push(
-                Part::Frame,
-                format!(
-                    "DELETE FROM {} WHERE {} AND `schema_name` = {} AND `table_name` = {}",
-                    self.tables.structure,
-                    self.stream(),
-                    literal(&change.table.schema),
-                    literal(&change.table.name)
-                ),
-            );
+            packet.push(Part::Frame, self.forget_structure(&change.table));
             if let Some(structure) = &change.structure {
                 let row = self.structure_row(version, &change.table, Some(structure))?;
                 packet.push(Part::Frame, row);
+            }
+        }
+        for change in schemas {
+            let itself = TableName::new(&change.schema, SCHEMA_ITSELF);
+            packet.push(Part::Frame, self.forget_structure(&itself));
+            if let Some(default) = &change.default {
+                packet.push(Part::Frame, self.schema_row(version, &itself, default)?);
             }
         }
         packet.push(Part::Frame, "COMMIT");
         self.settle(execute::run(session, &packet).await)?;
         self.structures = version;
         Ok(())
+    }
+
+    /// Writes the defaults of all databases, in place of those that are there: what begins a stream, and
+    /// what the checkpoint of an older version lacks.
+    pub async fn write_schemas(
+        &self,
+        session: &mut Session,
+        schemas: &BTreeMap<String, (String, String)>,
+    ) -> Result<()> {
+        let mut packet = Packet::new();
+        packet.push(Part::Frame, "BEGIN");
+        self.revision_fence(&mut packet, "");
+        for (schema, default) in schemas {
+            let itself = TableName::new(schema, SCHEMA_ITSELF);
+            packet.push(Part::Frame, self.forget_structure(&itself));
+            let row = self.schema_row(self.structures, &itself, default)?;
+            packet.push(Part::Frame, row);
+        }
+        packet.push(Part::Frame, "COMMIT");
+        self.settle(execute::run(session, &packet).await)
+    }
+
+    fn forget_structure(&self, table: &TableName) -> String {
+        format!(
+            "DELETE FROM {} WHERE {} AND `schema_name` = {} AND `table_name` = {}",
+            self.tables.structure,
+            self.stream(),
+            literal(&table.schema),
+            literal(&table.name)
+        )
+    }
+
+    /// The fence of a packet: slot 0 is locked and counted on, with `assignments` behind a comma, if
+    /// the epoch is still ours.
+    pub(super) fn revision_fence(&self, packet: &mut Packet, assignments: &str) {
+        packet.push(
+            Part::Fence,
+            format!(
+                "UPDATE {} SET `revision` = `revision` + 1{assignments}, \
+                 `updated_at` = UTC_TIMESTAMP(6) WHERE {}",
+                self.tables.checkpoint,
+                self.fence_condition()
+            ),
+        );
+        packet.push_guard(Part::Fence, 1);
     }
 
     pub(super) fn fence_condition(&self) -> String {
@@ -162,49 +197,88 @@ impl Claim {
         structure: Option<&Structure>,
     ) -> Result<String> {
         let definition = structure
-            .map(serde_json::to_string)
-            .transpose()
-            .map_err(|why| {
-                Error::new(
-                    ErrorKind::Internal,
-                    format!("the structure of {table} cannot be written"),
-                )
-                .with_source(why)
-            })?;
-        Ok(format!(
+            .map(|structure| json(table, structure))
+            .transpose()?;
+        Ok(self.row_of_structure(version, table, definition.as_deref()))
+    }
+
+    fn schema_row(
+        &self,
+        version: u64,
+        itself: &TableName,
+        default: &(String, String),
+    ) -> Result<String> {
+        let definition = json(itself, default)?;
+        Ok(self.row_of_structure(version, itself, Some(&definition)))
+    }
+
+    fn row_of_structure(
+        &self,
+        version: u64,
+        table: &TableName,
+        definition: Option<&str>,
+    ) -> String {
+        format!(
             "INSERT INTO {} ({STREAM}, `schema_name`, `table_name`, `structures`, `version`, `definition`) \
              VALUES ({}, {}, {}, {version}, {VERSION}, {})",
             self.tables.structure,
             self.stream_values(),
             literal(&table.schema),
             literal(&table.name),
-            literal_or_null(definition.as_deref())
-        ))
+            literal_or_null(definition)
+        )
     }
 
-    pub(super) async fn read_structures(&self, session: &mut Session) -> Result<Vec<Structure>> {
-        let rows = session
-            .rows(&format!(
+    /// The source's tables and the defaults of its databases. One row at a time is in memory as it is
+    /// stored, whatever their number.
+    pub(super) async fn read_structures(
+        &self,
+        session: &mut Session,
+    ) -> Result<(Structures, BTreeMap<String, (String, String)>)> {
+        let sql = format!(
                 "SELECT `schema_name`, `table_name`, `version`, `definition` FROM {} WHERE {} \
                  AND `structures` <= {} ORDER BY `schema_name`, `table_name`, `structures`",
-                self.tables.structure,
-                self.stream(),
-                self.structures
-            ))
+            self.tables.structure,
+            self.stream(),
+            self.structures
+        );
+        let mut structures = Structures::default();
+        let mut schemas = BTreeMap::new();
+        // Of several versions of a table the last one counts; they follow each other.
+        let mut newest: Option<(TableName, Option<Structure>)> = None;
+        session
+            .for_each_row(&sql, |row| {
+                let cells = Cells(row);
+                tables::check_version(&self.tables, "a structure", cells.number(2)?)?;
+                let table = TableName::new(cells.text(0)?, cells.text(1)?);
+                let definition = cells.optional(3)?;
+                if table.name == SCHEMA_ITSELF {
+                    match definition {
+                        Some(text) => schemas.insert(table.schema.clone(), self.read(&table, &text)?),
+                        None => schemas.remove(&table.schema),
+                    };
+                    return Ok(());
+                }
+                let structure = definition
+                    .map(|text| self.read(&table, &text))
+                    .transpose()?;
+                if let Some((former, Some(structure))) = newest.replace((table, structure))
+                    && newest.as_ref().is_none_or(|(table, _)| *table != former)
+                {
+                    structures.push(&structure);
+                }
+                Ok(())
+            })
             .await?;
-        let mut newest: BTreeMap<TableName, Option<Structure>> = BTreeMap::new();
-        for row in &rows {
-            let cells = Cells(row);
-            tables::check_version(&self.tables, "a structure", cells.number(2)?)?;
-            let table = TableName::new(cells.text(0)?, cells.text(1)?);
-            let structure = cells
-                .optional(3)?
-                .map(|text| serde_json::from_str(&text))
-                .transpose()
-                .map_err(|why| self.unreadable(&format!("structure of {table}: {why}")))?;
-            newest.insert(table, structure);
+        if let Some((_, Some(structure))) = newest {
+            structures.push(&structure);
         }
-        Ok(newest.into_values().flatten().collect())
+        Ok((structures, schemas))
+    }
+
+    fn read<T: DeserializeOwned>(&self, table: &TableName, text: &str) -> Result<T> {
+        serde_json::from_str(text)
+            .map_err(|why| self.unreadable(&format!("structure of {table}: {why}")))
     }
 
     /// The mark as the claim read it, if the stream is in sync.
@@ -214,6 +288,16 @@ impl Claim {
             Phase::New | Phase::Load(..) => None,
         }
     }
+}
+
+fn json(table: &TableName, definition: &impl Serialize) -> Result<String> {
+    serde_json::to_string(definition).map_err(|why| {
+        Error::new(
+            ErrorKind::Internal,
+            format!("the structure of {table} cannot be written"),
+        )
+        .with_source(why)
+    })
 }
 
 pub(super) fn intent_text(intent: &Intent) -> Result<String> {

@@ -8,8 +8,9 @@ use crate::target::text::literal;
 /// `ER_DUP_FIELDNAME`.
 const DUPLICATE_COLUMN: u16 = 1060;
 
-/// The form of the rows that this program writes. Rows of a newer form are refused by name.
-pub const VERSION: u32 = 1;
+/// The form of the rows that this program writes. Rows of an older form are taken up, those of a newer
+/// one are refused by name. Since the second, the structures have the databases' defaults beside them.
+pub const VERSION: u32 = 2;
 
 /// The full, quoted names of our tables in one meta schema.
 #[derive(Clone, Debug)]
@@ -138,7 +139,7 @@ PRIMARY KEY (`id`)
                 "CREATE TABLE IF NOT EXISTS {} (
 {STREAM},
 `schema_name` VARCHAR(64) NOT NULL,
-`table_name` VARCHAR(64) NOT NULL,
+`table_name` VARCHAR(64) NOT NULL COMMENT 'empty: the default character set of the database',
 `structures` BIGINT UNSIGNED NOT NULL COMMENT 'holds from this version of the checkpoint on',
 {form},
 `definition` LONGTEXT NULL COMMENT 'JSON; NULL: the table is gone',
@@ -291,8 +292,10 @@ mod tests {
     #[test]
     fn newer_forms_are_refused() {
         let tables = Tables::new("tideway");
-        assert!(check_version(&tables, "a checkpoint", 1).is_ok());
-        let error = check_version(&tables, "a checkpoint", 2).unwrap_err();
+        for older in 1..=VERSION {
+            assert!(check_version(&tables, "a checkpoint", older.into()).is_ok());
+        }
+        let error = check_version(&tables, "a checkpoint", u64::from(VERSION) + 1).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Checkpoint);
     }
 }

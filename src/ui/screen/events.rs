@@ -393,10 +393,22 @@ pub fn statement(view: &View<'_>, area: Rect) -> Content {
         return super::nothing(view, "statement", "no statement was sent");
     };
     let width = text_width(area.width);
-    let lines = text
+    let mut lines: Vec<_> = text
         .lines()
         .flat_map(|line| super::wrapped(view, Role::Text, line, width))
         .collect();
+    let session = stop_of(view.state)
+        .and_then(|stop| stop.event.as_ref())
+        .map(|event| event.session.as_slice())
+        .unwrap_or_default();
+    if !session.is_empty() {
+        let settings: Vec<String> = session
+            .iter()
+            .map(|(name, value)| format!("{name} = '{value}'"))
+            .collect();
+        let line = format!("its session: {}", settings.join(", "));
+        lines.extend(super::wrapped(view, Role::Dim, &line, width));
+    }
     let key = view.looks.keymap.key(Action::Copy);
     Content::new(title, lines)
         .note(format!("{key} copies"))

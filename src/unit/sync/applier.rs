@@ -174,6 +174,7 @@ impl Applier {
             && refused.is_none()
         {
             self.committed(batch, packed.rows);
+            self.cut.singles = self.cut.singles.saturating_sub(taken);
             return Ok(taken);
         }
         if let Outcome::Refused { part, error } = &outcome {
@@ -213,16 +214,10 @@ impl Applier {
 
     /// How many rows a target transaction may have before no further transaction is put into it; 0:
     /// each transaction stands alone, whatever it has.
-    fn rows_limit(&mut self) -> u64 {
-        let place = &self.mark.place;
-        let is_single =
-            self.cut.single_until.as_ref().is_some_and(|until| {
-                until.folder == place.folder && until.position > place.position
-            });
-        if is_single {
+    fn rows_limit(&self) -> u64 {
+        if self.cut.singles > 0 {
             0
         } else {
-            self.cut.single_until = None;
             self.batch_rows
         }
     }

@@ -5,6 +5,7 @@
 //! the rest, by the same foreign keys. Where it has not the same, a change that would set them in
 //! motion stops the stream: nobody would do it, or the target would do too much.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 
 use super::applier::Applier;
@@ -86,12 +87,13 @@ pub(super) fn changes_rows(key: &ForeignKey) -> bool {
 pub(super) type Graph = HashMap<TableName, Vec<Cascade>>;
 
 /// The graph of `structures`; `name` gives what a child is called, or `None` to leave it out.
-pub(super) fn graph<'a>(
-    structures: impl IntoIterator<Item = &'a Structure>,
+pub(super) fn graph(
+    structures: impl IntoIterator<Item = impl Borrow<Structure>>,
     name: impl Fn(&TableName) -> Option<TableName>,
 ) -> Graph {
     let mut graph = Graph::new();
     for structure in structures {
+        let structure: &Structure = structure.borrow();
         for key in &structure.foreign_keys {
             if let Some(child) = name(&structure.table)
                 && let Some(cascade) = Cascade::of(child, key)

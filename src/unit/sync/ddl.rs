@@ -9,7 +9,7 @@ use crate::binlog::QueryEvent;
 use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::route::{EventKind, FilterAction};
 use crate::schema::{Ddl, DdlClass, DdlKind, Structure, TableRole};
-use crate::target::checkpoint::Change;
+use crate::target::checkpoint::{Change, SchemaChange};
 
 /// What is to be done with a statement.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) enum Verdict {
     Barrier {
         /// What it does to the source's tables.
         changes: Vec<Change>,
+        /// What it does to the source's databases.
+        schemas: Vec<SchemaChange>,
         /// Those tables before it.
         before: Vec<Arc<Structure>>,
         /// Whether it runs on the target.
@@ -79,6 +81,30 @@ impl Tables {
             }
         }
         Ok(Verdict::Pass)
+    }
+
+    /// What to tell of a view, trigger, routine or event of the task's databases that is passed over,
+    /// unless a filter says that it is not wanted. Its body would need the target's names and dialect.
+    pub(super) fn left_out(&self, ddl: &Ddl) -> Option<String> {
+        if ddl.class() != DdlClass::Object || ddl.temporary {
+            return None;
+        }
+        let text = String::from_utf8_lossy(ddl.statement());
+        let is_ours = if ddl.tables.is_empty() {
+            ddl.mentions(|table| self.takes(table))
+        } else {
+            ddl.tables.iter().any(|table| self.takes(&table.name))
+        };
+        let is_unwanted = ddl.tables.iter().any(|table| {
+            self.filter(&table.name, filter_kind(ddl.kind), Some(&text)).is_some()
+        });
+        (is_ours && !is_unwanted).then(|| {
+            format!(
+                "`{}` is left out, as what is no table is not carried on: do it on the target by hand \
+                 before the cut-over, with the names that its tables have there",
+                super::view::shorten(text.trim(), 200)
+            )
+        })
     }
 
     fn database(&mut self, ddl: &Ddl, session: &SourceSession) -> Result<Verdict> {
@@ -206,7 +232,7 @@ impl Tables {
     fn tracked(&mut self, ddl: &Ddl, session: &SourceSession, runs: bool) -> Result<Verdict> {
         let before = ddl
             .changed_tables()
-            .filter_map(|table| self.tracker.get(table).map(Arc::clone))
+            .filter_map(|table| self.tracker.get(table))
             .collect();
         let done = match self.tracker.apply_in(ddl, &session.defaults) {
             Ok(done) => done,
@@ -230,6 +256,7 @@ impl Tables {
                 } else {
                     Verdict::Barrier {
                         changes,
+                        schemas: Vec::new(),
                         before,
                         runs,
                     }
@@ -256,14 +283,23 @@ impl Tables {
             changes.retain(|change| change.table != *table);
             changes.push(Change {
                 table: table.clone(),
-                structure: self.tracker.get(table).map(|known| (**known).clone()),
+                structure: self.tracker.get(table).map(Arc::unwrap_or_clone),
             });
         }
-        if changes.is_empty() && !runs {
+        let schemas: Vec<SchemaChange> = done
+            .schemas
+            .iter()
+            .map(|schema| SchemaChange {
+                schema: schema.clone(),
+                default: self.tracker.schemas().get(schema).cloned(),
+            })
+            .collect();
+        if changes.is_empty() && schemas.is_empty() && !runs {
             return Ok(Verdict::Pass);
         }
         Ok(Verdict::Barrier {
             changes,
+            schemas,
             before,
             runs,
         })

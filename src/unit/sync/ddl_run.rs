@@ -5,6 +5,7 @@
 //! start that finds an intent waits until the statement has ended, and compares.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::applier::{Applier, End, advance, is_passing};
 use super::ddl_gate::Gate;
@@ -88,6 +89,7 @@ impl Applier {
                     &mut self.session,
                     &self.mark,
                     &statement.changes,
+                    &statement.schemas,
                     Some(&done),
                 )
                 .await?;
@@ -95,7 +97,12 @@ impl Applier {
             let mut mark = self.mark.clone();
             advance(&mut mark, statement.end.clone(), statement.gtid.as_ref());
             self.claim
-                .write_outcome(&mut self.session, &mark, &statement.changes)
+                .write_outcome(
+                    &mut self.session,
+                    &mark,
+                    &statement.changes,
+                    &statement.schemas,
+                )
                 .await?;
             self.mark = mark;
             self.is_unwritten = false;
@@ -342,7 +349,7 @@ impl Applier {
         Ok(before
             .iter()
             .map(|(table, _)| {
-                let structure = set.get(table).map(|structure| (**structure).clone());
+                let structure = set.get(table).map(Arc::unwrap_or_clone);
                 (table.clone(), structure)
             })
             .collect())

@@ -99,7 +99,7 @@ impl Tables {
     /// that every sequence has. Sequences are not moved, so these rows are passed over.
     fn is_sequence(&self, map: &TableMap) -> bool {
         let is_one = self.flavor == Flavor::MariaDB
-            && self.tracker.get(&map.table).is_none()
+            && !self.tracker.knows(&map.table)
             && looks_like_sequence(map);
         if is_one {
             tracing::warn!(
@@ -119,7 +119,7 @@ impl Tables {
             ..
         } = self;
         let graph = cascades.get_or_insert_with(|| {
-            graph(tracker.iter().map(AsRef::as_ref), |child| {
+            graph(tracker.children(), |child| {
                 let is_taken = task.selection.takes(child);
                 is_taken.then(|| task.routes.target(child))
             })
@@ -131,12 +131,15 @@ impl Tables {
         let structure = self.structure(&map.table)?;
         let shape = RowShape::new(&map, &structure)?;
         let target = self.target(&map.table);
+        let is_partial =
+            !EventFilter::rows_left_out(&self.task.filters, &map.table).is_empty();
         Ok(SourceTable {
             map,
             structure,
             shape,
             target,
             cascades,
+            is_partial,
         })
     }
 
@@ -152,7 +155,7 @@ impl Tables {
         if structure.versioned {
             return Err(versioned(table));
         }
-        Ok(Arc::clone(structure))
+        Ok(structure)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::config::{TargetConfig, TaskConfig};
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, Place, Result, TableName};
 use crate::relay_log::{RawEvent, RelayLog};
-use crate::schema::Structure;
+use crate::schema::Structures;
 use crate::schema::tracker::{ServerDefaults, StructureSet};
 use crate::target::checkpoint::{Ownership, configuration_text, prepare};
 use crate::target::{Claim, Mark, State, StreamKey, SyncState, execute};
@@ -41,7 +41,8 @@ pub struct SyncJob {
     pub flavor: Flavor,
     /// What decides how the source's DDL is meant.
     pub defaults: ServerDefaults,
-    /// The default character set and collation of each database of the source.
+    /// The default character set and collation of each database of the source, for a checkpoint that
+    /// does not have them yet.
     pub schemas: BTreeMap<String, (String, String)>,
     /// The source's `SYSTEM` time zone as an offset, for statements that were run in it.
     pub system_zone: String,
@@ -61,7 +62,7 @@ pub struct SyncJob {
     /// Where changes go that `on_drift = "warn"` leaves out.
     pub keep: Keep,
     /// Where to begin, with the source's structures there, if the target has no checkpoint.
-    pub begin: Option<(Mark, Vec<Structure>)>,
+    pub begin: Option<(Mark, Structures)>,
 }
 
 impl fmt::Debug for SyncJob {
@@ -167,6 +168,7 @@ async fn attempt(
     cut: &Cut,
 ) -> Result<(), End> {
     let mut session = execute::open(&job.target.server).await?;
+    note_target(meter, execute::identity(&mut session).await?);
     let (claim, state) = claim(job, &mut session).await?;
     let mark = state.mark.clone();
     meter.stands_at(&mark);
@@ -180,8 +182,7 @@ async fn attempt(
     }
     let pairs: Vec<Ownership> = state
         .structures
-        .iter()
-        .map(|structure| structure.table.clone())
+        .tables()
         .filter(|table| job.task.selection.takes(table))
         .map(|table: TableName| {
             let target = job.task.routes.target(&table);
@@ -199,7 +200,7 @@ async fn attempt(
     }
     let statement_bytes = statement_bytes(&mut session).await?;
 
-    let tracker = StructureSet::new(job.defaults.clone(), state.structures, job.schemas.clone());
+    let tracker = StructureSet::of_packed(job.defaults.clone(), state.structures, state.schemas);
     let tables = Tables::new(Arc::clone(&job.task), job.flavor, tracker);
     let memory = usize::try_from(job.memory_bytes).unwrap_or(usize::MAX);
     let cut = Cut::of_target(&mut session).await?.with(cut);
@@ -247,6 +248,20 @@ async fn attempt(
     applied
 }
 
+/// Tells when another server answers as the target: a failover, or an address that leads elsewhere. What
+/// is applied follows that one's checkpoint.
+fn note_target(meter: &Meter, identity: Option<String>) {
+    let Some(now) = identity else { return };
+    if let Some(before) = meter.target_is(&now)
+        && before != now
+    {
+        meter.note(format!(
+            "the target is another server now, {now}, before it was {before}: the stream goes on from the \
+             checkpoint that is there"
+        ));
+    }
+}
+
 async fn claim(job: &SyncJob, session: &mut Session) -> Result<(Claim, SyncState)> {
     prepare(session, &job.meta_schema).await?;
     let key = StreamKey {
@@ -259,7 +274,13 @@ async fn claim(job: &SyncJob, session: &mut Session) -> Result<(Claim, SyncState
     let (mut claim, state) =
         Claim::take(session, &job.meta_schema, key.clone(), &configuration, 0).await?;
     match state {
-        Some(State::Sync(state)) => Ok((claim, *state)),
+        Some(State::Sync(mut state)) => {
+            if state.schemas.is_empty() {
+                state.schemas.clone_from(&job.schemas);
+                claim.write_schemas(session, &state.schemas).await?;
+            }
+            Ok((claim, *state))
+        }
         Some(State::Load(load)) => Err(Error::new(
             ErrorKind::Checkpoint,
             format!("the load of dump `{}` is not finished", load.dump_id),
@@ -276,14 +297,16 @@ async fn claim(job: &SyncJob, session: &mut Session) -> Result<(Claim, SyncState
                 ));
             };
             claim
-                .establish_sync(session, mark.clone(), structures)
+                .establish_sync(session, mark.clone(), structures.iter())
                 .await?;
+            claim.write_schemas(session, &job.schemas).await?;
             Ok((
                 claim,
                 SyncState {
                     mark: mark.clone(),
                     version: 1,
                     structures: structures.clone(),
+                    schemas: job.schemas.clone(),
                     intent: None,
                 },
             ))
@@ -314,7 +337,11 @@ impl Queue {
     fn units_of(&self, item: &Item) -> u32 {
         let bytes = match item {
             Item::Rows(transaction) => transaction.bytes,
-            Item::Statement(_) | Item::Passed(_) | Item::Abandoned(_) | Item::Failed(_) => 0,
+            Item::Statement(_)
+            | Item::Passed(_)
+            | Item::Abandoned(_)
+            | Item::Note(_)
+            | Item::Failed(_) => 0,
         };
         // What is bigger than the whole budget takes all of it.
         (bytes / BUDGET_UNIT).min(self.units) as u32
@@ -526,6 +553,7 @@ async fn apply(
                     .await?;
             }
             Item::Abandoned(begin) => applier.abandon(&begin).await?,
+            Item::Note(note) => applier.meter.note(note),
             Item::Failed(failure) => {
                 applier.flush().await?;
                 return Err(match failure.error.kind() {

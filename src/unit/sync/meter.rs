@@ -76,6 +76,7 @@ struct Rest {
     retries: RetryFigure,
     checkpoint_at: Option<Timestamp>,
     notes: Vec<String>,
+    target: Option<String>,
 }
 
 /// What is known of the lag.
@@ -206,8 +207,17 @@ impl Meter {
         self.with(|rest| rest.retries.add(why, now));
     }
 
+    /// Takes down which server the target is; gives which it was.
+    pub(super) fn target_is(&self, identity: &str) -> Option<String> {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        rest.target.replace(identity.to_owned())
+    }
+
     pub(super) fn note(&self, note: String) {
         self.with(|rest| {
+            if rest.notes.contains(&note) {
+                return;
+            }
             if rest.notes.len() == NOTES {
                 rest.notes.remove(0);
             }

@@ -4,7 +4,7 @@
 //! `BEGIN`, or by one statement. What closes it is an XID event, `COMMIT`, or the statement itself.
 //! Rows of tables that are not selected are not even copied.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::ddl::{self, Verdict};
@@ -218,6 +218,12 @@ impl Collector {
         let gtid = self.open.as_ref().and_then(|open| open.gtid.clone());
         let mut shown = view::of_event(&place, at.end_offset, event, format);
         shown.gtid = gtid.map(|gtid| gtid.to_string());
+        if matches!(event.header.kind, EventKind::QUERY | EventKind::QUERY_COMPRESSED)
+            && let Ok(query) = QueryEvent::parse(event)
+        {
+            let session = source_session(event, &query, format);
+            shown.session = session.describe(self.collations());
+        }
         Failure {
             event: Some(Box::new(FailedEvent {
                 stop_id: super::failure::stop_id(&place),
@@ -393,6 +399,10 @@ impl Collector {
             DdlKind::Xa => self.xa(at, event, word),
             _ => self.statement(at, event, query, format, ddl),
         }
+    }
+
+    fn collations(&self) -> &BTreeMap<u16, String> {
+        &self.tables.tracker.defaults().collations
     }
 
     pub(super) fn open_at(&mut self, at: At<'_>) -> &mut Open {
@@ -573,6 +583,7 @@ impl Collector {
             .decide(&ddl, query, &session, has_begun && !opens)?
         {
             Verdict::Pass => {
+                self.items.extend(self.tables.left_out(&ddl).map(Item::Note));
                 if has_begun {
                     self.open_at(at).passed += 1;
                 } else {
@@ -582,6 +593,7 @@ impl Collector {
             }
             Verdict::Barrier {
                 changes,
+                schemas,
                 before,
                 runs,
             } => {
@@ -596,9 +608,11 @@ impl Collector {
                     gtid: self.open.as_ref().and_then(|open| open.gtid.clone()),
                     committed,
                     header: event.header,
+                    shown_session: session.describe(self.collations()),
                     session,
                     ddl,
                     changes,
+                    schemas,
                     before,
                     runs,
                     opens,

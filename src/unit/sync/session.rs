@@ -1,6 +1,8 @@
 //! The session in which a statement of the source runs on the target: as far as it bears on what the
 //! statement means, that of the source.
 
+use std::collections::BTreeMap;
+
 use super::job::SyncJob;
 use super::transaction::{SourceSession, Statement};
 use crate::connect::{Session, Setup};
@@ -108,15 +110,60 @@ fn setup(source: &SourceSession, version: &ServerVersion) -> Setup {
 }
 
 fn mode_names(bits: u64, version: &ServerVersion) -> String {
-    let names: Vec<&str> = MODES
-        .iter()
-        .filter(|(bit, name)| {
-            bits & bit != 0
-                && !(version.flavor == Flavor::TiDB && *name == "PAD_CHAR_TO_FULL_LENGTH")
-        })
-        .map(|(_, name)| *name)
+    let names: Vec<&str> = modes(bits)
+        .filter(|name| !(version.flavor == Flavor::TiDB && *name == "PAD_CHAR_TO_FULL_LENGTH"))
         .collect();
     names.join(",")
+}
+
+fn modes(bits: u64) -> impl Iterator<Item = &'static str> {
+    MODES
+        .iter()
+        .filter(move |(bit, _)| bits & bit != 0)
+        .map(|(_, name)| *name)
+}
+
+impl SourceSession {
+    /// What of the session bears on the meaning of its statement, for people: settings with their
+    /// values. `collations` are the source's by number.
+    pub(super) fn describe(&self, collations: &BTreeMap<u16, String>) -> Vec<(String, String)> {
+        let named = |number: &u16| {
+            collations
+                .get(number)
+                .cloned()
+                .unwrap_or_else(|| format!("collation number {number}"))
+        };
+        let mut shown = vec![(
+            "sql_mode".to_owned(),
+            modes(self.sql_mode).collect::<Vec<_>>().join(","),
+        )];
+        let mut show = |name: &str, value: Option<String>| {
+            shown.extend(value.map(|value| (name.to_owned(), value)));
+        };
+        let charset = self.charset.as_ref();
+        show("character_set_client", charset.map(|(client, _, _)| named(client)));
+        show("collation_connection", charset.map(|(_, connection, _)| named(connection)));
+        show("collation_server", charset.map(|(_, _, server)| named(server)));
+        show("time_zone", self.time_zone.clone());
+        show("timestamp", Some(self.timestamp.to_string()));
+        if let Some((increment, offset)) = self.auto_increment.filter(|both| *both != (1, 1)) {
+            show("auto_increment_increment", Some(increment.to_string()));
+            show("auto_increment_offset", Some(offset.to_string()));
+        }
+        let off = |is_off: bool| is_off.then(|| "0".to_owned());
+        show("foreign_key_checks", off(self.checks.no_foreign_keys));
+        show("unique_checks", off(self.checks.relaxed_unique));
+        show("check_constraint_checks", off(self.no_constraint_checks));
+        show("sql_if_exists", self.if_exists.then(|| "1".to_owned()));
+        let defaults = &self.defaults;
+        let explicit = defaults.explicit_timestamps.map(u8::from);
+        show("explicit_defaults_for_timestamp", explicit.map(|flag| flag.to_string()));
+        show("default_collation_for_utf8mb4", defaults.utf8mb4_collation.as_ref().map(named));
+        let pairs = defaults.charset_collations.as_deref().unwrap_or_default();
+        let pairs: Vec<String> = pairs.iter().map(|(_, collation)| named(collation)).collect();
+        show("character_set_collations", (!pairs.is_empty()).then(|| pairs.join(",")));
+        shown
+    }
 }
 
 /// The statement's bytes are in the character set of the source's client.

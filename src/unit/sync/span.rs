@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::applier::{Applier, End};
 use super::cascade::changes_rows;
 use super::plan::Plan;
-use super::statement::{Checks, Origin, Writer};
+use super::statement::{Checks, Origin, Room, Writer};
 use super::transaction::{RowsPart, Statement, Transaction};
 use crate::model::value::RowChange;
 use crate::model::{Error, ErrorKind, Result, TableName};
@@ -33,6 +33,8 @@ pub(super) enum Way {
     Unchecked,
     /// It may be later already.
     Anyway,
+    /// Filters leave out others of the table's changes, so the row may be there, or not.
+    Upsert,
     /// It is later for certain.
     Not,
 }
@@ -57,7 +59,8 @@ impl Way {
                 };
                 writer.write(plan, checks, change, origin)
             }
-            Self::Anyway => writer.write_anyway(plan, checks, change, origin),
+            Self::Anyway => writer.write_anyway(plan, checks, change, origin, Room::Unique),
+            Self::Upsert => writer.write_anyway(plan, checks, change, origin, Room::Key),
             Self::Not => Ok(()),
         }
     }
@@ -72,18 +75,21 @@ impl Applier {
         plan: &Plan,
     ) -> Result<Way> {
         let table = &event.table.map.table;
+        let cascades = event.table.cascades.as_ref().is_some_and(|c| !c.is_empty());
+        let upserts = event.table.is_partial && plan.has_key() && !cascades;
+        let otherwise = |way| if upserts { Way::Upsert } else { way };
         if self.mark.spans.is_empty() {
-            return Ok(Way::Strictly);
+            return Ok(otherwise(Way::Strictly));
         }
         let Some(span) = self.mark.spans.get(table) else {
-            return Ok(Way::Unchecked);
+            return Ok(otherwise(Way::Unchecked));
         };
         if !is_within(transaction, span)? {
-            return Ok(if span.is_tied {
+            return Ok(otherwise(if span.is_tied {
                 Way::Strictly
             } else {
                 Way::Unchecked
-            });
+            }));
         }
         if span.is_exact {
             return Ok(Way::Not);
@@ -102,7 +108,7 @@ impl Applier {
         if !plan.has_key() {
             return stop("has no key that tells whether a change is in already");
         }
-        if event.table.cascades.as_ref().is_some_and(|c| !c.is_empty()) {
+        if cascades {
             return stop("changes other tables by foreign keys whose work the source does not log");
         }
         Ok(Way::Anyway)

@@ -26,14 +26,14 @@ pub(super) struct Cut {
     pub(super) all: bool,
     /// The one that does, because the target refused it as a whole.
     pub(super) one: Option<Place>,
-    /// Up to there each transaction is a target transaction of its own.
-    pub(super) single_until: Option<Place>,
+    /// So many transactions, the next ones, are target transactions of their own.
+    pub(super) singles: usize,
 }
 
 /// A target transaction that was refused for its size.
 #[derive(Debug)]
 pub(super) struct TooLarge {
-    /// Where the source's transaction begins, if it was alone; else where the last of them ends.
+    /// Where the source's transaction begins, if it was alone; else how many they were.
     what: What,
     /// Bytes of rows events that were in it.
     bytes: usize,
@@ -44,7 +44,7 @@ pub(super) struct TooLarge {
 #[derive(Debug)]
 enum What {
     One(Place),
-    Several(Place),
+    Several(usize),
 }
 
 impl Cut {
@@ -78,7 +78,7 @@ impl Cut {
             bytes,
             all: self.all || other.all,
             one: other.one.clone().or(self.one),
-            single_until: other.single_until.clone().or(self.single_until),
+            singles: other.singles.max(self.singles),
         }
     }
 
@@ -87,8 +87,8 @@ impl Cut {
     pub(super) fn finer(&self, met: TooLarge) -> Result<Self, Box<Failure>> {
         let mut next = self.clone();
         match met.what {
-            What::Several(end) => {
-                next.single_until = Some(end);
+            What::Several(count) => {
+                next.singles = count;
                 Ok(next)
             }
             // It was not cut yet: into parts as large as they may be.
@@ -128,7 +128,7 @@ pub(super) fn is_size(error: &Error) -> bool {
 
 /// The end for a target transaction that was refused: for its size, or `other`.
 pub(super) fn end_of(batch: &[Transaction], error: Error, other: impl FnOnce(Error) -> End) -> End {
-    let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
+    let Some(first) = batch.first() else {
         return other(error);
     };
     if !is_size(&error) {
@@ -137,7 +137,7 @@ pub(super) fn end_of(batch: &[Transaction], error: Error, other: impl FnOnce(Err
     let what = if batch.len() == 1 {
         What::One(first.begin.clone())
     } else {
-        What::Several(last.end.clone())
+        What::Several(batch.len())
     };
     let bytes = batch.iter().map(|transaction| transaction.bytes).sum();
     let place = first.begin.clone();
@@ -166,8 +166,8 @@ mod tests {
     fn each_refusal_makes_the_parts_smaller_until_nothing_is_left() {
         let at = |offset| Place::new("7.1", Position::new("bin.000001", offset));
         let cut = Cut::default();
-        let several = cut.finer(met(What::Several(at(900)), 1 << 20)).unwrap();
-        assert_eq!((several.single_until, several.one), (Some(at(900)), None));
+        let several = cut.finer(met(What::Several(7), 1 << 20)).unwrap();
+        assert_eq!((several.singles, several.one), (7, None));
         let cut = cut.finer(met(What::One(at(4)), 1 << 20)).unwrap();
         assert_eq!((cut.bytes, cut.one.clone()), (None, Some(at(4))));
         let mut cut = cut.finer(met(What::One(at(4)), 1 << 20)).unwrap();

@@ -9,7 +9,7 @@ use crate::binlog::FormatDescription;
 use crate::binlog::{Event, EventHeader, RowShape, RowsEvent, TableMap};
 use crate::model::{EventPlace, Flavor, Gtid, Place, Position, Result, TableName, Timestamp};
 use crate::schema::{Ddl, SessionDefaults, Structure};
-use crate::target::checkpoint::{Change, Mark, PartDone, XaChange};
+use crate::target::checkpoint::{Change, Mark, PartDone, SchemaChange, XaChange};
 
 /// A source table at a version of its structure, with how its rows are read.
 #[derive(Debug)]
@@ -24,6 +24,9 @@ pub(super) struct SourceTable {
     pub(super) target: TableName,
     /// What the source does to other tables along with it, and does not log; `None`: it logs it.
     pub(super) cascades: Option<Vec<Cascade>>,
+    /// Whether filters leave out some kinds of its row changes: the target's rows are then not the
+    /// source's, and what is applied must do without them.
+    pub(super) is_partial: bool,
 }
 
 /// One step of the stream.
@@ -38,6 +41,8 @@ pub(super) enum Item {
     /// The long transaction that began there, of which parts were handed on, was cut off by a crash of
     /// the source and never committed.
     Abandoned(Place),
+    /// Something that the operator should know.
+    Note(String),
     /// The reader cannot go on.
     Failed(Box<Failure>),
 }
@@ -178,8 +183,12 @@ pub(super) struct Statement {
     pub(super) ddl: Ddl,
     /// The session it ran in.
     pub(super) session: SourceSession,
+    /// The same for people.
+    pub(super) shown_session: Vec<(String, String)>,
     /// What it does to what is known of the source's tables.
     pub(super) changes: Vec<Change>,
+    /// What it does to what is known of the source's databases.
+    pub(super) schemas: Vec<SchemaChange>,
     /// The tables that it changes, as they were known before it.
     pub(super) before: Vec<Arc<Structure>>,
     /// Whether it runs on the target; else it only changes what is known.

@@ -32,6 +32,7 @@ pub(super) fn of_rows(transaction: &Transaction, part: &RowsPart, first: usize) 
             .annotation
             .as_deref()
             .map(|text| shorten(text, STATEMENT_CHARS)),
+        session: Vec::new(),
         columns: columns(structure),
         images: Vec::new(),
     };
@@ -68,6 +69,7 @@ pub(super) fn of_statement(statement: &Statement) -> EventView {
             &String::from_utf8_lossy(statement.ddl.statement()),
             STATEMENT_CHARS,
         )),
+        session: statement.shown_session.clone(),
         columns: Vec::new(),
         images: Vec::new(),
     }
@@ -90,6 +92,7 @@ pub(super) fn of_event(
         table: None,
         rows: 0,
         statement: None,
+        session: Vec::new(),
         columns: Vec::new(),
         images: Vec::new(),
     };

@@ -354,6 +354,7 @@ pub(super) fn failing() -> Snapshot {
             table: Some(TableName::new("shop", "orders")),
             rows: 1,
             statement: Some("UPDATE orders SET state='paid' WHERE id=88123".into()),
+            session: Vec::new(),
             columns: ["id", "customer_id", "state", "total", "updated_at", "note"]
                 .into_iter()
                 .map(|name| (name.to_owned(), name == "id"))
