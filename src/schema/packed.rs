@@ -489,13 +489,19 @@ mod tests {
                  FOREIGN KEY own (p) REFERENCES other.parent (id) ON DELETE CASCADE ON UPDATE SET NULL) WITH SYSTEM VERSIONING ENGINE=Aria",
                 "11.8.2-MariaDB",
             ),
-            created(&format!("CREATE TABLE wide (id INT PRIMARY KEY{wide})"), "9.7.0"),
+            created(
+                &format!("CREATE TABLE wide (id INT PRIMARY KEY{wide})"),
+                "9.7.0",
+            ),
         ]
     }
 
     #[test]
     fn every_structure_comes_back_as_it_was() {
-        assert_eq!(Flavor::MariaDB, ServerVersion::parse("11.8.2-MariaDB").flavor);
+        assert_eq!(
+            Flavor::MariaDB,
+            ServerVersion::parse("11.8.2-MariaDB").flavor
+        );
         let all = everything();
         let packed: Structures = all.iter().cloned().collect();
         assert_eq!(packed.iter().collect::<Vec<_>>(), all);

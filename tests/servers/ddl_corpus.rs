@@ -149,10 +149,7 @@ async fn follow(flavor: Flavor) {
             let names: Vec<TableName> = names.iter().cloned().collect();
             read_structures_of(&mut session, &names).await.unwrap()
         };
-        let mut carried: Vec<Structure> = set
-            .iter()
-            .filter(|s| is_meant(&s.table))
-            .collect();
+        let mut carried: Vec<Structure> = set.iter().filter(|s| is_meant(&s.table)).collect();
         carried.sort_by(|a, b| a.table.cmp(&b.table));
         if ddl.selects && !ddl.temporary {
             // It comes as columns and rows from a binlog.

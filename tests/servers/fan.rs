@@ -65,13 +65,20 @@ fn three_targets_each_at_its_own_speed() {
     let process = tideway.id();
     let refused = tideway.output(&["ctl", "start", "--task", "later"]);
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(!refused.status.success() && told.contains("no task `later`"), "{told}");
+    assert!(
+        !refused.status.success() && told.contains("no task `later`"),
+        "{told}"
+    );
     let tideway = tideway.target("later", &later);
     let mut tideway = tideway.task(&Task::new("later", &["a"], "later", &["d.*"]));
     tideway.ctl(&["start", "--task", "later"]);
     let status = tideway.await_streams("sync", "running");
     assert_eq!(streams(&status).len(), 3, "{status}");
-    assert_eq!(status["targets"].as_array().map(Vec::len), Some(3), "{status}");
+    assert_eq!(
+        status["targets"].as_array().map(Vec::len),
+        Some(3),
+        "{status}"
+    );
     assert_eq!(tideway.id(), process);
     // What stands is started by the same word.
     tideway.ctl(&["pause", "--task", "later"]);

@@ -739,7 +739,8 @@ async fn a_transaction_within_a_span_commits_in_parts() {
         .option("--max-binlog-cache-size=262144")
         .option("--binlog-cache-size=32768");
     let [source, target] = servers(Flavor::MariaDb1011, small_cache);
-    let tables = "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, u INT UNIQUE, v VARBINARY(2000))";
+    let tables =
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, u INT UNIQUE, v VARBINARY(2000))";
     source.run(tables);
     target.run(tables);
     let begin = end_of(&source);

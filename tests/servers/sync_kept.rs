@@ -86,7 +86,9 @@ fn defaults_of_databases_are_those_at_the_mark() {
         "2"
     );
     assert_eq!(
-        there.number("SELECT COUNT(*) FROM tideway.structure WHERE table_name = '' AND schema_name = 'd'"),
+        there.number(
+            "SELECT COUNT(*) FROM tideway.structure WHERE table_name = '' AND schema_name = 'd'"
+        ),
         1
     );
     there.run("UPDATE tideway.structure SET version = 3 WHERE table_name = 'third'");
@@ -214,8 +216,8 @@ fn another_server_as_the_target_is_told() {
     let end = |sql: &str| {
         let mut client = target.client();
         client.run(sql);
-        for id in client
-            .texts("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'tideway'")
+        for id in
+            client.texts("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'tideway'")
         {
             // It may have ended by itself.
             let _ = client.try_run(&format!("KILL {}", id[0]));

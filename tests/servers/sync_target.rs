@@ -258,9 +258,10 @@ fn what_does_not_fit_stops_and_goes_on_once_mended() {
         // A statement that the target refuses.
         pair.target.run("CREATE VIEW d.taken AS SELECT 1 AS a");
         client.run("CREATE TABLE taken (a INT)");
-        pair.tideway.await_status("the statement is refused", |status| {
-            status["streams"][0]["stop"].to_string().contains("1050")
-        });
+        pair.tideway
+            .await_status("the statement is refused", |status| {
+                status["streams"][0]["stop"].to_string().contains("1050")
+            });
         others_go_on(&mut client);
         pair.target.run("DROP VIEW d.taken");
         pair.resume();
@@ -276,7 +277,10 @@ fn what_does_not_fit_stops_and_goes_on_once_mended() {
         client.run("SET sql_log_bin = 0; CREATE TABLE ghost (a INT); SET sql_log_bin = 1; INSERT INTO ghost VALUES (1)");
         let stopped = pair.tideway.await_stream("t", "a", "failed");
         let text = stopped["stop"].to_string();
-        assert!(text.contains("the structure of d.ghost") && text.contains("is not known"), "{text}");
+        assert!(
+            text.contains("the structure of d.ghost") && text.contains("is not known"),
+            "{text}"
+        );
         others_go_on(&mut client);
     }
 }

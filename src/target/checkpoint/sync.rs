@@ -236,7 +236,7 @@ impl Claim {
         session: &mut Session,
     ) -> Result<(Structures, BTreeMap<String, (String, String)>)> {
         let sql = format!(
-                "SELECT `schema_name`, `table_name`, `version`, `definition` FROM {} WHERE {} \
+            "SELECT `schema_name`, `table_name`, `version`, `definition` FROM {} WHERE {} \
                  AND `structures` <= {} ORDER BY `schema_name`, `table_name`, `structures`",
             self.tables.structure,
             self.stream(),
@@ -254,7 +254,9 @@ impl Claim {
                 let definition = cells.optional(3)?;
                 if table.name == SCHEMA_ITSELF {
                     match definition {
-                        Some(text) => schemas.insert(table.schema.clone(), self.read(&table, &text)?),
+                        Some(text) => {
+                            schemas.insert(table.schema.clone(), self.read(&table, &text)?)
+                        }
                         None => schemas.remove(&table.schema),
                     };
                     return Ok(());

@@ -96,7 +96,8 @@ impl Tables {
             ddl.tables.iter().any(|table| self.takes(&table.name))
         };
         let is_unwanted = ddl.tables.iter().any(|table| {
-            self.filter(&table.name, filter_kind(ddl.kind), Some(&text)).is_some()
+            self.filter(&table.name, filter_kind(ddl.kind), Some(&text))
+                .is_some()
         });
         (is_ours && !is_unwanted).then(|| {
             format!(

@@ -131,8 +131,7 @@ impl Tables {
         let structure = self.structure(&map.table)?;
         let shape = RowShape::new(&map, &structure)?;
         let target = self.target(&map.table);
-        let is_partial =
-            !EventFilter::rows_left_out(&self.task.filters, &map.table).is_empty();
+        let is_partial = !EventFilter::rows_left_out(&self.task.filters, &map.table).is_empty();
         Ok(SourceTable {
             map,
             structure,

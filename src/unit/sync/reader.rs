@@ -218,8 +218,10 @@ impl Collector {
         let gtid = self.open.as_ref().and_then(|open| open.gtid.clone());
         let mut shown = view::of_event(&place, at.end_offset, event, format);
         shown.gtid = gtid.map(|gtid| gtid.to_string());
-        if matches!(event.header.kind, EventKind::QUERY | EventKind::QUERY_COMPRESSED)
-            && let Ok(query) = QueryEvent::parse(event)
+        if matches!(
+            event.header.kind,
+            EventKind::QUERY | EventKind::QUERY_COMPRESSED
+        ) && let Ok(query) = QueryEvent::parse(event)
         {
             let session = source_session(event, &query, format);
             shown.session = session.describe(self.collations());
@@ -583,7 +585,8 @@ impl Collector {
             .decide(&ddl, query, &session, has_begun && !opens)?
         {
             Verdict::Pass => {
-                self.items.extend(self.tables.left_out(&ddl).map(Item::Note));
+                self.items
+                    .extend(self.tables.left_out(&ddl).map(Item::Note));
                 if has_begun {
                     self.open_at(at).passed += 1;
                 } else {

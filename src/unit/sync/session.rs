@@ -141,9 +141,18 @@ impl SourceSession {
             shown.extend(value.map(|value| (name.to_owned(), value)));
         };
         let charset = self.charset.as_ref();
-        show("character_set_client", charset.map(|(client, _, _)| named(client)));
-        show("collation_connection", charset.map(|(_, connection, _)| named(connection)));
-        show("collation_server", charset.map(|(_, _, server)| named(server)));
+        show(
+            "character_set_client",
+            charset.map(|(client, _, _)| named(client)),
+        );
+        show(
+            "collation_connection",
+            charset.map(|(_, connection, _)| named(connection)),
+        );
+        show(
+            "collation_server",
+            charset.map(|(_, _, server)| named(server)),
+        );
         show("time_zone", self.time_zone.clone());
         show("timestamp", Some(self.timestamp.to_string()));
         if let Some((increment, offset)) = self.auto_increment.filter(|both| *both != (1, 1)) {
@@ -157,11 +166,23 @@ impl SourceSession {
         show("sql_if_exists", self.if_exists.then(|| "1".to_owned()));
         let defaults = &self.defaults;
         let explicit = defaults.explicit_timestamps.map(u8::from);
-        show("explicit_defaults_for_timestamp", explicit.map(|flag| flag.to_string()));
-        show("default_collation_for_utf8mb4", defaults.utf8mb4_collation.as_ref().map(named));
+        show(
+            "explicit_defaults_for_timestamp",
+            explicit.map(|flag| flag.to_string()),
+        );
+        show(
+            "default_collation_for_utf8mb4",
+            defaults.utf8mb4_collation.as_ref().map(named),
+        );
         let pairs = defaults.charset_collations.as_deref().unwrap_or_default();
-        let pairs: Vec<String> = pairs.iter().map(|(_, collation)| named(collation)).collect();
-        show("character_set_collations", (!pairs.is_empty()).then(|| pairs.join(",")));
+        let pairs: Vec<String> = pairs
+            .iter()
+            .map(|(_, collation)| named(collation))
+            .collect();
+        show(
+            "character_set_collations",
+            (!pairs.is_empty()).then(|| pairs.join(",")),
+        );
         shown
     }
 }
