@@ -3,6 +3,7 @@
 pub mod charset;
 mod collations;
 pub mod column_type;
+mod counter;
 pub(crate) mod cursor;
 pub mod ddl;
 mod ddl_kind;
@@ -12,6 +13,7 @@ mod ddl_tests;
 pub mod dialect;
 #[cfg(test)]
 mod dialect_tests;
+pub mod engine;
 pub mod fit;
 mod json_decimals;
 pub mod literal;
@@ -22,6 +24,7 @@ pub mod tokens;
 pub mod tracker;
 
 pub use column_type::parse_type;
+pub use counter::without_counter;
 pub use ddl::{Ddl, DdlClass, DdlKind, SchemaRef, TableRef, TableRole};
 pub use dialect::{Adapted, adapt_create_table, adapt_ddl};
 pub use meaning::Meaning;

@@ -313,7 +313,10 @@ impl Meter {
             (false, _) => self.phases.at_work,
         };
         phase.clone_into(&mut figure.phase);
-        if !is_finished && bytes_per_second > 0.0 {
+        if !is_finished
+            && bytes_per_second > 0.0
+            && inner.has_shown_its_pace(figure.bytes_estimated)
+        {
             let left = figure.bytes_estimated.saturating_sub(bytes) as f64;
             let now = left / bytes_per_second;
             // Half of the difference at each look keeps the figure from jumping about.
@@ -409,6 +412,14 @@ impl Inner {
             load.rows_estimated = load.rows_estimated.max(load.rows_done);
             load.bytes_estimated = load.bytes_estimated.max(load.bytes_done);
         }
+    }
+
+    /// Whether enough is done to say from its rate when the rest will be.
+    fn has_shown_its_pace(&self, estimated: u64) -> bool {
+        let is_old = self
+            .began
+            .is_some_and(|began| began.elapsed() >= 3 * WINDOW);
+        is_old || self.bytes > estimated / 100
     }
 
     /// Rows and bytes a second since the beginning.

@@ -10,29 +10,13 @@ use std::fmt::Write as _;
 use tideway::dump_files::{Insert, StatementReader};
 use tideway::model::TableName;
 
+use crate::consistency::number;
 use crate::dump_job::Copy;
+use crate::support::traffic::Random;
 use crate::support::{Flavor, Server};
 
-/// A simple generator of random numbers: the same ones for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len() as u64) as usize]
-    }
+fn pick<'a, T: ?Sized>(random: &mut Random, from: &[&'a T]) -> &'a T {
+    from[random.below(from.len() as u64) as usize]
 }
 
 /// How a key's column gets its values.
@@ -147,13 +131,16 @@ fn value(random: &mut Random, make: Make) -> String {
         Make::Text => {
             let mut text = String::new();
             for _ in 0..random.below(5) {
-                text.push_str(random.pick(&[
-                    "a", "A", "b", "B", "á", "Á", "ä", "e", "é", "E", "ss", "ß", "aa", "AA", "Aa",
-                    "ae", "æ", "ch", "Ch", "cz", "ij", "ll", "ñ", "n", "o", "ö", "œ", "oe", "i",
-                    "İ", "ı", " ", "  ", "\\t", "\\0", "\\Z", "\\n", "''", "\\\\", "%", "_", "0",
-                    "9", "中", "文", "丂", "ソ", "か", "が", "カ", "ｶ", "한", "ไ", "ก", "א", "ж",
-                    "Ж", "😀", "\u{301}", "\u{ad}",
-                ]));
+                text.push_str(pick(
+                    random,
+                    &[
+                        "a", "A", "b", "B", "á", "Á", "ä", "e", "é", "E", "ss", "ß", "aa", "AA",
+                        "Aa", "ae", "æ", "ch", "Ch", "cz", "ij", "ll", "ñ", "n", "o", "ö", "œ",
+                        "oe", "i", "İ", "ı", " ", "  ", "\\t", "\\0", "\\Z", "\\n", "''", "\\\\",
+                        "%", "_", "0", "9", "中", "文", "丂", "ソ", "か", "が", "カ", "ｶ", "한",
+                        "ไ", "ก", "א", "ж", "Ж", "😀", "\u{301}", "\u{ad}",
+                    ],
+                ));
             }
             format!("'{text}'")
         }
@@ -359,13 +346,10 @@ fn cases(flavor: Flavor) -> Vec<Case> {
 }
 
 async fn each_row_is_in_one_chunk(flavor: Flavor) {
-    let number = |name: &str, otherwise: u64| {
-        std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
-    };
     let (rows, seed) = (number("TIDEWAY_CHUNK_ROWS", 600), number("TIDEWAY_SEED", 7));
     println!("seed {seed}, {rows} rows");
     let server = Server::start(flavor);
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut client = server.client();
     client.run(
         "CREATE DATABASE keyed CHARACTER SET utf8mb4; USE keyed; \

@@ -11,6 +11,7 @@ use crate::privilege::{
 };
 use crate::route::event_filter::FilterAction;
 use crate::route::{EventFilter, EventKind};
+use crate::schema::engine;
 use crate::target::checkpoint;
 
 use super::facts::{Brief, SourceFacts, TargetFacts, tasks_of_source};
@@ -77,7 +78,7 @@ pub(super) fn of_source(
         dumps.iter().any(|task| {
             facts
                 .taken(task)
-                .any(|table| !is_transactional(&table.engine))
+                .any(|table| !engine::keeps_snapshots(&table.engine))
         })
     });
     let mut modes: Vec<DumpMode> = Vec::new();
@@ -248,13 +249,6 @@ const DDL_KINDS: [EventKind; 10] = [
     EventKind::CreateIndex,
     EventKind::DropIndex,
 ];
-
-/// Whether an engine keeps rows as of a moment.
-pub(super) fn is_transactional(engine: &str) -> bool {
-    ["InnoDB", "RocksDB", "TokuDB", "ndbcluster"]
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(engine))
-}
 
 fn add_source(scope: &mut Scope, task: &TaskConfig, facts: Option<&SourceFacts>) {
     for (pattern, _) in task.selection.rules().filter(|(_, takes)| *takes) {

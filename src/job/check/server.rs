@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::config::{Address, Config, Mode, ServerConfig, SourceConfig, TlsMode};
 use crate::model::{Error, Flavor};
 use crate::privilege::{self, Account, Level, Line};
+use crate::schema::engine::rolls_back;
 use crate::source::ServerInfo;
 
 use super::facts::{ServerFacts, SourceFacts, TargetFacts, tasks_of_source};
-use super::needs::is_transactional;
 use super::rows::{Scope, one_line};
 
 /// The clocks may be this far apart before it is worth a word.
@@ -436,7 +436,7 @@ pub(super) fn target(rows: &mut Scope<'_>, facts: &TargetFacts) {
     }
     let why = "rows and their checkpoint must commit together";
     let engine = &facts.default_engine;
-    if info.flavor() == Flavor::TiDB || is_transactional(engine) {
+    if info.flavor() == Flavor::TiDB || rolls_back(engine) {
         let shown = if engine.is_empty() {
             "TiDB's own"
         } else {

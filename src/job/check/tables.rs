@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::config::{Config, Mode, ServerConfig, TaskConfig};
 use crate::model::{Flavor, Result, TableName};
+use crate::schema::engine;
 use crate::source::{TableInfo, TableType};
 
 use super::facts::{SourceFacts, TargetFacts, is_table};
-use super::needs::is_transactional;
 use super::rows::{Scope, one_line, some};
 
 /// The task's tables on each of its sources, and what the target makes of them.
@@ -164,7 +164,7 @@ fn keys(rows: &mut Scope<'_>, task: &TaskConfig, name: &str, facts: &SourceFacts
 fn engines(rows: &mut Scope<'_>, task: &TaskConfig, name: &str, facts: &SourceFacts) {
     let plain: Vec<&TableName> = facts
         .taken(task)
-        .filter(|table| !is_transactional(&table.engine))
+        .filter(|table| !engine::keeps_snapshots(&table.engine))
         .map(|table| &table.name)
         .collect();
     if !plain.is_empty() && task.mode != Mode::Incremental {
@@ -341,7 +341,7 @@ fn existing(
         .collect();
     let plain: Vec<&TableName> = there
         .iter()
-        .filter(|table| is_table(table) && !is_transactional(&table.engine))
+        .filter(|table| is_table(table) && !engine::rolls_back(&table.engine))
         .filter(|_| target.server.info.flavor() != Flavor::TiDB)
         .map(|table| &table.name)
         .collect();

@@ -4,6 +4,7 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::text::Line;
 
 use crate::control::{TableLoad, TransferFigure};
+use crate::model::Stage;
 use crate::ui::format;
 use crate::ui::layout::{Pane, stack};
 use crate::ui::state::State;
@@ -24,10 +25,15 @@ pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
             .saturating_add(2)
             .clamp(4, 8)
     };
+    // What it stands for is told with what is to be done about it.
+    let totals = match state.stream().and_then(|stream| stream.stop.as_ref()) {
+        Some(_) => 11,
+        None => 8,
+    };
     let [totals, tables, notes] = stack(
         body,
         [
-            Constraint::Length(8),
+            Constraint::Length(totals),
             Constraint::Min(5),
             Constraint::Length(below),
         ],
@@ -69,6 +75,9 @@ pub(super) fn rest_text(view: &View<'_>, figure: &TransferFigure) -> String {
     if figure.finished_at.is_some() {
         return "finished".into();
     }
+    if stands(view) {
+        return "stands".into();
+    }
     match figure.eta_seconds {
         Some(eta) if eta.is_finite() && eta >= 0.0 => {
             let eta = std::time::Duration::from_secs(eta.min(1e10) as u64);
@@ -79,6 +88,16 @@ pub(super) fn rest_text(view: &View<'_>, figure: &TransferFigure) -> String {
             None => "eta ?".into(),
         },
     }
+}
+
+/// Whether the stream is not at work: then its last rates say nothing about the end.
+fn stands(view: &View<'_>) -> bool {
+    view.state.stream().is_some_and(|stream| {
+        matches!(
+            stream.stage,
+            Stage::Paused | Stage::Failed | Stage::Stopped | Stage::Waiting
+        )
+    })
 }
 
 /// `117.9 GiB of ~190.1 GiB`; the estimate is of no interest any more at the end.
@@ -119,7 +138,7 @@ fn transfer(
     // What matters less is left out whole where there is no room for it.
     let mut details = bytes_text(figure);
     let mut more = vec![format!("{} rows", format::short(figure.rows_done))];
-    if figure.finished_at.is_none() {
+    if figure.finished_at.is_none() && !stands(view) {
         more.insert(
             0,
             format!("{} rows/s", format::per_second(figure.rows_per_second)),
@@ -160,15 +179,39 @@ pub fn totals(view: &View<'_>, area: Rect) -> Content {
             view.foreign(Role::Text, &stream.target),
         ],
     )];
+    if let Some(stop) = &stream.stop {
+        let error = &stop.error;
+        let why = match &error.cause {
+            Some(cause) => format!("{}: {cause}", error.message),
+            None => error.message.clone(),
+        };
+        lines.extend(few(view, "why", Role::StateFailed, &why, width));
+        if let Some(fix) = &error.fix {
+            lines.extend(few(view, "fix", Role::Text, fix, width));
+        }
+    }
     lines.extend(transfer(view, "dump", stream.dump.as_ref(), width));
     lines.extend(transfer(view, "load", stream.load.as_ref(), width));
-    if stream.dump.is_some() || stream.load.is_some() {
+    if stream.stop.is_none() && (stream.dump.is_some() || stream.load.is_some()) {
         lines.push(Line::from(view.span(
             Role::Dim,
             "~ is an estimate of the source; percent is by bytes",
         )));
     }
     Content::new(title, lines).window(Window::From(view.state.cursor(Pane::Totals)))
+}
+
+/// The first two lines of a foreign text; the events screen has all of it.
+fn few(
+    view: &View<'_>,
+    label: &str,
+    role: Role,
+    text: &str,
+    width: usize,
+) -> impl Iterator<Item = Line<'static>> {
+    super::labelled_text(view, label, role, text, width)
+        .into_iter()
+        .take(2)
 }
 
 /// The overview's pane: totals, then the tables at work.

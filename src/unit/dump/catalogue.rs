@@ -7,7 +7,7 @@ use crate::connect::Session;
 use crate::dump_files::DumpView;
 use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::route::Selection;
-use crate::schema::Structure;
+use crate::schema::{Structure, engine, without_counter};
 use crate::source::{TableInfo, TableType, list_tables, read_schema_defaults, read_structures_in};
 
 use super::changed;
@@ -31,9 +31,7 @@ impl Described {
 
     /// Whether its engine knows no snapshots, so that it shows each moment's rows.
     pub(super) fn is_unversioned(&self) -> bool {
-        !["InnoDB", "ROCKSDB", "TokuDB"]
-            .iter()
-            .any(|engine| engine.eq_ignore_ascii_case(&self.structure.engine))
+        !engine::keeps_snapshots(&self.structure.engine)
     }
 }
 
@@ -81,28 +79,6 @@ impl Found {
                 a.structure == b.structure
                     && without_counter(&a.create) == without_counter(&b.create)
             })
-    }
-}
-
-/// A table's text without its AUTO_INCREMENT counter, which moves with every insert.
-fn without_counter(create: &str) -> String {
-    const OPTIONS: &str = "\n) ENGINE=";
-    const COUNTER: &str = " AUTO_INCREMENT=";
-    // Line ends within comments and defaults are escaped, so the options start but once.
-    let Some(options) = create.find(OPTIONS) else {
-        return create.to_owned();
-    };
-    let (columns, options) = create.split_at(options + OPTIONS.len());
-    let line = options.find('\n').unwrap_or(options.len());
-    match options.find(COUNTER) {
-        // The comment of the table comes last, and may hold anything.
-        Some(at) if at < line && !options.get(..at).is_some_and(|o| o.contains("COMMENT=")) => {
-            let (before, counter) = options.split_at(at);
-            let digits = counter.get(COUNTER.len()..).unwrap_or_default();
-            let rest = digits.trim_start_matches(|c: char| c.is_ascii_digit());
-            format!("{columns}{before}{rest}")
-        }
-        _ => create.to_owned(),
     }
 }
 
@@ -342,31 +318,6 @@ fn left_out_note(what: &str, names: impl Iterator<Item = String>) -> Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_counter_alone_is_left_out() {
-        let columns = "CREATE TABLE `t` (\n  `a` int COMMENT ' AUTO_INCREMENT=3'";
-        for (options, without) in [
-            (
-                "InnoDB AUTO_INCREMENT=17 DEFAULT CHARSET=x",
-                "InnoDB DEFAULT CHARSET=x",
-            ),
-            (
-                "InnoDB AUTO_INCREMENT=2\n PARTITION BY HASH (`a`)",
-                "InnoDB\n PARTITION BY HASH (`a`)",
-            ),
-            (
-                "InnoDB COMMENT='x AUTO_INCREMENT=2'",
-                "InnoDB COMMENT='x AUTO_INCREMENT=2'",
-            ),
-        ] {
-            let create = format!("{columns}\n) ENGINE={options}");
-            assert_eq!(
-                without_counter(&create),
-                format!("{columns}\n) ENGINE={without}")
-            );
-        }
-    }
 
     #[test]
     fn long_lists_are_shortened() {

@@ -56,7 +56,9 @@ async fn discard_rows(job: &LoadJob, key: StreamKey, meter: &Meter) -> Result<()
     for ((source, target), is_shared) in &owned {
         let mut has_rows = false;
         let prefix = names::data_prefix(source);
-        for (file, parts) in &state.parts {
+        // The names are in order, so those of one table are together.
+        let of_table = state.parts.range(prefix.clone()..);
+        for (file, parts) in of_table.take_while(|(file, _)| file.starts_with(&prefix)) {
             if is_part_of(file, &prefix) {
                 known.insert(file.as_str());
                 has_rows |= parts.iter().any(|part| part.end > 0);

@@ -9,7 +9,7 @@ use crate::connect::Session;
 use crate::dump_files::{DumpTable, Manifest, names};
 use crate::model::{Error, ErrorKind, Result, ServerVersion, TableName, table::quote_name};
 use crate::schema::dialect::adapt_create_table;
-use crate::schema::{Column, ColumnKind, Ddl, Generated, SqlMode, Structure};
+use crate::schema::{Column, ColumnKind, Ddl, Generated, SqlMode, Structure, engine};
 use crate::source::{TableType, list_tables, read_structures_of};
 use crate::target::Claim;
 use crate::target::checkpoint::Tables;
@@ -256,10 +256,7 @@ async fn expect_empty(session: &mut Session, table: &TableName) -> Result<()> {
 
 /// Only what rolls back keeps rows and checkpoint together.
 fn expect_engine(table: &Structure) -> Result<()> {
-    if ["InnoDB", "ROCKSDB", "TokuDB", "TiKV"]
-        .iter()
-        .any(|engine| engine.eq_ignore_ascii_case(&table.engine))
-    {
+    if engine::rolls_back(&table.engine) {
         return Ok(());
     }
     Err(Error::new(

@@ -14,7 +14,7 @@ use super::view;
 use crate::connect::Session;
 use crate::model::table::quote_name;
 use crate::model::{Error, ErrorKind, Flavor, Result, TableName};
-use crate::schema::{DdlKind, Structure};
+use crate::schema::{DdlKind, Structure, without_counter};
 use crate::source::structure::read_structures_of;
 use crate::target::Intent;
 use crate::target::text::literal;
@@ -283,30 +283,6 @@ fn cannot_tell(intent: &Intent, why: &str) -> Error {
     )
 }
 
-/// The next value of a counter is no part of what a table is.
-fn without_counter(text: &str) -> String {
-    const COUNTER: &str = " AUTO_INCREMENT=";
-    // A comment may hold the same words: those of columns stand before the options, as line ends in
-    // them are escaped, and the table's stands behind the counter.
-    let options = text.find("\n) ").unwrap_or(text.len());
-    let comment = text
-        .get(options..)
-        .and_then(|rest| rest.find(" COMMENT="))
-        .map_or(text.len(), |at| options + at);
-    let Some(at) = text
-        .get(options..comment)
-        .and_then(|options| options.find(COUNTER))
-    else {
-        return text.to_owned();
-    };
-    let (head, rest) = text.split_at(options + at);
-    let rest = rest.get(COUNTER.len()..).unwrap_or_default();
-    format!(
-        "{head}{}",
-        rest.trim_start_matches(|c: char| c.is_ascii_digit())
-    )
-}
-
 /// Servers that fold names may give them back in another case.
 fn is_named(found: &TableName, wanted: &TableName) -> bool {
     found == wanted
@@ -383,35 +359,4 @@ pub(super) fn differences(source: &Structure, target: &Structure) -> Vec<String>
         }
     }
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_counter_is_left_out() {
-        assert_eq!(
-            without_counter(
-                "CREATE TABLE `t` (\n) ENGINE=InnoDB AUTO_INCREMENT=17 DEFAULT CHARSET=x"
-            ),
-            "CREATE TABLE `t` (\n) ENGINE=InnoDB DEFAULT CHARSET=x"
-        );
-        assert_eq!(without_counter("CREATE TABLE `t`"), "CREATE TABLE `t`");
-        let counted = |columns: &str, counter: &str, comment: &str| {
-            format!(
-                "CREATE TABLE `t` (\n{columns}\n) ENGINE=InnoDB{counter} DEFAULT CHARSET=x{comment}"
-            )
-        };
-        let in_comments = (
-            "  `a` int COMMENT 'x AUTO_INCREMENT=3'",
-            " COMMENT='y AUTO_INCREMENT=4'",
-        );
-        assert_eq!(
-            without_counter(&counted(in_comments.0, " AUTO_INCREMENT=9", in_comments.1)),
-            counted(in_comments.0, "", in_comments.1)
-        );
-        let none = counted(in_comments.0, "", in_comments.1);
-        assert_eq!(without_counter(&none), none);
-    }
 }

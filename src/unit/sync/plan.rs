@@ -7,7 +7,7 @@ use crate::model::value::{Row, RowChange, Value};
 use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::schema::fit::misfit;
 use crate::schema::literal::write_value;
-use crate::schema::{Column, ColumnKind, Generated, Key, Structure};
+use crate::schema::{Column, ColumnKind, Generated, Key, Structure, engine};
 
 /// A source table at a version of its structure, laid onto the target's table.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(super) struct Placed {
 impl Plan {
     /// Lays `source` onto `target`, by the columns' names.
     pub(super) fn new(source: &Structure, target: &Structure, verifies_all: bool) -> Result<Self> {
-        if !is_transactional(&target.engine) {
+        if !engine::rolls_back(&target.engine) {
             return Err(Error::new(
                 ErrorKind::Structure,
                 format!(
@@ -587,21 +587,6 @@ fn unique_keys(source: &Structure, target: &Structure) -> Vec<Unique> {
             })
         })
         .collect()
-}
-
-fn is_transactional(engine: &str) -> bool {
-    ![
-        "myisam",
-        "aria",
-        "memory",
-        "csv",
-        "archive",
-        "merge",
-        "mrg_myisam",
-        "blackhole",
-        "federated",
-    ]
-    .contains(&engine.to_ascii_lowercase().as_str())
 }
 
 fn missing_column(source: &Structure, target: &Structure, column: &Column) -> Error {
