@@ -2,7 +2,7 @@
 //! too long, a number out of range) is left to it, as it then names the row; what it would change
 //! without a word is told here.
 
-use super::structure::{Column, ColumnKind, Structure};
+use super::structure::{Column, ColumnKind, Generated, Structure};
 
 /// Why values of `from` would become others in `to`, silently; `None`: they would not.
 #[expect(
@@ -52,6 +52,38 @@ pub fn misfit(from: &Column, to: &Column) -> Option<&'static str> {
         ) => Some("bytes would be read in another character set"),
         _ => None,
     }
+}
+
+/// Where a table that is on the target already is not like the source's, column by column in their
+/// order, each as `source | target`; empty: a copy may go into it.
+pub fn differences(source: &Structure, existing: &Structure) -> Vec<String> {
+    let longest = source.columns.len().max(existing.columns.len());
+    (0..longest)
+        .map(|index| (source.columns.get(index), existing.columns.get(index)))
+        .filter(|pair| !matches!(pair, (Some(a), Some(b)) if is_alike(a, b)))
+        .map(|(a, b)| format!("{} | {}", shown(a), shown(b)))
+        .collect()
+}
+
+fn shown(column: Option<&Column>) -> String {
+    column.map_or_else(
+        || "nothing".to_owned(),
+        |column| format!("`{}` {}", column.name, column.type_text),
+    )
+}
+
+fn is_alike(source: &Column, target: &Column) -> bool {
+    let same_kind = source.kind == target.kind
+        || matches!(
+            (&source.kind, &target.kind),
+            // One family's JSON is the other's LONGTEXT.
+            (ColumnKind::Json, ColumnKind::Text { .. })
+                | (ColumnKind::Text { .. }, ColumnKind::Json)
+        );
+    source.name.eq_ignore_ascii_case(&target.name)
+        && same_kind
+        && (source.generated == Generated::No) == (target.generated == Generated::No)
+        && (target.nullable || !source.nullable)
 }
 
 /// Whether every value that `from` can hold has room in `to`.

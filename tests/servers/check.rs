@@ -177,6 +177,11 @@ fn each_privilege_matters_on_mariadb() {
 }
 
 #[test]
+fn each_privilege_matters_on_mariadb_the_other_way() {
+    each_privilege_matters(Flavor::MariaDb118, Flavor::MariaDb1011);
+}
+
+#[test]
 fn each_privilege_matters_on_mysql() {
     each_privilege_matters(Flavor::MySql97, Flavor::MySql97);
 }
@@ -332,4 +337,191 @@ fn a_finding_that_is_accepted_is_shown_so() {
     // One of another server is none.
     let (state, _) = found(&format!("{accept}server = \"t\"\n"));
     assert_eq!(state, CheckState::Warn);
+}
+
+/// The row `id` of `scope`, in words; panics where there is none.
+fn row(report: &CheckReport, scope: &str, id: &str) -> (CheckState, String) {
+    let state = state_of(report, scope, id);
+    let of = |check: &&tideway::model::CheckFigure| check.scope == scope && check.id == id;
+    let found = report.checks.iter().find(of).unwrap().found.clone();
+    (state, found)
+}
+
+/// Whether the report has such a row, with these words in it.
+fn expect(report: &CheckReport, scope: &str, id: &str, state: CheckState, words: &[&str]) {
+    let (found, text) = row(report, scope, id);
+    assert_eq!(found, state, "{id}: {text}");
+    for word in words {
+        assert!(
+            text.contains(word),
+            "`{word}` is not in the row `{id}`: {text}"
+        );
+    }
+}
+
+#[test]
+fn what_is_on_the_target_already_is_compared() {
+    let [source, target] = Server::start_all([
+        ServerSpec::new(Flavor::MariaDb118),
+        ServerSpec::new(Flavor::MariaDb1011)
+            .option("--default-time-zone=+05:00")
+            .option("--sql-mode=ANSI_QUOTES,STRICT_TRANS_TABLES"),
+    ]);
+    source.run(TABLES);
+    source.run(
+        "CREATE TABLE my_shop._log_gho (text VARCHAR(100)); \
+         CREATE TABLE my_shop.fresh (id INT PRIMARY KEY, v VECTOR(3) NOT NULL); \
+         CREATE TRIGGER my_shop.tr BEFORE INSERT ON my_shop.log FOR EACH ROW SET NEW.text = 'x'; \
+         CREATE EVENT my_shop.ev ON SCHEDULE EVERY 1 YEAR DO DO 1; \
+         CREATE PROCEDURE my_shop.pr() DO 1",
+    );
+    source.source_account(&["my_shop"]);
+    target.run(TABLES);
+    target.run(
+        "DROP TABLE my_shop.child; ALTER TABLE my_shop.parent MODIFY id VARCHAR(20) NOT NULL; INSERT INTO my_shop.log VALUES ('y'); \
+         CREATE TRIGGER my_shop.tr BEFORE INSERT ON my_shop.log FOR EACH ROW SET NEW.text = 'x'",
+    );
+    target.target_account(&["my_shop"]);
+    // What an account may not see is not told of; these may.
+    source.run("GRANT TRIGGER, EVENT, PROCESS ON *.* TO tideway@'%'; GRANT SELECT ON mysql.proc TO tideway@'%'");
+    target.run("GRANT TRIGGER ON my_shop.* TO tideway@'%'");
+    let config = config(source.port(), target.port(), "");
+
+    let mut slow = source.client();
+    let slow = std::thread::spawn(move || {
+        slow.run("CREATE TABLE my_shop.made_slowly AS SELECT SLEEP(600) AS a");
+    });
+    let running = "FROM information_schema.PROCESSLIST WHERE INFO LIKE 'CREATE TABLE%SLEEP%'";
+    source.await_value(&format!("SELECT COUNT(*) {running}"), "1");
+    let id = source.client().value(&format!("SELECT ID {running}"));
+    let report = run(&config);
+    source.run(&format!("KILL {id}"));
+    assert!(slow.join().is_err(), "it was not killed");
+
+    assert!(!report.ok, "{report:#?}");
+    let (fail, warn) = (CheckState::Fail, CheckState::Warn);
+    let task = "task:shop";
+    expect(
+        &report,
+        task,
+        "target-structure",
+        fail,
+        &["my_shop.parent", "varchar(20)"],
+    );
+    expect(
+        &report,
+        task,
+        "target-rows",
+        fail,
+        &["1 on `t`: my_shop.log"],
+    );
+    expect(&report, task, "target-triggers", warn, &["my_shop.log"]);
+    expect(
+        &report,
+        task,
+        "programs",
+        warn,
+        &["1 triggers, 1 events, 1 routines"],
+    );
+    expect(
+        &report,
+        task,
+        "target-dialect",
+        fail,
+        &["my_shop.fresh", "VECTOR"],
+    );
+    expect(&report, task, "time-zone", warn, &["+05:00 on `t`"]);
+    expect(&report, task, "sql-mode", warn, &["ANSI_QUOTES"]);
+    expect(
+        &report,
+        "source:a",
+        "online-ddl",
+        warn,
+        &["my_shop._log_gho (of my_shop.log)"],
+    );
+    expect(&report, "source:a", "running-ddl", warn, &["of `root`"]);
+
+    // Mended, nothing of it is left.
+    target.run("DROP DATABASE my_shop");
+    source.run(
+        "DROP TABLE my_shop._log_gho, my_shop.fresh; DROP TRIGGER my_shop.tr; DROP EVENT my_shop.ev; DROP PROCEDURE my_shop.pr",
+    );
+    let report = run(&config);
+    assert!(report.ok, "{}", obstacles(&report));
+    for id in ["target-rows", "target-triggers", "programs"] {
+        assert!(report.checks.iter().all(|check| check.id != id), "{id}");
+    }
+    let pass = CheckState::Pass;
+    expect(&report, task, "target-structure", pass, &[]);
+    expect(&report, "source:a", "running-ddl", pass, &["none"]);
+    expect(&report, "source:a", "long-transactions", pass, &["none"]);
+}
+
+#[test]
+fn what_the_binlog_lacks_is_told() {
+    let [source, target] = Server::start_all([
+        ServerSpec::new(Flavor::MySql97)
+            .option("--binlog-ignore-db=my_shop")
+            .option("--log-replica-updates=OFF"),
+        ServerSpec::new(Flavor::MySql97),
+    ]);
+    for server in [&source, &target] {
+        server.run(TABLES);
+    }
+    source.source_account(&["my_shop"]);
+    target.target_account(&["my_shop"]);
+    target.run("ALTER USER tideway@'%' WITH MAX_USER_CONNECTIONS 2; DROP TABLE my_shop.log");
+    let begun = "mode = \"incremental\"\nstart = \"bin.000099:4\"\n";
+    let report = run(&config(source.port(), target.port(), begun));
+    let (fail, warn) = (CheckState::Fail, CheckState::Warn);
+    expect(&report, "source:a", "binlog-filter", fail, &["my_shop"]);
+    expect(
+        &report,
+        "source:a",
+        "binlog-start",
+        fail,
+        &["bin.000099:4", "bin.000001"],
+    );
+    expect(
+        &report,
+        "source:a",
+        "replica-updates",
+        CheckState::Pass,
+        &["no replica"],
+    );
+    expect(
+        &report,
+        "source:a",
+        "running-ddl",
+        CheckState::Pass,
+        &["not knowable"],
+    );
+    expect(
+        &report,
+        "target:t",
+        "connections",
+        warn,
+        &["`max_user_connections` is 2"],
+    );
+
+    // It becomes a replica, of whomever.
+    source.run(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = 1, SOURCE_USER = 'x'",
+    );
+    let begun = "mode = \"incremental\"\nstart = \"bin.000001:4\"\n";
+    let report = run(&config(source.port(), target.port(), begun));
+    expect(
+        &report,
+        "source:a",
+        "replica-updates",
+        fail,
+        &["`log_replica_updates`"],
+    );
+    expect(
+        &report,
+        "source:a",
+        "binlog-start",
+        CheckState::Pass,
+        &["bin.000001:4"],
+    );
 }

@@ -1,6 +1,6 @@
 //! What was found on the servers, before it is judged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::config::{Config, ServerConfig, SourceConfig, TargetConfig, TaskConfig};
 use crate::connect::{Catalogue, Session, Setup};
@@ -10,6 +10,9 @@ use crate::schema::Structure;
 use crate::source::{self, ServerInfo, TableInfo, TableType};
 
 use super::account::{self, Identity};
+use super::binlog::{self, Binlog};
+use super::moment::Moment;
+use super::objects::Objects;
 
 /// What is asked of every server.
 #[derive(Debug)]
@@ -32,6 +35,16 @@ pub(super) struct SourceFacts {
     pub(super) structures: Result<HashMap<TableName, Brief>>,
     /// Ids of the replicas connected, where the account may know.
     pub(super) replica_ids: Option<Vec<u32>>,
+    /// Its binlog; an error where the account may not know, or none is written.
+    pub(super) binlog: Result<Binlog>,
+    /// Whether it takes changes from another server, where the account may know.
+    pub(super) is_replica: Option<bool>,
+    /// Its triggers, events and routines.
+    pub(super) objects: Objects,
+    /// What goes on there.
+    pub(super) moment: Moment,
+    /// How many connections it takes, and has.
+    pub(super) room: Room,
 }
 
 /// Of a table's structure, what is judged. The whole of it for 10,000 tables would take much memory.
@@ -53,11 +66,69 @@ pub(super) struct TargetFacts {
     pub(super) read_only: Vec<String>,
     /// The engine of tables that name none.
     pub(super) default_engine: String,
+    /// Its collations.
+    pub(super) collations: HashSet<String>,
+    /// Its triggers.
+    pub(super) objects: Objects,
+    /// How many connections it takes, and has.
+    pub(super) room: Room,
 }
 
+/// Connections of a server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    /// `max_connections`; 0 where it has no bound or is not told.
+    pub(super) most: u64,
+    /// `max_user_connections`; 0 where it has no bound.
+    pub(super) most_of_account: u64,
+    /// Those open now, of all accounts.
+    pub(super) open: u64,
+}
+
+impl Room {
+    async fn read(session: &mut Session) -> Self {
+        let mut figures: BTreeMap<String, u64> = BTreeMap::new();
+        for question in [
+            // The session's own bound is the account's, where it has one.
+            "SHOW SESSION VARIABLES WHERE Variable_name IN ('max_connections', 'max_user_connections')",
+            "SHOW GLOBAL STATUS LIKE 'Threads_connected'",
+        ] {
+            let rows = session.rows(question).await.unwrap_or_default();
+            for (name, value) in rows.iter().filter_map(|row| pair(row)) {
+                figures.insert(name.to_ascii_lowercase(), value.parse().unwrap_or(0));
+            }
+        }
+        let figure = |name: &str| figures.get(name).copied().unwrap_or(0);
+        Self {
+            most: figure("max_connections"),
+            most_of_account: figure("max_user_connections"),
+            open: figure("threads_connected"),
+        }
+    }
+
+    /// What is left for `needed` connections; `None`: enough.
+    pub(super) fn short_of(self, needed: u64) -> Option<String> {
+        if self.most > 0 && self.open.saturating_add(needed) > self.most {
+            return Some(format!(
+                "{needed} connections are needed, {} are open, and `max_connections` is {}",
+                self.open, self.most
+            ));
+        }
+        (self.most_of_account > 0 && needed > self.most_of_account).then(|| {
+            format!(
+                "{needed} connections are needed, and `max_user_connections` is {}",
+                self.most_of_account
+            )
+        })
+    }
+}
+
+/// A table that DDL holds is told of, not waited for (`lock_wait_timeout` is a year by default).
+pub(super) const SHORT_WAIT: &str = "SET SESSION lock_wait_timeout = 2";
+
 /// The session of every question here.
-fn setup() -> Setup {
-    Setup::with(["SET NAMES utf8mb4", "SET SESSION sql_mode = ''"])
+pub(super) fn setup() -> Setup {
+    Setup::with(["SET NAMES utf8mb4", "SET SESSION sql_mode = ''", SHORT_WAIT])
 }
 
 impl ServerFacts {
@@ -100,12 +171,22 @@ impl SourceFacts {
             .await
             .map(|structures| structures.into_iter().map(brief).collect());
         let replica_ids = replica_ids(&mut session).await;
+        let binlog = Binlog::read(&mut session).await;
+        let is_replica = binlog::is_replica(&mut session).await;
+        let objects = Objects::read(&mut session).await;
+        let moment = Moment::read(&mut session).await;
+        let room = Room::read(&mut session).await;
         session.close().await;
         Ok(Self {
             server,
             tables,
             structures,
             replica_ids,
+            binlog,
+            is_replica,
+            objects,
+            moment,
+            room,
         })
     }
 
@@ -149,6 +230,16 @@ impl TargetFacts {
                   'tidb_super_read_only', 'default_storage_engine')",
             )
             .await?;
+        let collations = session
+            .rows("SHOW COLLATION")
+            .await
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|row| row.first()?.as_deref())
+            .map(|name| String::from_utf8_lossy(name).to_ascii_lowercase())
+            .collect();
+        let objects = Objects::read(&mut session).await;
+        let room = Room::read(&mut session).await;
         session.close().await;
         let mut read_only = Vec::new();
         let mut default_engine = String::new();
@@ -164,6 +255,9 @@ impl TargetFacts {
             tables,
             read_only,
             default_engine,
+            collations,
+            objects,
+            room,
         })
     }
 }

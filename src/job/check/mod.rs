@@ -6,14 +6,19 @@
 //! it changes nothing anywhere.
 
 mod account;
+mod binlog;
 mod facts;
 mod local;
+mod moment;
 mod needs;
+mod objects;
 mod probes;
 mod rows;
 mod server;
+mod shape;
 mod tables;
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join_all};
@@ -51,7 +56,12 @@ pub async fn run(config: &Config, stop: &CancellationToken) -> CheckReport {
     let (mut sources, mut targets) = join(join_all(sources), join_all(targets)).await;
     let needed = Needed::of(config, &sources, &targets);
     try_out(config, &needed, &mut sources, &mut targets, stop).await;
-    report(config, &needed, &sources, &targets)
+    let looks = shape::read(config, &sources, &targets, stop);
+    // What was not compared by then is not judged.
+    let shapes = tokio::time::timeout(SERVER_TIMEOUT, Box::pin(looks))
+        .await
+        .unwrap_or_default();
+    report(config, &needed, &sources, &targets, &shapes)
 }
 
 /// What is needed on each server, in the configuration's order.
@@ -142,6 +152,8 @@ async fn try_one(
     let Ok(mut catalogue) = Catalogue::open(server).await else {
         return;
     };
+    // A server without the setting has no such locks.
+    let _ = catalogue.run(facts::SHORT_WAIT).await;
     let is_there = |table: &TableName| tables.binary_search_by(|have| have.name.cmp(table)).is_ok();
     probes::run(&mut catalogue, account, requirements, is_there).await;
     catalogue.close().await;
@@ -200,6 +212,7 @@ fn report(
     needed: &Needed,
     sources: &[Result<SourceFacts>],
     targets: &[Result<TargetFacts>],
+    shapes: &HashMap<shape::Key, shape::Shape>,
 ) -> CheckReport {
     let mut rows = Rows::default();
     let mut privileges = Vec::new();
@@ -212,7 +225,10 @@ fn report(
             facts.as_ref().map(|f| &f.server),
         );
         if let Ok(facts) = facts {
-            server::source(&mut rows.of(&scope), config, source, facts);
+            let rows = &mut rows.of(&scope);
+            server::source(rows, config, source, facts);
+            binlog::judge(rows, config, source, facts);
+            moment::judge(rows, config, source, facts);
         }
         privileges.extend(figures(list, facts.as_ref().map(|f| &f.server), &scope));
     }
@@ -225,7 +241,7 @@ fn report(
             facts.as_ref().map(|f| &f.server),
         );
         if let Ok(facts) = facts {
-            server::target(&mut rows.of(&scope), facts);
+            server::target(&mut rows.of(&scope), config, target, facts);
         }
         privileges.extend(figures(list, facts.as_ref().map(|f| &f.server), &scope));
     }
@@ -236,6 +252,7 @@ fn report(
             task,
             sources,
             targets,
+            shapes,
         );
     }
     local::folder(&mut rows.of("worker"), config, sources);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::config::{Address, Config, Mode, ServerConfig, SourceConfig, TlsMode};
+use crate::config::{Address, Config, Mode, ServerConfig, SourceConfig, TargetConfig, TlsMode};
 use crate::model::{Error, Flavor};
 use crate::privilege::{self, Account, Level, Line};
 use crate::schema::engine::rolls_back;
 use crate::source::ServerInfo;
 
-use super::facts::{ServerFacts, SourceFacts, TargetFacts, tasks_of_source};
+use super::facts::{Room, ServerFacts, SourceFacts, TargetFacts, tasks_of_source};
 use super::rows::{Scope, one_line};
 
 /// The clocks may be this far apart before it is worth a word.
@@ -151,6 +151,30 @@ pub(super) fn source(
     expiry(rows, info);
     server_id(rows, source, facts);
     clock(rows, info);
+    // Each stream has a few for the catalogue, the checks and questions beside those that read.
+    let needed: usize = tasks_of_source(config, source)
+        .filter(|task| task.mode != Mode::Incremental)
+        .map(|task| task.dump.threads + BESIDE)
+        .sum::<usize>()
+        + BESIDE;
+    connections(rows, facts.room, needed as u64);
+}
+
+/// Connections of a stream beside those that read or write rows.
+const BESIDE: usize = 3;
+
+fn connections(rows: &mut Scope<'_>, room: Room, needed: u64) {
+    let why =
+        "a server that takes no more connections stops a stream, and others of the server's users";
+    match room.short_of(needed) {
+        Some(found) => rows.warn(
+            "connections",
+            found,
+            why,
+            "raise `max_connections` on the server, or lower `threads` and `workers` of the tasks",
+        ),
+        None => rows.pass("connections", format!("up to {needed} are opened"), why),
+    }
 }
 
 fn version(rows: &mut Scope<'_>, info: &ServerInfo, is_source: bool) {
@@ -407,9 +431,21 @@ fn clock(rows: &mut Scope<'_>, info: &ServerInfo) {
 }
 
 /// A target's settings.
-pub(super) fn target(rows: &mut Scope<'_>, facts: &TargetFacts) {
+pub(super) fn target(
+    rows: &mut Scope<'_>,
+    config: &Config,
+    target: &TargetConfig,
+    facts: &TargetFacts,
+) {
     let info = &facts.server.info;
     version(rows, info, false);
+    let needed: usize = config
+        .tasks
+        .iter()
+        .filter(|task| task.target == target.server.name)
+        .map(|task| task.sources.len() * (task.load.threads.max(task.sync.workers) + BESIDE))
+        .sum();
+    connections(rows, facts.room, needed as u64);
     let why = "rows are written to it";
     if facts.read_only.is_empty() {
         rows.pass("read-only", "off", why);

@@ -1,14 +1,15 @@
 //! Rows about what a task moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::config::{Config, Mode, ServerConfig, TaskConfig};
 use crate::model::{Flavor, Result, TableName};
 use crate::schema::engine;
-use crate::source::{TableInfo, TableType};
+use crate::source::{ServerInfo, TableInfo, TableType};
 
 use super::facts::{SourceFacts, TargetFacts, is_table};
 use super::rows::{Scope, one_line, some};
+use super::{objects, shape};
 
 /// The task's tables on each of its sources, and what the target makes of them.
 pub(super) fn task(
@@ -17,6 +18,7 @@ pub(super) fn task(
     task: &TaskConfig,
     sources: &[Result<SourceFacts>],
     targets: &[Result<TargetFacts>],
+    shapes: &HashMap<shape::Key, shape::Shape>,
 ) {
     let target = config
         .targets
@@ -35,15 +37,20 @@ pub(super) fn task(
         selected(rows, task, name, facts);
         keys(rows, task, name, facts);
         engines(rows, task, name, facts);
+        objects::left(rows, task, name, facts);
         if let Some(target) = target {
             let address = |server: Option<&ServerConfig>| server.map(|s| s.address.clone());
             let is_same_address = address(config.source(name).map(|s| &s.server))
                 == address(config.target(&task.target).map(|t| &t.server));
             between(rows, task, name, facts, target, is_same_address);
+            if let Some(shape) = shapes.get(&(task.name.clone(), (*name).to_owned())) {
+                shape::judge(rows, task, name, target, shape);
+            }
         }
     }
     if let Some(target) = target {
         existing(rows, task, &of_task, target);
+        objects::on_target(rows, task, &of_task, target);
     }
     merged(rows, task, &of_task);
 }
@@ -92,13 +99,15 @@ fn selected(rows: &mut Scope<'_>, task: &TaskConfig, name: &str, facts: &SourceF
         .tables
         .iter()
         .filter(|table| !is_table(table) && task.selection.takes(&table.name))
+        // A copy makes the views behind the tables.
+        .filter(|table| table.table_type != TableType::View || task.mode == Mode::Incremental)
         .map(|table| format!("{} ({})", table.name, kind(table)))
         .collect();
     if !left_out.is_empty() {
         rows.warn(
             "left-out",
             format!("{} of `{name}`: {}", left_out.len(), some(&left_out)),
-            "views, sequences and the like are matched by `task.tables`, but are not moved",
+            "these are matched by `task.tables`, but are not moved",
             "create them on the target by hand",
         );
     }
@@ -216,8 +225,80 @@ fn between(
             why,
         );
     }
+    zones(rows, task, name, from, to);
+    modes(rows, task, name, from, to);
     name_case(rows, task, name, source, target);
     circle(rows, task, source, target, is_same_address);
+}
+
+/// What is moved keeps its moment whatever the zones are; what applications write after cut-over may not.
+fn zones(rows: &mut Scope<'_>, task: &TaskConfig, name: &str, from: &ServerInfo, to: &ServerInfo) {
+    let zone = |info: &ServerInfo| {
+        let of = |name: &str| info.settings.get(name).cloned().unwrap_or_default();
+        match of("time_zone") {
+            zone if zone == "SYSTEM" => of("system_time_zone"),
+            zone => zone,
+        }
+    };
+    let (theirs, ours) = (zone(from), zone(to));
+    let why = "moments are moved as they are; but after cut-over `NOW()` and `CURRENT_TIMESTAMP` give a \
+               DATETIME column the local time of the new server";
+    let is_utc = |zone: &str| matches!(zone, "UTC" | "+00:00" | "GMT");
+    if theirs == ours || (is_utc(&theirs) && is_utc(&ours)) {
+        rows.pass("time-zone", theirs, why);
+    } else {
+        rows.warn(
+            "time-zone",
+            format!("{theirs} on `{name}`, {ours} on `{}`", task.target),
+            why,
+            "give both servers the same `default_time_zone` before cut-over",
+        );
+    }
+}
+
+/// Modes that change what a statement means or what a column takes.
+const TELLING_MODES: [&str; 8] = [
+    "ANSI_QUOTES",
+    "PIPES_AS_CONCAT",
+    "NO_BACKSLASH_ESCAPES",
+    "IGNORE_SPACE",
+    "REAL_AS_FLOAT",
+    "PAD_CHAR_TO_FULL_LENGTH",
+    "STRICT_TRANS_TABLES",
+    "STRICT_ALL_TABLES",
+];
+
+/// Our own sessions set their mode; those of the applications have the server's after cut-over.
+fn modes(rows: &mut Scope<'_>, task: &TaskConfig, name: &str, from: &ServerInfo, to: &ServerInfo) {
+    let of = |info: &ServerInfo| -> BTreeSet<String> {
+        let text = info.settings.get("sql_mode").cloned().unwrap_or_default();
+        text.split(',')
+            .filter(|mode| TELLING_MODES.contains(mode))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (theirs, ours) = (of(from), of(to));
+    let why = "what is moved does not depend on it; but after cut-over the applications' statements are read \
+               by the new server's";
+    let differing: Vec<&String> = theirs.symmetric_difference(&ours).collect();
+    if differing.is_empty() {
+        rows.pass(
+            "sql-mode",
+            "the same in what changes a statement's meaning",
+            why,
+        );
+    } else {
+        rows.warn(
+            "sql-mode",
+            format!(
+                "on one of `{name}` and `{}` alone: {}",
+                task.target,
+                some(differing)
+            ),
+            why,
+            "give both servers the same `sql_mode` before cut-over",
+        );
+    }
 }
 
 /// One server as source and target is fine while every table goes to another name; a table written onto

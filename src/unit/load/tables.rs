@@ -9,7 +9,7 @@ use crate::connect::Session;
 use crate::dump_files::{DumpTable, Manifest, names};
 use crate::model::{Error, ErrorKind, Result, ServerVersion, TableName, table::quote_name};
 use crate::schema::dialect::adapt_create_table;
-use crate::schema::{Column, ColumnKind, Ddl, Generated, SqlMode, Structure, engine};
+use crate::schema::{Ddl, SqlMode, Structure, engine, fit};
 use crate::source::{TableType, list_tables, read_structures_of};
 use crate::target::Claim;
 use crate::target::checkpoint::Tables;
@@ -275,14 +275,7 @@ fn expect_engine(table: &Structure) -> Result<()> {
 
 /// Whether the existing table takes the source's rows: the same columns in the same order.
 fn expect_alike(source: &Structure, existing: &Structure) -> Result<()> {
-    let mut differences = Vec::new();
-    let longest = source.columns.len().max(existing.columns.len());
-    for index in 0..longest {
-        match (source.columns.get(index), existing.columns.get(index)) {
-            (Some(a), Some(b)) if is_alike(a, b) => {}
-            (a, b) => differences.push(format!("{} | {}", shown(a), shown(b))),
-        }
-    }
+    let mut differences = fit::differences(source, existing);
     if differences.is_empty() {
         return Ok(());
     }
@@ -308,27 +301,6 @@ fn expect_alike(source: &Structure, existing: &Structure) -> Result<()> {
 
 /// How many differing columns an error lists.
 const DIFFERENCES_SHOWN: usize = 12;
-
-fn shown(column: Option<&Column>) -> String {
-    column.map_or_else(
-        || "nothing".to_owned(),
-        |column| format!("`{}` {}", column.name, column.type_text),
-    )
-}
-
-fn is_alike(source: &Column, target: &Column) -> bool {
-    let same_kind = source.kind == target.kind
-        || matches!(
-            (&source.kind, &target.kind),
-            // One family's JSON is the other's LONGTEXT.
-            (ColumnKind::Json, ColumnKind::Text { .. })
-                | (ColumnKind::Text { .. }, ColumnKind::Json)
-        );
-    source.name.eq_ignore_ascii_case(&target.name)
-        && same_kind
-        && (source.generated == Generated::No) == (target.generated == Generated::No)
-        && (target.nullable || !source.nullable)
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,241 @@
+//! Rows about a source's binlog: what is left out of it, and whether the place to begin at is still there.
+
+use crate::config::{Config, Mode, RelayStart, SourceConfig};
+use crate::connect::Session;
+use crate::model::{Position, Result};
+use crate::relay_log;
+use crate::source::{BinlogFile, ServerInfo, binary_logs};
+
+use super::facts::{SourceFacts, tasks_of_source};
+use super::rows::{Scope, one_line, some};
+
+/// The binlog as the server tells of it.
+#[derive(Debug)]
+pub(super) struct Binlog {
+    /// Its files, oldest first.
+    files: Vec<BinlogFile>,
+    /// `binlog_do_db`: only these databases are logged; empty: all are.
+    only: Vec<String>,
+    /// `binlog_ignore_db`.
+    ignored: Vec<String>,
+}
+
+impl Binlog {
+    /// Asks for it; needs REPLICATION CLIENT (MariaDB: BINLOG MONITOR).
+    pub(super) async fn read(session: &mut Session) -> Result<Self> {
+        let files = binary_logs(session).await?;
+        let mut status = session.rows("SHOW BINARY LOG STATUS").await;
+        if status.is_err() {
+            status = session.rows("SHOW MASTER STATUS").await;
+        }
+        // File, Position, Binlog_Do_DB, Binlog_Ignore_DB.
+        let row = status?.into_iter().next().unwrap_or_default();
+        let list = |at: usize| -> Vec<String> {
+            let bytes = row.get(at).and_then(Option::as_deref).unwrap_or_default();
+            String::from_utf8_lossy(bytes)
+                .split(',')
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        Ok(Self {
+            files,
+            only: list(2),
+            ignored: list(3),
+        })
+    }
+
+    fn leaves_out(&self, schema: &str) -> bool {
+        let is_in = |list: &[String]| list.iter().any(|name| name.eq_ignore_ascii_case(schema));
+        is_in(&self.ignored) || (!self.only.is_empty() && !is_in(&self.only))
+    }
+}
+
+/// Whether this server takes changes from another one; `None` where the account may not know.
+///
+/// MariaDB keeps the statement from accounts without REPLICA MONITOR, and tells everybody how many of its
+/// replication threads run (`Slaves_running`, Server Status Variables in its manual).
+pub(super) async fn is_replica(session: &mut Session) -> Option<bool> {
+    let mut answer = session.rows("SHOW REPLICA STATUS").await;
+    if answer.is_err() {
+        answer = session.rows("SHOW SLAVE STATUS").await;
+    }
+    if let Ok(rows) = answer {
+        return Some(!rows.is_empty());
+    }
+    let rows = session
+        .rows("SHOW GLOBAL STATUS WHERE Variable_name IN ('Slaves_running', 'Slave_running')")
+        .await
+        .ok()?;
+    let values: Vec<&[u8]> = rows
+        .iter()
+        .filter_map(|row| row.get(1)?.as_deref())
+        .collect();
+    (!values.is_empty()).then(|| values.iter().any(|value| !matches!(*value, b"0" | b"OFF")))
+}
+
+/// The rows about it.
+pub(super) fn judge(
+    rows: &mut Scope<'_>,
+    config: &Config,
+    source: &SourceConfig,
+    facts: &SourceFacts,
+) {
+    let tasks = || tasks_of_source(config, source).filter(|task| task.mode != Mode::Full);
+    let info = &facts.server.info;
+    if tasks().next().is_none() || !info.log_bin {
+        return;
+    }
+    replica_updates(rows, info, facts.is_replica);
+    let why = "what the source does not log cannot be replicated";
+    let binlog = match &facts.binlog {
+        Ok(binlog) => binlog,
+        Err(error) => {
+            rows.pass(
+                "binlog-filter",
+                format!("not knowable: {}", one_line(error)),
+                why,
+            );
+            return;
+        }
+    };
+    let mut lost: Vec<&str> = facts
+        .tables
+        .iter()
+        .filter(|table| tasks().any(|task| task.selection.takes(&table.name)))
+        .map(|table| table.name.schema.as_str())
+        .filter(|schema| binlog.leaves_out(schema))
+        .collect();
+    lost.sort_unstable();
+    lost.dedup();
+    if lost.is_empty() {
+        rows.pass("binlog-filter", "none that matters here", why);
+    } else {
+        rows.fail(
+            "binlog-filter",
+            format!(
+                "`binlog_do_db` or `binlog_ignore_db` keeps databases out of the binlog: {}",
+                some(&lost)
+            ),
+            why,
+            "take the setting out of the server's configuration file and restart it",
+        );
+    }
+    starts(rows, config, source, binlog);
+}
+
+fn replica_updates(rows: &mut Scope<'_>, info: &ServerInfo, is_replica: Option<bool>) {
+    let why = "a replica without it logs its own writes alone, not those that it replicates";
+    let logs = ["log_replica_updates", "log_slave_updates"]
+        .iter()
+        .filter_map(|name| info.settings.get(*name))
+        .any(|value| matches!(value.as_str(), "ON" | "1"));
+    match (logs, is_replica) {
+        (true, _) => rows.pass("replica-updates", "replicated changes are logged too", why),
+        (false, Some(false)) => {
+            rows.pass("replica-updates", "the server is no replica", why);
+        }
+        (false, Some(true)) => rows.fail(
+            "replica-updates",
+            "the server is a replica, and its `log_slave_updates` (MySQL: `log_replica_updates`) is off",
+            why,
+            "put `log_slave_updates = ON` into the server's configuration file and restart it, or name the \
+             replica's own source here",
+        ),
+        (false, None) => rows.warn(
+            "replica-updates",
+            "`log_slave_updates` (MySQL: `log_replica_updates`) is off, and whether the server is a replica \
+             is not knowable without REPLICATION CLIENT (MariaDB: REPLICA MONITOR)",
+            why,
+            "make sure that the server is no replica, or set it ON in the configuration file and restart",
+        ),
+    }
+}
+
+/// Where the relay log goes on, or where the configuration says to begin, must still be at the source.
+fn starts(rows: &mut Scope<'_>, config: &Config, source: &SourceConfig, binlog: &Binlog) {
+    let why = "replication begins there, and the binlog must still have it";
+    let folder = config
+        .worker
+        .data_dir
+        .join("relay")
+        .join(&source.server.name);
+    let newest = relay_log::list(&folder).unwrap_or_default().pop();
+    if let Some(newest) = newest {
+        // Once begun, what the configuration says of a beginning is over.
+        if binlog.files.iter().any(|have| have.name == newest.name) {
+            rows.pass(
+                "binlog-start",
+                format!("the relay log goes on in {}, which is there", newest.name),
+                why,
+            );
+        } else {
+            rows.fail(
+                "binlog-start",
+                format!(
+                    "the relay log goes on in {}, which the source no longer has; its oldest is {}",
+                    newest.name,
+                    binlog.files.first().map_or("none", |file| &file.name)
+                ),
+                why,
+                "if another server answers now, its GTIDs decide when the stream starts; else what is between \
+                 is lost: `tideway ctl` says which choices are left, or make a copy anew",
+            );
+        }
+        return;
+    }
+    let of_relay = source
+        .relay
+        .is_enabled
+        .then_some(("source.relay.start", &source.relay.start));
+    let of_tasks = tasks_of_source(config, source)
+        .filter(|task| task.mode == Mode::Incremental)
+        .map(|task| ("task.start", &task.start));
+    for (key, start) in of_relay.into_iter().chain(of_tasks) {
+        let RelayStart::Position(Position { file, offset }) = start else {
+            continue;
+        };
+        let oldest = binlog.files.first();
+        match binlog.files.iter().find(|have| have.name == *file) {
+            Some(have) if *offset <= have.size_bytes => {
+                rows.pass("binlog-start", format!("{file}:{offset} is there"), why);
+            }
+            Some(have) => rows.fail(
+                "binlog-start",
+                format!(
+                    "`{key}` is {file}:{offset}, and the file has {} bytes only",
+                    have.size_bytes
+                ),
+                why,
+                format!("mend `{key}`"),
+            ),
+            None => rows.fail(
+                "binlog-start",
+                format!(
+                    "`{key}` is {file}:{offset}; the source has no such file, its oldest is {}",
+                    oldest.map_or("none", |file| &file.name)
+                ),
+                why,
+                format!("begin at a place that is there (`{key}`), or make a copy anew with `mode = \"all\"`"),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_that_are_not_logged() {
+        let binlog = |only: &[&str], ignored: &[&str]| Binlog {
+            files: Vec::new(),
+            only: only.iter().map(ToString::to_string).collect(),
+            ignored: ignored.iter().map(ToString::to_string).collect(),
+        };
+        assert!(!binlog(&[], &[]).leaves_out("shop"));
+        assert!(binlog(&["crm"], &[]).leaves_out("shop"));
+        assert!(!binlog(&["crm", "shop"], &[]).leaves_out("shop"));
+        assert!(binlog(&[], &["shop"]).leaves_out("shop"));
+    }
+}

@@ -1,0 +1,468 @@
+//! What the target makes of a task's tables: what it has under their names already, and what it cannot
+//! take as it is. Read in a second round, as it needs both sides; in packets of many questions each,
+//! whatever the number of tables.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Mode, TaskConfig};
+use crate::connect::Session;
+use crate::model::{Error, Flavor, Result, ServerVersion, TableName};
+use crate::schema::tokens::{TokenKind, tokenize};
+use crate::schema::{SqlMode, Structure, adapt_create_table, fit};
+use crate::source::{self, TableInfo};
+use crate::target::checkpoint::Tables;
+
+use super::facts::{SourceFacts, TargetFacts, is_table, setup};
+use super::rows::{Scope, one_line, some};
+
+/// How many questions go in one packet.
+const AT_ONCE: usize = 200;
+
+/// After so many tables that cannot be read, each of which is waited for, no more are tried.
+const UNREAD: usize = 5;
+
+/// What was found for one task and one of its sources.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    /// Tables whose CREATE TABLE is changed for the target, each with what is changed.
+    adapted: Vec<String>,
+    /// Tables that the target cannot take, each with the reason.
+    refused: Vec<String>,
+    /// Tables whose CREATE TABLE could not be read, each with the reason.
+    unread: Vec<String>,
+    /// Collations that the target does not have, with how many tables use them.
+    lacking: BTreeMap<String, usize>,
+    /// Tables on the target that are unlike the source's, each with what differs.
+    unlike: Vec<String>,
+    /// Tables on the target that hold rows of nobody known.
+    filled: Vec<String>,
+    /// Tables on the target that another task writes.
+    taken: Vec<String>,
+    /// Why it could not be looked at.
+    trouble: Option<Error>,
+}
+
+/// A task and a source of it.
+pub(super) type Key = (String, String);
+
+/// Looks at all tasks on all their sources that answered.
+pub(super) async fn read(
+    config: &Config,
+    sources: &[Result<SourceFacts>],
+    targets: &[Result<TargetFacts>],
+    stop: &CancellationToken,
+) -> HashMap<Key, Shape> {
+    let mut pairs = Vec::new();
+    for task in &config.tasks {
+        let target = config.targets.iter().zip(targets);
+        let Some((to, Ok(target))) = target
+            .filter(|(to, _)| to.server.name == task.target)
+            .map(|(to, facts)| (to, facts.as_ref()))
+            .next()
+        else {
+            continue;
+        };
+        for (from, facts) in config.sources.iter().zip(sources) {
+            if let (true, Ok(source)) = (task.sources.contains(&from.server.name), facts) {
+                pairs.push((task, from, source, to, target));
+            }
+        }
+    }
+    let looks = pairs
+        .into_iter()
+        .map(|(task, from, source, to, target)| async move {
+            let look = async {
+                let mut session = Session::open(&from.server, &setup()).await?;
+                let mut there = Session::open(&to.server, &setup()).await?;
+                let mut look = Look {
+                    config,
+                    task,
+                    source,
+                    target,
+                    shape: Shape::default(),
+                };
+                look.existing(&mut session, &mut there).await?;
+                if task.mode != Mode::Incremental {
+                    look.creates(&mut session).await?;
+                }
+                session.close().await;
+                there.close().await;
+                Ok(look.shape)
+            };
+            let shape = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                shape = look => shape,
+            };
+            let shape = shape.unwrap_or_else(|error| Shape {
+                trouble: Some(error),
+                ..Shape::default()
+            });
+            Some(((task.name.clone(), from.server.name.clone()), shape))
+        });
+    join_all(looks).await.into_iter().flatten().collect()
+}
+
+/// One look.
+struct Look<'a> {
+    config: &'a Config,
+    task: &'a TaskConfig,
+    source: &'a SourceFacts,
+    target: &'a TargetFacts,
+    shape: Shape,
+}
+
+impl Look<'_> {
+    fn pairs(&self) -> Vec<(TableName, TableName)> {
+        let taken = self.source.taken(self.task);
+        taken
+            .map(|table| (table.name.clone(), self.task.routes.target(&table.name)))
+            .collect()
+    }
+
+    fn on_target(&self, table: &TableName) -> Option<&TableInfo> {
+        let at = self
+            .target
+            .tables
+            .binary_search_by(|have| have.name.cmp(table))
+            .ok()?;
+        self.target.tables.get(at).filter(|info| is_table(info))
+    }
+
+    /// Tables that are on the target already.
+    async fn existing(&mut self, from: &mut Session, to: &mut Session) -> Result<()> {
+        let owners = self.owners(to).await?;
+        let mut wanted = Vec::new();
+        for (source, target) in self.pairs() {
+            if self.on_target(&target).is_none() {
+                continue;
+            }
+            let of_others: BTreeSet<&str> = owners
+                .get(&target)
+                .into_iter()
+                .flatten()
+                .map(|(task, _)| task.as_str())
+                .filter(|task| *task != self.task.name)
+                .collect();
+            if let Some(other) = of_others.first() {
+                self.shape.taken.push(format!("{target} (task `{other}`)"));
+            }
+            // What a stream of this task has taken is its own business: it knows what it made of it.
+            let is_known = owners
+                .get(&target)
+                .is_some_and(|all| all.iter().any(|(task, _)| *task == self.task.name));
+            if !is_known {
+                wanted.push((source, target));
+            }
+        }
+        let names = |of: fn(&(TableName, TableName)) -> &TableName| -> Vec<TableName> {
+            let mut names: Vec<TableName> = wanted.iter().map(of).cloned().collect();
+            names.sort();
+            names.dedup();
+            names
+        };
+        let by_name = |structures: Vec<Structure>| -> HashMap<TableName, Structure> {
+            let named = structures.into_iter().map(|s| (s.table.clone(), s));
+            named.collect()
+        };
+        let theirs = by_name(source::read_structures_of(to, &names(|pair| &pair.1)).await?);
+        let ours = by_name(source::read_structures_of(from, &names(|pair| &pair.0)).await?);
+        for (source, target) in &wanted {
+            let (Some(ours), Some(theirs)) = (ours.get(source), theirs.get(target)) else {
+                continue;
+            };
+            let differences = if self.task.mode == Mode::Incremental {
+                unfit(ours, theirs)
+            } else {
+                fit::differences(ours, theirs)
+            };
+            if !differences.is_empty() {
+                self.shape.unlike.push(format!(
+                    "{target} (source | target): {}",
+                    some(&differences)
+                ));
+            }
+        }
+        if self.task.mode != Mode::Incremental {
+            let targets = names(|pair| &pair.1);
+            for chunk in targets.chunks(AT_ONCE) {
+                let questions: Vec<String> = chunk
+                    .iter()
+                    .map(|table| format!("SELECT EXISTS (SELECT 1 FROM {})", table.quoted()))
+                    .collect();
+                // An account that may not read them is told so by the privileges.
+                let Ok(answers) = to.results(&questions).await else {
+                    break;
+                };
+                for (table, rows) in chunk.iter().zip(answers) {
+                    let answer = rows.first().and_then(|row| row.first()?.as_deref());
+                    if answer == Some(b"1") {
+                        self.shape.filled.push(table.to_string());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who writes which target table, by the meta schema; nobody where there is none yet.
+    async fn owners(&self, to: &mut Session) -> Result<BTreeMap<TableName, Vec<Key>>> {
+        let schema = &self.config.worker.meta_schema;
+        let mut owners: BTreeMap<TableName, Vec<Key>> = BTreeMap::new();
+        if self.on_target(&TableName::new(schema, "owner")).is_none() {
+            return Ok(owners);
+        }
+        let rows = to
+            .rows(&format!(
+                "SELECT `target_schema`, `target_table`, `task`, `source` FROM {}",
+                Tables::new(schema).owner
+            ))
+            .await?;
+        for row in rows {
+            let mut cells = row
+                .into_iter()
+                .map(|cell| String::from_utf8_lossy(&cell.unwrap_or_default()).into_owned());
+            let mut next = || cells.next().unwrap_or_default();
+            let table = TableName::new(next(), next());
+            owners.entry(table).or_default().push((next(), next()));
+        }
+        Ok(owners)
+    }
+
+    /// What a load would make of the statements that create the tables.
+    async fn creates(&mut self, session: &mut Session) -> Result<()> {
+        let (from, to) = (&self.source.server.info, &self.target.server.info);
+        // Between two of one family the newer takes all that the older has.
+        if from.flavor() == to.flavor() && to.version.number >= from.version.number {
+            return Ok(());
+        }
+        let mut missing: Vec<TableName> = self
+            .pairs()
+            .into_iter()
+            .filter(|(_, target)| self.on_target(target).is_none())
+            .map(|(source, _)| source)
+            .collect();
+        let mut at = 0;
+        while at < missing.len() && self.shape.unread.len() < UNREAD {
+            let end = missing.len().min(at + AT_ONCE);
+            let chunk = missing.get(at..end).unwrap_or_default();
+            let questions: Vec<String> = chunk
+                .iter()
+                .map(|table| format!("SHOW CREATE TABLE {}", table.quoted()))
+                .collect();
+            match session.results(&questions).await {
+                Ok(answers) => {
+                    for (table, rows) in chunk.iter().zip(answers) {
+                        let row = rows.into_iter().next();
+                        if let Some(text) = row.and_then(|row| row.into_iter().nth(1)?) {
+                            self.create(table, &text, &from.version, &to.version);
+                        }
+                    }
+                    at = end;
+                }
+                Err(failed) if session.is_broken() => return Err(failed.error),
+                // One table that is locked, or gone, says nothing of the others.
+                Err(failed) => {
+                    let table = missing.remove((at + failed.index).min(end - 1));
+                    let reason = one_line(&failed.error);
+                    self.shape.unread.push(format!("{table}: {reason}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, table: &TableName, text: &[u8], from: &ServerVersion, to: &ServerVersion) {
+        match adapt_create_table(text, from, to) {
+            Err(error) => self
+                .shape
+                .refused
+                .push(format!("{table}: {}", one_line(&error))),
+            Ok(adapted) => {
+                for collation in collations(&adapted.sql, to.flavor) {
+                    if !has_collation(&self.target.collations, &collation) {
+                        *self.shape.lacking.entry(collation).or_default() += 1;
+                    }
+                }
+                if !adapted.notes.is_empty() {
+                    self.shape
+                        .adapted
+                        .push(format!("{table}: {}", adapted.notes.join(", ")));
+                }
+            }
+        }
+    }
+}
+
+/// MariaDB lists its newer collations once for all character sets, without the set's name in front.
+fn has_collation(there: &HashSet<String>, collation: &str) -> bool {
+    let of_any_set = collation.split_once('_').map(|(_, rest)| rest);
+    there.contains(collation) || of_any_set.is_some_and(|rest| there.contains(rest))
+}
+
+/// What keeps rows of `ours` from going into `theirs` as they are, where the columns need not be the same.
+fn unfit(ours: &Structure, theirs: &Structure) -> Vec<String> {
+    let columns = ours.columns.iter().filter_map(|column| {
+        let found = theirs
+            .columns
+            .iter()
+            .find(|other| other.name.eq_ignore_ascii_case(&column.name));
+        match found {
+            None => Some(format!("`{}` {} | nothing", column.name, column.type_text)),
+            Some(other) => fit::misfit(column, other).map(|reason| {
+                format!(
+                    "`{}` {} | {}: {reason}",
+                    column.name, column.type_text, other.type_text
+                )
+            }),
+        }
+    });
+    columns.collect()
+}
+
+/// The collations that a statement names.
+fn collations(sql: &[u8], flavor: Flavor) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut is_next = false;
+    for token in tokenize(sql, SqlMode::default(), flavor) {
+        match token.kind {
+            TokenKind::Space | TokenKind::Comment | TokenKind::Punctuation(b'=') => {}
+            TokenKind::Word => {
+                let word = String::from_utf8_lossy(token.bytes(sql)).to_ascii_lowercase();
+                let is_collate = word == "collate";
+                if is_next {
+                    found.insert(word);
+                }
+                is_next = is_collate;
+            }
+            _ => is_next = false,
+        }
+    }
+    found
+}
+
+/// The rows about it.
+pub(super) fn judge(
+    rows: &mut Scope<'_>,
+    task: &TaskConfig,
+    name: &str,
+    target: &TargetFacts,
+    shape: &Shape,
+) {
+    let to = &task.target;
+    if let Some(error) = &shape.trouble {
+        rows.warn(
+            "target-structure",
+            format!(
+                "`{name}` and `{to}` could not be compared: {}",
+                one_line(error)
+            ),
+            "tables that are there must be like the source's",
+            error.fix().unwrap_or("check again"),
+        );
+        return;
+    }
+    if !shape.refused.is_empty() {
+        rows.fail(
+            "target-dialect",
+            format!("{} of `{name}`: {}", shape.refused.len(), some(&shape.refused)),
+            format!("`{to}` cannot take these tables as they are").as_str(),
+            format!("create them on `{to}` by hand in a form that it takes, or leave them out of `task.tables`"),
+        );
+    }
+    if !shape.unread.is_empty() {
+        rows.warn(
+            "target-dialect",
+            format!("of `{name}` could not be read: {}", some(&shape.unread)),
+            "whether the target can take these tables is not known",
+            "wait until the DDL on them is done, then check again",
+        );
+    }
+    if !shape.lacking.is_empty() {
+        let list = shape
+            .lacking
+            .iter()
+            .map(|(collation, tables)| format!("{collation} ({tables} tables)"));
+        rows.fail(
+            "collations",
+            format!("`{to}` does not have: {}", some(list)),
+            "a table is created with the collations that it has on the source, or one that compares alike",
+            format!("create these tables on `{to}` by hand with a collation that it has"),
+        );
+    } else if target.collations.is_empty() {
+        rows.warn(
+            "collations",
+            format!("`{to}` does not tell its collations"),
+            "a table is created with the collations that it has on the source",
+            "check again",
+        );
+    }
+    if !shape.adapted.is_empty() {
+        rows.warn(
+            "target-adapted",
+            format!(
+                "{} of `{name}`: {}",
+                shape.adapted.len(),
+                some(&shape.adapted)
+            ),
+            "these tables are created in another form, as the target does not take the source's",
+            "create them by hand beforehand where another form is wanted",
+        );
+    }
+    if shape.unlike.is_empty() {
+        rows.pass(
+            "target-structure",
+            "no table there is unlike its source",
+            "tables that are there must be like the source's",
+        );
+    } else {
+        rows.fail(
+            "target-structure",
+            format!("{} on `{to}`: {}", shape.unlike.len(), some(&shape.unlike)),
+            "tables that are there must be like the source's",
+            "drop the target's table, so that it is created like the source's, or alter it to be alike",
+        );
+    }
+    if !shape.filled.is_empty() {
+        rows.fail(
+            "target-rows",
+            format!("{} on `{to}`: {}", shape.filled.len(), some(&shape.filled)),
+            "these tables hold rows that no task of this worker has put there, and a copy does not mix its \
+             rows with others",
+            "find out whose they are; then empty or drop the tables, or route the source's to other names",
+        );
+    }
+    if !shape.taken.is_empty() {
+        rows.warn(
+            "target-owner",
+            format!("{} on `{to}`: {}", shape.taken.len(), some(&shape.taken)),
+            "another task writes these tables: one that comes from the same source table is refused, and \
+             rows of different ones meet",
+            "route one of the two elsewhere, or make sure that their keys are apart",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collation_of_any_character_set_is_there() {
+        let there = HashSet::from(["uca1400_ai_ci".to_owned(), "utf8mb4_bin".to_owned()]);
+        assert!(has_collation(&there, "utf8mb4_uca1400_ai_ci"));
+        assert!(has_collation(&there, "utf8mb4_bin"));
+        assert!(!has_collation(&there, "utf8mb4_0900_ai_ci"));
+    }
+
+    #[test]
+    fn collations_are_read_from_words_alone() {
+        let sql = b"CREATE TABLE t (a TEXT COLLATE utf8mb4_bin COMMENT 'COLLATE x_ci', \
+                    `collate y` INT) DEFAULT CHARSET=latin1 COLLATE=latin1_swedish_ci";
+        let found: Vec<String> = collations(sql, Flavor::MySQL).into_iter().collect();
+        assert_eq!(found, ["latin1_swedish_ci", "utf8mb4_bin"]);
+    }
+}
