@@ -28,8 +28,9 @@ impl RowShape {
             Error::new(
                 ErrorKind::Structure,
                 format!(
-                    "the structure of {} does not fit the binlog: {what}",
-                    map.table
+                    "the structure of {} does not fit the binlog: {what}; the rows tell {}",
+                    map.table,
+                    told(map)
                 ),
             )
             .with_fix(
@@ -91,6 +92,15 @@ impl RowShape {
     /// How many columns the decoded rows have: those of the structure.
     pub fn column_count(&self) -> usize {
         self.visible
+    }
+}
+
+/// By what a table map can be compared with a structure.
+fn told(map: &TableMap) -> &'static str {
+    if map.metadata.names.is_empty() {
+        "their columns' number and types, and no names (`binlog_row_metadata` is not FULL)"
+    } else {
+        "their columns' number, types and names"
     }
 }
 

@@ -170,6 +170,33 @@ fn the_check_passes_with_the_documented_minimum() {
         .filter(|cell| cell["state"] == "missing")
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+    let of_names = |report: &Value| -> Vec<Value> {
+        let checks = report["checks"].as_array().unwrap().iter();
+        checks
+            .filter(|check| check["id"] == "name-case")
+            .cloned()
+            .collect()
+    };
+    let told = of_names(&report);
+    assert!(
+        told.iter().any(|check| check["state"] == "pass"
+            && check["found"]
+                .to_string()
+                .contains("is 0 on `a` and 2 on `tidb`")),
+        "{told:?}"
+    );
+    // There two names that differ by case alone are one.
+    source.run("CREATE TABLE d.Twin (a INT PRIMARY KEY); CREATE TABLE d.twin (a INT PRIMARY KEY)");
+    let output = tideway.output(&["check", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ok"], false, "{report:#}");
+    let told = of_names(&report);
+    assert!(
+        told.iter().any(|check| check["state"] == "fail"
+            && check["found"].to_string().contains("d.Twin")
+            && check["mend"].to_string().contains("route such tables")),
+        "{told:?}"
+    );
 }
 
 /// Each code that may pass: the stream goes on by itself, each change is there once, and what was tried

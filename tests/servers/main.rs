@@ -1,4 +1,47 @@
 //! Tests against real, private servers. `tests/run` sets up what they need.
+//!
+//! # What keeps data from being lost, doubled or altered, and the test that fails without it
+//!
+//! Tests named without a module are units, beside the code.
+//!
+//! | rule | test |
+//! |---|---|
+//! | an older epoch writes nothing; a packet that outlives its process is waited for or fails | `checkpoint::an_older_epoch_writes_nothing_in_sync`, `exactly_once::a_second_process_takes_the_stream` |
+//! | a guard undoes the whole packet; an equal row counts as found | `checkpoint::guards_undo_the_whole_packet` |
+//! | one process for one data folder | `bad_input::a_second_process_on_the_same_data_folder_is_refused` |
+//! | a transaction is known by its place and its GTID | `events_up_to_the_part_are_covered_and_those_of_others_are_not`, `committed_parts_are_passed_over` |
+//! | the mark advances also when nothing applies | `fan::an_idle_stream_keeps_up_and_a_silent_source_is_not_called_current` |
+//! | COMMIT without an answer is never guessed | `exactly_once::cut_between_commit_and_its_answer` |
+//! | a checkpoint behind memory is followed back; another target server is told | `exactly_once::a_checkpoint_behind_memory_is_followed_back`, `sync_kept::another_server_as_the_target_is_told` |
+//! | what is too large commits in parts, in order, and is shown so | `sync_limits::a_transaction_beyond_the_targets_binlog_cache_commits_in_parts`, `front::a_transaction_beyond_the_limit_commits_in_parts`, `sync::a_transaction_within_a_span_commits_in_parts` |
+//! | only engines that can undo | `sync_target::what_does_not_fit_stops_and_goes_on_once_mended`, `columns_are_found_by_name` |
+//! | a changed selection is accepted by name, or refused; one writer for a table | `sync_target::a_selection_is_narrowed_once_it_is_accepted`, `checkpoint::structures_owners_and_differences` |
+//! | filtered kinds of row changes make the others upserts | `sync_kept::filtered_kinds_of_changes_make_the_others_upserts` |
+//! | older checkpoints are taken up, newer ones refused | `sync_kept::defaults_of_databases_are_those_at_the_mark` |
+//! | grouping keeps the source's order; nothing is grouped over another change | `like_changes_share_a_statement` |
+//! | keys that the two sides compare otherwise meet no other row | `sync_limits::a_key_that_only_the_target_takes_for_equal_meets_no_other_row` |
+//! | a failed batch is replayed one by one, and stops at the very row | `sync::drift_stops_with_the_row_shown`, `sync::a_stop_shows_the_rows_of_the_target` |
+//! | WHERE by a key of both sides, else by all columns and LIMIT 1 | `a_key_must_be_one_on_both_sides`, `without_a_key_every_column_counts` |
+//! | an UPDATE sets what the target would set by itself | `columns_are_found_by_name` |
+//! | the session that applies is explicit; a warning is an error | `sync_target::the_session_that_applies_is_its_own`, `sync_target::what_does_not_fit_stops_and_goes_on_once_mended` |
+//! | TiDB's session, limits and codes; lock waits and deadlocks | `front::what_may_pass_is_tried_again_and_shown`, `sync_limits::a_deadlock_is_tried_again`, `sync_limits::a_lock_that_another_holds_is_waited_for` |
+//! | drift: pause, warn, repair | `sync::drift_stops_with_the_row_shown`, `sync::drift_that_is_left_out_is_counted_and_kept`, `sync::drift_is_repaired_row_by_row` |
+//! | a dump without a lock: idempotent to its end, then strict | `sync::a_dump_without_a_lock_is_brought_to_one_moment` |
+//! | each DDL statement runs once, or it is said why that cannot be known | `ddl::each_statement_runs_once_through_kills` |
+//! | merged tables: what adds runs once, what takes away stops | `ddl_cases::merged_tables_change_together`, `ddl_cases::a_merged_table_is_not_emptied`, `what_only_adds` |
+//! | CREATE … SELECT, two-phase ALTER | `ddl::statements_in_parts` |
+//! | values that one server alone knows stop | `ddl_cases::values_of_the_source_alone`, `values_that_only_one_server_knows` |
+//! | the statement's session is set, or written into its text | `ddl_cases::sessions_mean_the_same` |
+//! | statements across the selection stop | `sync_kept::statements_across_the_selection_stop` |
+//! | DDL that nobody applies changes the structure all the same | `ddl_cases::structures_are_followed_where_nobody_looks` |
+//! | the tracker reads what the servers read | `ddl_corpus::structures_follow_mysql`, `tracker::structures_follow_mariadb` |
+//! | sequences and histories by name; what is no table is left out and told | `ddl_cases::sequences_and_histories`, `sync_kept::what_is_no_table_is_left_out_by_name` |
+//! | the structure is the rows' own, or the stream stops and says what it goes by | `sync_target::a_structure_that_is_not_the_rows_own_pauses`, `rows_after_a_ddl_are_read_by_the_new_structure` |
+//! | defaults of databases as they were then | `sync_kept::defaults_of_databases_are_those_at_the_mark` |
+//! | foreign keys: whose work cascades are; checks as the event has them | `foreign_keys::cascades_that_mysql_logs_happen_once`, `foreign_keys::cascades_that_mariadb_does_not_log_happen_on_the_target`, `checks_are_those_of_the_event` |
+//! | XA: applied at its COMMIT, pinned until then, unknown ones stop | `xa::prepared_waits_for_its_end_from_mysql`, `xa::an_unknown_xa_commit_stops`, `a_prepared_transaction_is_read_again_at_its_commit` |
+//! | compressed transactions in bounded memory; an undecodable event stops | `sync_applying::every_way_to_change_rows`, `unknown_events::unknown_events_from_mysql` |
+//! | lag by the source's clock, unknown where it is | `lag::a_clock_that_is_off_does_not_show`, `lag_is_by_the_sources_clock` |
 
 #![allow(
     clippy::unwrap_used,

@@ -149,7 +149,7 @@ fn what_is_no_table_is_left_out_by_name() {
 
         client.run(
             "SET time_zone = '+05:30', sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES', foreign_key_checks = 0; \
-             SET NAMES latin1; ALTER TABLE \"t\" ADD id2 INT NOT NULL AUTO_INCREMENT UNIQUE",
+             SET NAMES latin1; ALTER TABLE \"t\" ADD at TIMESTAMP NULL DEFAULT '2024-01-01 12:00:00', ADD id2 INT NOT NULL AUTO_INCREMENT UNIQUE",
         );
         let stop = stop_of(&mut tideway, &["numbers the rows"]);
         let session = stop["event"]["session"].to_string();
@@ -236,4 +236,50 @@ fn another_server_as_the_target_is_told() {
         notes.contains("the target is another server now, 4242 on")
     });
     target.await_value("SELECT COUNT(*) FROM d.t", "2");
+}
+
+/// A statement that brings a table into the task, takes one out of it, or makes one after a table that is
+/// not in it: the rows would be missing, or be left behind. Each stops its own stream; the others go on.
+#[test]
+fn statements_across_the_selection_stop() {
+    let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MySql97]);
+    let statements = [
+        "RENAME TABLE s#.t TO other.t#",
+        "RENAME TABLE other.late TO s#.late",
+        "CREATE TABLE s#.new LIKE other.t",
+        "ALTER TABLE s#.parts EXCHANGE PARTITION p0 WITH TABLE other.t",
+    ];
+    source.run("CREATE DATABASE other; CREATE TABLE other.t (id INT PRIMARY KEY); CREATE TABLE other.late (id INT PRIMARY KEY)");
+    let mut schemas = vec!["calm".to_owned()];
+    schemas.extend((0..statements.len()).map(|number| format!("s{number}")));
+    let mut tideway = Tideway::new().source("a", &source).target("copy", &target);
+    for schema in &schemas {
+        source.run(&format!(
+            "CREATE DATABASE {schema}; CREATE TABLE {schema}.t (id INT PRIMARY KEY); \
+             CREATE TABLE {schema}.parts (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10))"
+        ));
+        tideway = tideway.task(&Task::new(
+            schema,
+            &["a"],
+            "copy",
+            &[&format!("{schema}.*")],
+        ));
+    }
+    let names: Vec<&str> = schemas.iter().map(String::as_str).collect();
+    source.source_account(&names);
+    target.target_account(&names);
+    tideway.start();
+    tideway.await_streams("sync", "running");
+    for (number, statement) in statements.iter().enumerate() {
+        source.run(&statement.replace('#', &number.to_string()));
+        let stopped = tideway.await_stream(&format!("s{number}"), "a", "failed");
+        let text = stopped["stop"].to_string();
+        assert!(
+            text.contains("not in the task") || text.contains("which is not"),
+            "{statement}: {text}"
+        );
+        assert!(stopped["stop"]["error"]["fix"].is_string(), "{text}");
+        source.run(&format!("INSERT INTO calm.t VALUES ({number})"));
+        target.await_value("SELECT COUNT(*) FROM calm.t", &(number + 1).to_string());
+    }
 }

@@ -344,6 +344,14 @@ fn name_case(
         source.server.info.lower_case_table_names,
         target.server.info.lower_case_table_names,
     );
+    if from == 2 {
+        rows.warn(
+            "name-case",
+            format!("`lower_case_table_names` is 2 on `{name}`: it keeps names as they were written, and compares them without case"),
+            "the same table may stand in the binlog under another case than in the catalogue",
+            "write names in one case on the source, and compare the tables before the cut-over",
+        );
+    }
     if from == 1 {
         let upper: Vec<&str> = task
             .selection

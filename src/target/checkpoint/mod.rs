@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::TaskConfig;
 use crate::connect::Session;
-use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result, TableName};
+use crate::model::{Error, ErrorKind, Flavor, Gtid, GtidSet, Place, Position, Result, TableName};
 use crate::schema::Structures;
 use crate::target::execute::{self, Outcome, Packet, Part};
 use crate::target::text::{literal, literal_or_null};
@@ -89,6 +89,15 @@ impl Mark {
         match self.prepared.first() {
             Some(oldest) => &oldest.begin,
             None => &self.place,
+        }
+    }
+
+    /// Moves behind a transaction that ends at `end`.
+    pub fn advance(&mut self, end: Place, gtid: Option<&Gtid>) {
+        self.part = None;
+        self.place = end;
+        if let (Some(set), Some(gtid)) = (&mut self.gtid_set, gtid) {
+            set.insert(gtid);
         }
     }
 

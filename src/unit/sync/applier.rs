@@ -130,7 +130,7 @@ impl Applier {
 
     /// Nothing of the task up to there.
     pub(super) fn pass(&mut self, passed: Passed) {
-        advance(&mut self.mark, passed.end, passed.gtid.as_ref());
+        self.mark.advance(passed.end, passed.gtid.as_ref());
         if let Some(change) = &passed.xa {
             self.mark.settle_xa(change);
         }
@@ -413,18 +413,25 @@ impl Applier {
         number: usize,
     ) -> Result<(), End> {
         for (at, part) in transaction.events.iter().enumerate() {
-            let plan = match self.plan(&part.table).await {
-                Ok(plan) => plan,
-                Err(error) => return Err(failed_event(transaction, part, None, error)),
-            };
             let mut row = 0;
-            let way = self
-                .way(transaction, part, &plan)
-                .map_err(|error| failed_event(transaction, part, None, error))?;
+            let (plan, way) = self.plan_and_way(transaction, part).await?;
             write_event(writer, &plan, way, part, number, at, &mut row)
                 .map_err(|error| failed_event(transaction, part, Some(row), error))?;
         }
         Ok(())
+    }
+
+    /// Onto what, and how, the rows of an event are written.
+    pub(super) async fn plan_and_way(
+        &mut self,
+        transaction: &Transaction,
+        part: &RowsPart,
+    ) -> Result<(Arc<Plan>, Way), End> {
+        let found = match self.plan(&part.table).await {
+            Ok(plan) => self.way(transaction, part, &plan).map(|way| (plan, way)),
+            Err(error) => Err(error),
+        };
+        found.map_err(|error| failed_event(transaction, part, None, error))
     }
 
     /// How a source table's rows are written; reads the target's structure the first time.
@@ -558,15 +565,6 @@ pub(super) struct Settings {
     pub(super) tables: HashSet<TableName>,
     pub(super) careful: Option<Place>,
     pub(super) cut: Cut,
-}
-
-/// Moves a mark to a transaction's end.
-pub(super) fn advance(mark: &mut Mark, end: Place, gtid: Option<&crate::model::Gtid>) {
-    mark.part = None;
-    mark.place = end;
-    if let (Some(set), Some(gtid)) = (&mut mark.gtid_set, gtid) {
-        set.insert(gtid);
-    }
 }
 
 /// Whether the same may succeed a moment later.

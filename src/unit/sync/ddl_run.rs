@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::applier::{Applier, End, advance, is_passing};
+use super::applier::{Applier, End, is_passing};
 use super::ddl_gate::Gate;
 use super::ddl_resume::{Looks, Ran, differences, is_alike, with_if_exists};
 use super::ddl_step::{Step, steps};
@@ -95,7 +95,7 @@ impl Applier {
                 .await?;
         } else {
             let mut mark = self.mark.clone();
-            advance(&mut mark, statement.end.clone(), statement.gtid.as_ref());
+            mark.advance(statement.end.clone(), statement.gtid.as_ref());
             self.claim
                 .write_outcome(
                     &mut self.session,

@@ -85,50 +85,29 @@ impl Plan {
         out.extend_from_slice(b" WHERE ");
         out.extend_from_slice(condition);
         out.extend_from_slice(format!(" LIMIT {SHOWN}").as_bytes());
-        String::from_utf8(out).map_err(|why| {
-            Error::new(ErrorKind::Internal, "a query that is not UTF-8").with_source(why)
-        })
+        text_of(out)
     }
 
     /// The queries that find what holds a unique value of `row`, other than the row under the key of
     /// `but`.
     pub(super) fn select_in_the_way(&self, row: &Row<'_>, but: &Row<'_>) -> Result<Vec<String>> {
         let mut selects = Vec::new();
-        for delete in self.write_make_room(row, Some(but))? {
-            let delete = String::from_utf8(delete).map_err(|why| {
-                Error::new(ErrorKind::Internal, "a query that is not UTF-8").with_source(why)
-            })?;
-            selects.push(format!(
-                "{} LIMIT 1",
-                delete.replacen("DELETE", "SELECT 1", 1)
-            ));
-        }
-        Ok(selects)
-    }
-
-    /// The statements that make room for `row`: each takes out what holds one of its unique values.
-    /// The row under the key of `but` stays, if that is given.
-    pub(super) fn write_make_room(
-        &self,
-        row: &Row<'_>,
-        but: Option<&Row<'_>>,
-    ) -> Result<Vec<Vec<u8>>> {
-        let mut statements = Vec::new();
         for unique in &self.uniques {
-            let mut out = b"DELETE FROM ".to_vec();
+            let mut out = b"SELECT 1 FROM ".to_vec();
             out.extend_from_slice(self.quoted.as_bytes());
             out.extend_from_slice(b" WHERE ");
             if !self.write_unique(&mut out, unique, row)? {
                 continue;
             }
-            if let Some(but) = but.filter(|_| self.has_key()) {
+            if self.has_key() {
                 out.extend_from_slice(b" AND NOT (");
                 self.write_key_condition(&mut out, but)?;
                 out.push(b')');
             }
-            statements.push(out);
+            out.extend_from_slice(b" LIMIT 1");
+            selects.push(text_of(out)?);
         }
-        Ok(statements)
+        Ok(selects)
     }
 
     /// The statements that take out what has one of the row's unique values because it is of another
@@ -216,6 +195,12 @@ impl Plan {
         }
         Ok(out.len() > begin)
     }
+}
+
+fn text_of(query: Vec<u8>) -> Result<String> {
+    String::from_utf8(query).map_err(|why| {
+        Error::new(ErrorKind::Internal, "a query that is not UTF-8").with_source(why)
+    })
 }
 
 impl Placed {

@@ -193,9 +193,9 @@ impl Meter {
         });
     }
 
-    /// The mark was read, not written.
+    /// The mark was read, and the checkpoint taken with it: that commits it anew.
     pub(super) fn stands_at(&self, mark: &Mark) {
-        self.with(|rest| rest.mark = Some(mark.clone()));
+        self.marked(mark);
     }
 
     pub(super) fn set_lag(&self, lag: Lag) {

@@ -198,8 +198,25 @@ fn without_a_key_every_column_counts() {
 
 #[test]
 fn a_key_must_be_one_on_both_sides() {
-    let plan = plan(&structure("d", "t"), &keyless());
-    assert!(!plan.has_key());
+    let table = structure("d", "t");
+    assert!(plan(&table, &table).has_key());
+    assert!(!plan(&table, &keyless()).has_key());
+    assert!(!plan(&keyless(), &table).has_key());
+    // What can be NULL, is cut off, or is compared otherwise than equal tells no row.
+    let spoilt: [fn(&mut Structure); 4] = [
+        |table| table.columns[0].nullable = true,
+        |table| table.keys[0].parts[0].prefix = Some(3),
+        |table| table.keys[0].unique = false,
+        |table| {
+            table.columns[0].kind = ColumnKind::Double;
+            table.columns[0].type_text = "double".into();
+        },
+    ];
+    for spoil in spoilt {
+        let mut other = structure("d", "t");
+        spoil(&mut other);
+        assert!(!plan(&table, &other).has_key(), "{other:?}");
+    }
 }
 
 #[test]

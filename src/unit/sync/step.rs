@@ -135,14 +135,8 @@ impl Applier {
     ) -> Result<Option<Next>, End> {
         for (number, event) in transaction.events.iter().enumerate().skip(from.event) {
             let first = if number == from.event { from.row } else { 0 };
-            let plan = match self.plan(&event.table).await {
-                Ok(plan) => plan,
-                Err(error) => return Err(failed_event(transaction, event, None, error)),
-            };
             let mut row = first;
-            let way = self
-                .way(transaction, event, &plan)
-                .map_err(|error| failed_event(transaction, event, None, error))?;
+            let (plan, way) = self.plan_and_way(transaction, event).await?;
             let is_full = write_rows(writer, &plan, way, event, number, &mut row)
                 .map_err(|error| failed_event(transaction, event, Some(row), error))?;
             if is_full {

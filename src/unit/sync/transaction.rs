@@ -109,11 +109,7 @@ impl Transaction {
             }
             return;
         }
-        mark.part = None;
-        mark.place = self.end.clone();
-        if let (Some(set), Some(gtid)) = (&mut mark.gtid_set, &self.gtid) {
-            set.insert(gtid);
-        }
+        mark.advance(self.end.clone(), self.gtid.as_ref());
         if let Some(name) = &self.xa {
             mark.settle_xa(&XaChange::Ended(name.clone()));
         }

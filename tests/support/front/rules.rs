@@ -114,6 +114,9 @@ impl Rules {
         let head = String::from_utf8_lossy(&statement[..statement.len().min(4096)]).into_owned();
         let words = words(&head);
         let word = |at: usize| words.get(at).map_or("", String::as_str);
+        if let Some(answered) = name_case(&head) {
+            return answered;
+        }
         match (word(0), word(1)) {
             ("begin" | "rollback", _) | ("start", "transaction") => {
                 *transaction = Transaction::default();
@@ -424,4 +427,19 @@ fn sizes(statement: &[u8]) -> (usize, usize) {
         .is_some_and(|byte| matches!(byte, b'I' | b'i' | b'R' | b'r'));
     let all = halves / 2;
     (all, if is_insert { largest / 2 } else { all })
+}
+
+/// TiDB keeps names as they are written and compares them without case, always.
+fn name_case(statement: &str) -> Option<Vec<u8>> {
+    if statement == "SELECT @@lower_case_table_names" {
+        return Some(b"SELECT 2".to_vec());
+    }
+    let list = statement.strip_prefix("SHOW GLOBAL VARIABLES WHERE Variable_name IN ")?;
+    Some(
+        format!(
+            "SELECT VARIABLE_NAME, IF(VARIABLE_NAME = 'lower_case_table_names', '2', VARIABLE_VALUE) \
+             FROM performance_schema.global_variables WHERE VARIABLE_NAME IN {list}"
+        )
+        .into_bytes(),
+    )
 }
