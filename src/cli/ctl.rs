@@ -34,35 +34,35 @@ pub(super) fn ctl(data_dir: &Path, order: Order) -> Result<u8> {
 
 /// Sends a command to the running worker and prints its reply.
 pub(super) fn send(data_dir: &Path, command: Command, json: bool) -> Result<u8> {
-    let reply = super::small_runtime()?
-        .block_on(async { Client::connect(data_dir).await?.command(command).await })?;
+    let reply = ask(data_dir, command)?;
     if json {
         super::print_json(&reply)?;
+        return Ok(failure(reply).map_or(FINE, |error| super::exit_code(&error)));
     }
     match reply {
-        Reply::Done { message } => {
-            if !json {
-                super::print(&message)?;
-            }
-            Ok(FINE)
-        }
-        Reply::Refused { message, fix } => failed(ErrorKind::Refused, message, fix, json),
-        Reply::Failed { kind, message, fix } => failed(kind, message, fix, json),
+        Reply::Done { message } => super::print(&message).map(|()| FINE),
+        reply => failure(reply).map_or(Ok(FINE), Err),
     }
 }
 
-/// What was not done, as an error; where the reply is printed already, its exit code alone.
-fn failed(kind: ErrorKind, message: String, fix: Option<String>, json: bool) -> Result<u8> {
+/// Sends a command to the running worker.
+pub(super) fn ask(data_dir: &Path, command: Command) -> Result<Reply> {
+    super::small_runtime()?
+        .block_on(async { Client::connect(data_dir).await?.command(command).await })
+}
+
+/// What was not done, as an error.
+pub(super) fn failure(reply: Reply) -> Option<Error> {
+    let (kind, message, fix) = match reply {
+        Reply::Done { .. } => return None,
+        Reply::Refused { message, fix } => (ErrorKind::Refused, message, fix),
+        Reply::Failed { kind, message, fix } => (kind, message, fix),
+    };
     let error = Error::new(kind, message);
-    let error = match fix {
+    Some(match fix {
         Some(fix) => error.with_fix(fix),
         None => error,
-    };
-    if json {
-        Ok(super::exit_code(&error))
-    } else {
-        Err(error)
-    }
+    })
 }
 
 fn split(selector: Selector) -> (Scope, bool) {

@@ -1,9 +1,12 @@
 //! `tideway relay`.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use crate::config::Config;
-use crate::control::{Command, PurgeWhich};
+use crate::control::{Command, PurgeWhich, RelayFileFigure, Reply};
 use crate::model::{Error, ErrorKind, Result};
 use crate::relay_log::{self, FileReport};
 
@@ -65,11 +68,14 @@ fn folders(config: &Config, only: Option<&str>) -> Result<Vec<(String, PathBuf)>
 fn list(config: &Config, only: Option<&str>, json: bool) -> Result<u8> {
     for (source, folder) in folders(config, only)? {
         if !folder.exists() {
+            if !json {
+                super::print(&format!("{source}  no relay log yet"))?;
+            }
             continue;
         }
         for file in relay_log::list(&folder)? {
             if json {
-                super::print_json(&serde_json::json!({
+                super::print_json(&json!({
                     "source": source,
                     "folder": file.folder,
                     "name": file.name,
@@ -90,6 +96,9 @@ fn verify(config: &Config, only: Option<&str>, mend: bool, json: bool) -> Result
     let mut code = FINE;
     for (source, folder) in folders(config, only)? {
         if !folder.exists() {
+            if !json {
+                super::print(&format!("{source}  no relay log yet"))?;
+            }
             continue;
         }
         let mut damaged = Vec::new();
@@ -101,16 +110,11 @@ fn verify(config: &Config, only: Option<&str>, mend: bool, json: bool) -> Result
             Ok(())
         })?;
         for file in damaged {
-            if !mend {
-                code = PROBLEM;
-                continue;
-            }
-            let command = Command::RefetchRelay {
-                source: source.clone(),
-                folder: file.folder,
-                file: file.name,
-            };
-            code = code.max(ctl::send(&config.worker.data_dir, command, json)?);
+            code = code.max(if mend {
+                mend_file(config, &source, file, json)?
+            } else {
+                PROBLEM
+            });
         }
     }
     if code == PROBLEM && !mend && !json {
@@ -122,15 +126,51 @@ fn verify(config: &Config, only: Option<&str>, mend: bool, json: bool) -> Result
     Ok(code)
 }
 
+/// Has the worker fetch a file again; one that does not come is told, and the next one is tried.
+fn mend_file(config: &Config, source: &str, file: RelayFileFigure, json: bool) -> Result<u8> {
+    let about = json!({ "source": source, "folder": file.folder, "name": file.name });
+    let command = Command::RefetchRelay {
+        source: source.to_owned(),
+        folder: file.folder,
+        file: file.name,
+    };
+    let reply = ctl::ask(&config.worker.data_dir, command)?;
+    if json {
+        super::print_json(&joined(about, &reply)?)?;
+    } else if let Reply::Done { message } = &reply {
+        super::print(message)?;
+    }
+    let Some(error) = ctl::failure(reply) else {
+        return Ok(FINE);
+    };
+    if !json {
+        // Nobody is left to be told of a closed stderr.
+        let _ = writeln!(std::io::stderr(), "{}", error.report());
+    }
+    Ok(super::exit_code(&error))
+}
+
+/// An object with what another value has as well.
+fn joined(
+    mut object: serde_json::Value,
+    more: &impl serde::Serialize,
+) -> Result<serde_json::Value> {
+    let more = serde_json::to_value(more).map_err(|error| {
+        Error::new(
+            ErrorKind::Internal,
+            "the result could not be written as JSON",
+        )
+        .with_source(error)
+    })?;
+    if let (Some(object), serde_json::Value::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
+    Ok(object)
+}
+
 fn show(source: &str, report: &FileReport, json: bool) -> Result<()> {
     if json {
-        let mut line = serde_json::json!({ "source": source });
-        if let (Some(line), Ok(serde_json::Value::Object(more))) =
-            (line.as_object_mut(), serde_json::to_value(report))
-        {
-            line.extend(more);
-        }
-        return super::print_json(&line);
+        return super::print_json(&joined(json!({ "source": source }), report)?);
     }
     let file = &report.file;
     let state = match &report.damage {

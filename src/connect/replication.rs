@@ -210,35 +210,38 @@ impl ReplicationClient {
         self.command(COM_BINLOG_DUMP, &body, &doing).await
     }
 
+    /// Waits until the next piece of the stream is here. Can be dropped and called again.
+    pub async fn wait(&mut self) -> Result<()> {
+        while !self.has_more() {
+            // A slow line is not a silent one: each byte of a long event counts.
+            match timeout(self.silence, self.wire.more()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => {
+                    return Err(error::lost(e, &format!("replicate from {}", self.label)));
+                }
+                Err(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Connect,
+                        format!(
+                            "{} is silent: not even a heartbeat for {}",
+                            self.label,
+                            humantime::format_duration(self.silence)
+                        ),
+                    )
+                    .with_fix("check the network and the server"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The next piece of the stream. Can be dropped and called again: no byte is lost.
     pub async fn next(&mut self) -> Result<EventPiece<'_>> {
-        let Self {
-            wire,
-            label,
-            silence,
-            ..
-        } = self;
+        self.wait().await?;
+        let Self { wire, label, .. } = self;
         let doing = || format!("replicate from {label}");
-        // A timer is set only where there is something to wait for.
-        let silence = if wire.has_piece() {
-            Duration::MAX
-        } else {
-            *silence
-        };
-        let piece = match timeout(silence, wire.piece(EVENT_HEAD)).await {
-            Ok(Ok(piece)) => piece,
-            Ok(Err(e)) => return Err(error::lost(e, &doing())),
-            Err(_) => {
-                return Err(Error::new(
-                    ErrorKind::Connect,
-                    format!(
-                        "{label} is silent: not even a heartbeat for {}",
-                        humantime::format_duration(silence)
-                    ),
-                )
-                .with_fix("check the network and the server"));
-            }
-        };
+        let piece = wire.piece(EVENT_HEAD).await;
+        let piece = piece.map_err(|e| error::lost(e, &doing()))?;
         if !piece.is_first {
             return Ok(EventPiece {
                 is_first: false,
@@ -264,7 +267,7 @@ impl ReplicationClient {
 
     /// Whether the next piece has been received already.
     pub fn has_more(&self) -> bool {
-        self.wire.has_piece()
+        self.wire.has_piece(EVENT_HEAD)
     }
 
     async fn command(&mut self, command: u8, body: &[u8], doing: &str) -> Result<()> {

@@ -123,51 +123,57 @@ impl Wire {
     }
 
     /// Whether the next piece is in the buffer already.
-    pub(super) fn has_piece(&self) -> bool {
+    pub(super) fn has_piece(&self, head: usize) -> bool {
         let from = self.start + self.handed;
         let have = self.end - from;
-        if self.is_inside() {
-            return have > HEADER_LEN;
+        if self.inside.left > 0 {
+            return have > 0;
         }
         match self.header_at(from) {
-            Some(length) => have >= HEADER_LEN + length.min(WHOLE_MAX),
             None => false,
+            // The end of a packet whose length is a multiple of the longest part's: the next piece is
+            // behind it.
+            Some(0) if self.inside.is_continued => self
+                .header_at(from + HEADER_LEN)
+                .is_some_and(|length| have >= 2 * HEADER_LEN + wanted(length, head)),
+            Some(length) if self.inside.is_continued => have >= HEADER_LEN + length.min(WHOLE_MAX),
+            Some(length) => have >= HEADER_LEN + wanted(length, head),
         }
+    }
+
+    /// Reads what comes next, however little. Can be dropped and called again.
+    pub(super) async fn more(&mut self) -> Result<()> {
+        self.start += std::mem::take(&mut self.handed);
+        self.read().await
     }
 
     /// The next piece of the stream: packets of moderate length come whole, longer ones as they
     /// arrive, the first piece with at least `head` bytes. Can be dropped and called again.
     pub(super) async fn piece(&mut self, head: usize) -> Result<Piece<'_>> {
-        self.start += std::mem::take(&mut self.handed);
         let (is_first, length) = loop {
+            while !self.has_piece(head) {
+                self.more().await?;
+            }
+            self.start += std::mem::take(&mut self.handed);
             let have = self.end - self.start;
             if self.inside.left > 0 {
-                if have > 0 {
-                    break (false, have.min(self.inside.left));
-                }
-            } else if let Some(length) = self.header_at(self.start) {
-                let is_first = !self.inside.is_continued;
-                let is_whole = length <= WHOLE_MAX;
-                let wanted = if is_first && !is_whole {
-                    head
-                } else {
-                    length.min(WHOLE_MAX)
-                };
-                if have >= HEADER_LEN + wanted {
-                    self.check_sequence(is_first && length > 0)?;
-                    self.start += HEADER_LEN;
-                    self.inside = Inside {
-                        left: length,
-                        is_continued: length == PACKET_MAX,
-                    };
-                    if length == 0 && !is_first {
-                        // The end of a packet whose length is a multiple of the longest part's.
-                        continue;
-                    }
-                    break (is_first, (have - HEADER_LEN).min(length));
-                }
+                break (false, have.min(self.inside.left));
             }
-            self.read().await?;
+            let Some(length) = self.header_at(self.start) else {
+                continue;
+            };
+            let is_first = !self.inside.is_continued;
+            self.check_sequence(is_first && length > 0)?;
+            self.start += HEADER_LEN;
+            self.inside = Inside {
+                left: length,
+                is_continued: length == PACKET_MAX,
+            };
+            if length == 0 && !is_first {
+                // The end of a packet whose length is a multiple of the longest part's.
+                continue;
+            }
+            break (is_first, (have - HEADER_LEN).min(length));
         };
         self.inside.left -= length;
         self.handed = length;
@@ -227,6 +233,11 @@ impl Wire {
             }
         }
     }
+}
+
+/// How much of a packet of this length must be there to hand its first piece on.
+fn wanted(length: usize, head: usize) -> usize {
+    if length <= WHOLE_MAX { length } else { head }
 }
 
 #[cfg(test)]
@@ -290,6 +301,37 @@ mod tests {
         };
         let ((), received) = tokio::join!(writing, reading);
         assert!(received == sent, "other packets came back");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_long_packet_alone_is_no_piece() {
+        let (mut server, client) = tokio::io::duplex(60_000);
+        let mut sequence = 0;
+        let mut bytes = packet(&vec![7; PACKET_MAX], &mut sequence);
+        bytes.extend(packet(b"next", &mut sequence));
+        let next = bytes.len() - HEADER_LEN - 4;
+        let writing = async move {
+            server.write_all(&bytes[..next]).await.unwrap();
+            (server, bytes)
+        };
+        let reading = async {
+            let mut wire = Wire::new(Box::new(client));
+            let mut have = 0;
+            while have < PACKET_MAX {
+                have += wire.piece(20).await.unwrap().bytes.len();
+            }
+            wire
+        };
+        let ((mut server, bytes), mut wire) = tokio::join!(writing, reading);
+        // Its end may have been read already.
+        let moment = std::time::Duration::from_millis(20);
+        let _ = tokio::time::timeout(moment, wire.more()).await;
+        assert!(!wire.has_piece(20), "there is nothing to hand on yet");
+        server.write_all(&bytes[next..]).await.unwrap();
+        while !wire.has_piece(20) {
+            wire.more().await.unwrap();
+        }
+        assert_eq!(wire.piece(20).await.unwrap().bytes, b"next");
     }
 
     #[tokio::test]

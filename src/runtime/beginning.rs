@@ -151,7 +151,8 @@ async fn asked_place(
             let set = set_of(flavor, text)?;
             let to = place_of(source, end)?;
             reach(source, &to).await?;
-            log.find_gtids(&to.folder, &set, end).await.map(Some)
+            let finding = Box::pin(log.find_gtids(&to.folder, &set, end));
+            finding.await.map(Some)
         }
         RelayStart::Time(time) => {
             if *time > clock::now() {
@@ -163,7 +164,8 @@ async fn asked_place(
             }
             let to = place_of(source, end)?;
             reach(source, &to).await?;
-            log.find_time(&to.folder, *time, end).await.map(Some)
+            let finding = Box::pin(log.find_time(&to.folder, *time, end));
+            finding.await.map(Some)
         }
         RelayStart::Auto => Err(Error::new(
             ErrorKind::Checkpoint,

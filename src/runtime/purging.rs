@@ -139,16 +139,17 @@ fn failed(error: &Error, usual_fix: &str) -> Reply {
 }
 
 fn sum(purged: &Purged) -> String {
-    let (Some(first), Some(last)) = (purged.files.first(), purged.files.last()) else {
-        return "nothing to purge".to_owned();
-    };
     let bytes: u64 = purged.files.iter().map(|file| file.size_bytes).sum();
-    format!(
-        "purged {} files, `{}` to `{}`, {bytes} bytes",
-        purged.files.len(),
-        first.name,
-        last.name
-    )
+    match purged.files.as_slice() {
+        [] => "nothing to purge".to_owned(),
+        [one] => format!("purged `{}`, {bytes} bytes", one.name),
+        [first, .., last] => format!(
+            "purged {} files, `{}` to `{}`, {bytes} bytes",
+            purged.files.len(),
+            first.name,
+            last.name
+        ),
+    }
 }
 
 /// Removing a file of gigabytes takes its time.

@@ -1,9 +1,12 @@
 //! A server's binlog files, read by the library as they lie in its folder.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use tideway::binlog::{Event, EventHeader, EventKind, FormatDescription, MAGIC, Payload};
+use tideway::binlog::{
+    Event, EventHeader, EventKind, FormatDescription, HEADER_LEN, MAGIC, Payload,
+};
 
 use crate::support::Server;
 
@@ -37,13 +40,19 @@ pub(crate) fn ended(server: &Server) -> Vec<PathBuf> {
 
 /// Hands on every event of a file, those within compressed transactions behind their payload.
 pub(crate) fn read(path: &Path, mut take: impl FnMut(&Event<'_>, &FormatDescription)) {
-    let bytes = fs::read(path).unwrap();
-    let mut rest = bytes.strip_prefix(&MAGIC).expect("a binlog file");
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path).unwrap());
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact(&mut magic).unwrap();
+    assert_eq!(magic, MAGIC, "a binlog file");
     let mut format = None;
-    while !rest.is_empty() {
-        let header = EventHeader::parse(rest).unwrap();
-        let (event, behind) = rest.split_at(header.event_size as usize);
-        rest = behind;
+    let mut event = Vec::new();
+    while !file.fill_buf().unwrap().is_empty() {
+        event.resize(HEADER_LEN, 0);
+        file.read_exact(&mut event).unwrap();
+        let header = EventHeader::parse(&event).unwrap();
+        event.resize(header.event_size as usize, 0);
+        file.read_exact(&mut event[HEADER_LEN..]).unwrap();
+        let event = event.as_slice();
         if header.kind == EventKind::FORMAT_DESCRIPTION {
             format = Some(FormatDescription::parse(event).unwrap());
         }

@@ -219,6 +219,13 @@ fn a_bad_line_loses_nothing() {
         tideway.await_status("the line is redone", |status| {
             relay(status)["connected"] == true
         });
+        // Slow, so that an event takes longer than a silence may: it is waited for all the same.
+        source.run("CREATE TABLE shop.slow (id INT PRIMARY KEY, a MEDIUMTEXT)");
+        target.await_value("SELECT COUNT(*) FROM shop.slow", "0");
+        proxy.throttle(Some(30_000));
+        source.run("INSERT INTO shop.slow VALUES (1, REPEAT('s', 190000))");
+        target.await_value("SELECT SUM(LENGTH(a)) FROM shop.slow", "190000");
+        proxy.throttle(None);
         tideway.terminate();
         source.run("FLUSH BINARY LOGS");
         tideway.catch_up();
@@ -261,7 +268,7 @@ fn a_source_that_is_killed_and_restarted_is_followed_to_the_byte() {
 #[test]
 fn a_damaged_file_is_found_named_and_fetched_again() {
     for flavor in [Flavor::MariaDb1011, Flavor::MySql97] {
-        let [source, target] = pair(flavor);
+        let [mut source, target] = pair(flavor);
         let mut tideway = tideway(&source, &target, "", "");
         // The relay gets it while the stream stands.
         tideway.start();
@@ -302,6 +309,25 @@ fn a_damaged_file_is_found_named_and_fetched_again() {
             String::from_utf8_lossy(&output.stderr)
         );
         assert!(fs::read(victim).unwrap() == good);
+        let status = tideway.status().unwrap();
+        let hold = &relay(&status)["held_by"];
+        assert_eq!(hold["task"], "shop");
+        assert!(hold["file"].as_str() < victim.file_name().unwrap().to_str());
+
+        // While the source is out of reach that is what one is told, by a code of its own.
+        flip(good.len() / 2);
+        source.stop();
+        let output = tideway.output(&["relay", "verify", "--mend", "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        let last = text.lines().last().unwrap_or_default();
+        let last: serde_json::Value = serde_json::from_str(last).unwrap();
+        assert_eq!(
+            (&last["reply"], &last["kind"]),
+            (&"failed".into(), &"connect".into())
+        );
+        assert_eq!(last["name"], victim.file_name().unwrap().to_str().unwrap());
+        source.restart();
 
         // And when a stream meets it, by itself.
         flip(good.len() / 2 + 40);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -22,7 +23,11 @@ use crate::support::server::PASSWORD;
 use crate::support::{Client, Flavor, Server, ServerSpec};
 
 /// How long the relay may take to come to a file.
-const LIMIT: Duration = Duration::from_mins(3);
+fn limit() -> Duration {
+    let huge = mib("TIDEWAY_HUGE_EVENT", 0) + mib("TIDEWAY_HUGE_TRANSACTION", 0);
+    Duration::from_mins(3) + Duration::from_millis(200 * huge)
+}
+
 /// The place of the in-use flag in a binlog file. The server sets it when it begins the file and
 /// clears it when it ends it; after a crash it stays. What is sent to replicas never has it.
 const IN_USE_AT: usize = 4 + 17;
@@ -60,7 +65,8 @@ impl Relay {
 
     /// Waits until everything before the file `name` has been published.
     fn await_file(&self, name: &str) {
-        let end = Instant::now() + LIMIT;
+        let limit = limit();
+        let end = Instant::now() + limit;
         let reached = || {
             let tip = self.log.published().borrow().place.clone();
             tip.is_some_and(|place| *place.position.file >= *name)
@@ -68,7 +74,7 @@ impl Relay {
         while !reached() {
             let thread = self.thread.as_ref().expect("it was started");
             assert!(!thread.is_finished(), "the relay ended before `{name}`");
-            assert!(Instant::now() < end, "`{name}` not within {LIMIT:?}");
+            assert!(Instant::now() < end, "`{name}` not within {limit:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -140,22 +146,15 @@ fn assert_same(server: &Server, relay: &Path, crashed: &[String]) -> BTreeMap<St
     for theirs in &files {
         let name = theirs.file_name().unwrap().to_str().unwrap();
         let ours = relay.join(name);
-        let mut a = fs::read(&ours).unwrap_or_else(|e| panic!("our `{name}`: {e}"));
-        let mut b = fs::read(theirs).unwrap();
-        if crashed.iter().any(|crashed| crashed == name) {
-            a[IN_USE_AT] = 0;
-            b[IN_USE_AT] = 0;
-        }
-        if a != b {
-            let at = a.iter().zip(&b).position(|(a, b)| a != b);
+        let has_flag = crashed.iter().any(|crashed| crashed == name);
+        if let Some(at) = first_difference(&ours, theirs, has_flag) {
             panic!(
-                "`{name}` of {:?} is not the source's: {} and {} bytes, the first that differs: {at:?}",
+                "`{name}` of {:?} is not the source's: {} and {} bytes, the first that differs: {at}",
                 server.flavor(),
-                a.len(),
-                b.len()
+                fs::metadata(&ours).unwrap().len(),
+                fs::metadata(theirs).unwrap().len()
             );
         }
-        drop((a, b));
         read_by_their_program(server.flavor(), &ours);
         binlog_files::read(&ours, |event, _| {
             *kinds.entry(event.header.kind.to_string()).or_default() += 1;
@@ -163,6 +162,32 @@ fn assert_same(server: &Server, relay: &Path, crashed: &[String]) -> BTreeMap<St
     }
     assert!(!files.is_empty());
     kinds
+}
+
+/// The first byte in which two files differ, the flag of a file in use left out where there is one.
+fn first_difference(ours: &Path, theirs: &Path, has_flag: bool) -> Option<u64> {
+    const CHUNK: usize = 1 << 20;
+    let open = |path: &Path| fs::File::open(path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+    let (ours, theirs) = (open(ours), open(theirs));
+    let mut at = 0;
+    loop {
+        let [a, b] = [&ours, &theirs].map(|file| {
+            let mut chunk = Vec::new();
+            file.take(CHUNK as u64).read_to_end(&mut chunk).unwrap();
+            if at == 0 && has_flag {
+                chunk[IN_USE_AT] = 0;
+            }
+            chunk
+        });
+        if a != b {
+            let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+            return Some(at + same as u64);
+        }
+        if a.is_empty() {
+            return None;
+        }
+        at += a.len() as u64;
+    }
 }
 
 fn read_by_their_program(flavor: Flavor, file: &Path) {

@@ -161,6 +161,36 @@ impl Drop for Mount {
     }
 }
 
+/// A source that keeps its binlog for half an hour, and a relay that does not read it.
+#[test]
+fn what_the_source_will_purge_is_told_before_it_does() {
+    for flavor in [Flavor::MariaDb1011, Flavor::MariaDb118, Flavor::MySql97] {
+        let spec = ServerSpec::new(flavor).option("--binlog-expire-logs-seconds=1800");
+        let [source, target] = pair(spec);
+        let mut tideway = tideway(&source, &target, "", "");
+        tideway.start();
+        tideway.await_streams("sync", "running");
+        tideway.ctl(&["pause", "--source", "a", "--relay"]);
+        source.run("INSERT INTO shop.t VALUES (1, 'not read yet'); FLUSH BINARY LOGS");
+        let is_told = |status: &serde_json::Value| {
+            let warnings = relay(status)["warnings"].to_string();
+            warnings.contains("the source may purge")
+        };
+        let status = tideway.await_status("the forecast", |status| {
+            relay(status)["source_purges_in_seconds"].is_u64() && is_told(status)
+        });
+        let left = relay(&status)["source_purges_in_seconds"].as_u64().unwrap();
+        assert!((1..=1800).contains(&left), "{left}");
+        tideway.ctl(&["resume", "--source", "a", "--relay"]);
+        tideway.await_status("nothing is at risk", |status| {
+            relay(status)["source_purges_in_seconds"].is_null()
+                && relay(status)["behind_bytes"] == 0
+                && !is_told(status)
+        });
+        target.await_value("SELECT COUNT(*) FROM shop.t", "1");
+    }
+}
+
 #[test]
 fn a_relay_folder_that_cannot_be_written_to_is_named() {
     let [source, target] = pair(Flavor::MariaDb1011);

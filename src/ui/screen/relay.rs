@@ -77,13 +77,13 @@ pub fn marks(view: &View<'_>, area: Rect) -> Content {
             width,
         ));
     }
+    let heard = relay.heard_at.map_or_else(String::new, |at| {
+        format!(", heard {} ago", format::ago(state.now, at))
+    });
     let connection = if relay.connected {
-        let heard = relay.heard_at.map_or_else(String::new, |at| {
-            format!(", heard {} ago", format::ago(state.now, at))
-        });
         view.span(Role::Ok, format!("connected{heard}"))
     } else {
-        view.span(Role::Warn, "not connected")
+        view.span(Role::Warn, format!("not connected{heard}"))
     };
     lines.push(super::labelled(
         view,
@@ -115,9 +115,10 @@ pub fn marks(view: &View<'_>, area: Rect) -> Content {
         vec![view.span(
             Role::Text,
             format!(
-                "{} in {} files, {} free",
+                "{} in {} file{}, {} free",
                 format::bytes(relay.disk_bytes),
                 format::count(relay.file_count),
+                if relay.file_count == 1 { "" } else { "s" },
                 format::bytes(relay.disk_free_bytes)
             ),
         )],
@@ -157,17 +158,17 @@ fn oldest(relay: &crate::control::RelayFigure) -> String {
         return format::UNKNOWN.to_owned();
     };
     let held = match &relay.held_by {
-        None => "needed by no task".to_owned(),
+        None => "no task needs any".to_owned(),
         Some(hold) => {
             let task = format::clean(&hold.task);
             match &hold.file {
-                None => format!("all held by {task}"),
-                Some(file) if file == oldest => format!("held by {task}"),
-                Some(file) => format!("held from {} by {task}", format::clean(file)),
+                None => format!("{task} may need all"),
+                Some(file) if file == oldest => format!("{task} needs all"),
+                Some(file) => format!("{task} needs {} on", format::clean(file)),
             }
         }
     };
-    format!("{}, {held}", format::clean(oldest))
+    format!("{}; {held}", format::clean(oldest))
 }
 
 /// A position, cut in front where there is little room, and what follows it.

@@ -17,6 +17,10 @@ use crate::model::{Error, ErrorKind, Position, Result, Timestamp};
 use crate::relay_log::Writer;
 use crate::source::{self, BinlogFile};
 
+/// A source that sent more than this without a pause sends a backlog.
+const BURST: u64 = 1 << 20;
+/// A pause of a backlog; shorter ones do not send readers what has come.
+const MOMENT: Duration = Duration::from_millis(1);
 /// How often the source is asked where its binlog ends.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
@@ -65,27 +69,55 @@ async fn receive(
     meter: &Meter,
     stop: &CancellationToken,
 ) -> Result<()> {
+    // What has come since the source last had nothing for a moment.
+    let mut burst = 0;
     loop {
-        if !client.has_more() {
-            // The source has no more just now: readers are not kept waiting.
-            writer.flush().await?;
-            if let (Some(file), Some(offset)) = (writer.file(), writer.offset()) {
-                meter.set_received(file, offset);
-            }
-        } else if stop.is_cancelled() {
+        // Events come by the million: what can be done once for all that have come together is.
+        let mut taken = Taken::default();
+        while client.has_more() {
+            take(client.next().await?, writer, &mut taken).await?;
+        }
+        meter.heard();
+        meter.count(taken.bytes, taken.events);
+        if let (Some(file), Some(offset)) = (writer.file(), writer.offset()) {
+            meter.set_received(file, offset);
+        }
+        burst += taken.bytes;
+        if stop.is_cancelled() {
             return Ok(());
         }
+        if burst > BURST {
+            // More is on its way: it is written out together. The pieces of a fast line are small.
+            tokio::select! {
+                biased;
+                more = client.wait() => {
+                    more?;
+                    continue;
+                }
+                () = tokio::time::sleep(MOMENT) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+        // The source has no more just now: readers are not kept waiting.
+        burst = 0;
+        writer.flush().await?;
         tokio::select! {
             biased;
-            piece = client.next() => take(piece?, writer, meter).await?,
+            more = client.wait() => more?,
             () = stop.cancelled() => return Ok(()),
         }
     }
 }
 
+/// What was written since it was last counted.
+#[derive(Default)]
+struct Taken {
+    bytes: u64,
+    events: u64,
+}
+
 /// Takes a piece of the stream: into the file what is in the source's file, and nothing else.
-async fn take(piece: EventPiece<'_>, writer: &mut Writer, meter: &Meter) -> Result<()> {
-    meter.heard();
+async fn take(piece: EventPiece<'_>, writer: &mut Writer, taken: &mut Taken) -> Result<()> {
     let bytes = piece.bytes;
     if piece.is_first == writer.is_within_event() {
         // A packet is an event: one that is too short or too long tells of another fault.
@@ -99,9 +131,7 @@ async fn take(piece: EventPiece<'_>, writer: &mut Writer, meter: &Meter) -> Resu
         ));
     }
     if !piece.is_first {
-        let is_whole = writer.append(bytes).await?;
-        meter.count(bytes.len() as u64, u64::from(is_whole));
-        return Ok(());
+        return append(bytes, writer, taken).await;
     }
     let header = EventHeader::parse(bytes)?;
     if matches!(header.kind, EventKind::HEARTBEAT | EventKind::HEARTBEAT_V2) {
@@ -126,8 +156,13 @@ async fn take(piece: EventPiece<'_>, writer: &mut Writer, meter: &Meter) -> Resu
         // Likewise: where it is sent out of its place, the server takes the place out of it.
         return Ok(());
     }
+    append(bytes, writer, taken).await
+}
+
+async fn append(bytes: &[u8], writer: &mut Writer, taken: &mut Taken) -> Result<()> {
     let is_whole = writer.append(bytes).await?;
-    meter.count(bytes.len() as u64, u64::from(is_whole));
+    taken.bytes += bytes.len() as u64;
+    taken.events += u64::from(is_whole);
     Ok(())
 }
 
