@@ -11,6 +11,7 @@ use tideway::model::ErrorKind;
 
 use crate::consistency::{notes, number};
 use crate::dump_job::Copy;
+use crate::relay::primary_and_replica;
 use crate::support::fixture::create_shop;
 use crate::support::tideway::streams;
 use crate::support::{Flavor, Server, Task, Tideway, Traffic, assert_equal};
@@ -323,4 +324,119 @@ fn a_busy_source_is_not_read_from() {
     assert_equal(&source, &target, &[("shop", "shop")]);
     let manifest = tideway.data_folder().join("dump/shop/a");
     assert!(Manifest::find(&manifest).unwrap().is_some());
+}
+
+/// `back_off` by how far the source, itself a replica, is behind.
+#[test]
+fn a_replica_that_is_behind_is_not_read_from() {
+    for flavor in [Flavor::MariaDb1011, Flavor::MySql97] {
+        let [primary, replica] = primary_and_replica(flavor);
+        let target = Server::start(Flavor::MariaDb1011);
+        create_shop(&mut primary.client(), "shop", 3000, 1000);
+        primary.run("CREATE DATABASE all_is_there");
+        let there = |name: &str| {
+            format!("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '{name}'")
+        };
+        replica.await_value(&there("all_is_there"), "1");
+        let delay = |seconds: u32| {
+            replica.run(&if flavor.is_mariadb() {
+                format!("STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = {seconds}; START SLAVE")
+            } else {
+                format!("STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_DELAY = {seconds}; START REPLICA")
+            });
+        };
+        delay(900);
+        primary.run("CREATE DATABASE late");
+        replica.account("tideway", &[("ALL", "*.*")]);
+        target.target_account(&["shop"]);
+        let dump = "mode = \"full\"\n[task.dump]\nthreads = 1\nchunk_size = \"64KiB\"\nrate_limit = \"100KiB\"\n\
+                    back_off = { replica_lag = \"1s\" }";
+        let mut tideway = Tideway::new()
+            .source("a", &replica)
+            .target("t", &target)
+            .task(&Task::new("shop", &["a"], "t", &["shop.*"]).with(dump));
+        tideway.start();
+        let throttled = |status: &serde_json::Value| {
+            let stream = streams(status).first().cloned().unwrap_or_default();
+            let why = stream["dump"]["throttled"].as_str().unwrap_or_default();
+            why.to_owned()
+        };
+        let status = tideway.await_status("the pause", |status| {
+            throttled(status).contains("s behind its own source, `back_off` is at 1 s")
+        });
+        println!("{flavor:?}: {}", throttled(&status));
+        delay(0);
+        assert!(
+            tideway.wait(Duration::from_mins(2)).success(),
+            "{}",
+            tideway.story()
+        );
+        assert_equal(&replica, &target, &[("shop", "shop")]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_table_is_listed_as_left_out() {
+    let server = source(Flavor::MariaDb1011);
+    fill(&server);
+    server.run(
+        "USE d; CREATE TRIGGER tr BEFORE INSERT ON big FOR EACH ROW SET NEW.t = 'x'; \
+         CREATE PROCEDURE p() SELECT 1; CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1; \
+         CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1; CREATE SEQUENCE s",
+    );
+    let copy = Copy::new(&server, &server, &["d.*"], "threads = 1");
+    let folder = tempfile::tempdir().unwrap();
+    let (manifest, _) = copy.dump(&folder.path().join("dump")).await.unwrap();
+    let notes = manifest.header.notes.join("\n");
+    for told in [
+        "left out: triggers d.tr",
+        "left out: routines d.f, d.p",
+        "left out: events d.e",
+        "left out: sequences d.s",
+        "take them over at the cut-over",
+    ] {
+        assert!(notes.contains(told), "no `{told}` in\n{notes}");
+    }
+    assert_eq!(manifest.tables.len(), 1);
+}
+
+/// Of one moment, a dump cannot be gone on with: it is made anew, that is told, and nothing of the
+/// former one is left that could be loaded.
+#[test]
+fn a_killed_dump_of_one_moment_is_made_anew_and_says_so() {
+    let [source, target] = Server::start_all([Flavor::MySql97, Flavor::MariaDb1011]);
+    create_shop(&mut source.client(), "shop", 6000, 1000);
+    source.run("ANALYZE TABLE shop.customer, shop.orders, shop.order_line");
+    source.source_account(&["shop"]);
+    target.target_account(&["shop"]);
+    let dump = "mode = \"full\"\n[task.dump]\nconsistency = \"flush\"\nthreads = 2\nchunk_size = \"64KiB\"\n\
+                rate_limit = \"400KiB\"";
+    let mut tideway = Tideway::new()
+        .source("a", &source)
+        .target("t", &target)
+        .task(&Task::new("shop", &["a"], "t", &["shop.*"]).with(dump));
+    tideway.start();
+    tideway.await_status("some chunks", |status| {
+        let stream = streams(status).first().cloned().unwrap_or_default();
+        stream["dump"]["chunks_done"].as_u64().unwrap_or(0) > 2
+    });
+    tideway.kill9();
+    let folder = tideway.data_folder().join("dump/shop/a");
+    assert!(Manifest::find(&folder).unwrap().is_none());
+    let stale = folder.join("shop.gone.000000001.sql");
+    std::fs::write(&stale, "INSERT INTO `gone` VALUES (1);\n").unwrap();
+    // Other rows than the former one has.
+    source.run("SET foreign_key_checks = 0; DELETE FROM shop.customer WHERE id % 2 = 0");
+    tideway.start();
+    let status = tideway.await_status("what became of it", |status| {
+        notes(status).contains("is removed, and the dump made anew")
+    });
+    println!("{}", notes(&status));
+    assert!(!stale.exists());
+    assert!(
+        tideway.wait(Duration::from_mins(2)).success(),
+        "{}",
+        tideway.story()
+    );
+    assert_equal(&source, &target, &[("shop", "shop")]);
 }

@@ -17,8 +17,11 @@ use crate::ui::widget::table::{self, Cell, Column, figure, text};
 /// Totals, tables, and what was chosen and adapted if there is anything.
 pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
     let notes = state.stream().map_or(0, |stream| stream.notes.len());
+    let stop = state.stream().and_then(|stream| stream.stop.as_ref());
     let below = if notes == 0 {
         0
+    } else if stop.is_some() {
+        4
     } else {
         u16::try_from(notes)
             .unwrap_or(u16::MAX)
@@ -26,10 +29,7 @@ pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
             .clamp(4, 8)
     };
     // What it stands for is told with what is to be done about it.
-    let totals = match state.stream().and_then(|stream| stream.stop.as_ref()) {
-        Some(_) => 11,
-        None => 8,
-    };
+    let totals = if stop.is_some() { 11 } else { 8 };
     let [totals, tables, notes] = stack(
         body,
         [

@@ -249,6 +249,7 @@ impl Catalogue {
             let names = listed.iter().filter(|info| info.table_type == kind);
             notes.extend(left_out_note(what, names.map(|info| info.name.to_string())));
         }
+        let mut has_programs = false;
         for (what, sql) in [
             (
                 "triggers",
@@ -267,7 +268,17 @@ impl Catalogue {
             let names = names
                 .into_iter()
                 .filter(|n| self.selection.may_take_schema(&n.schema));
-            notes.extend(left_out_note(what, names.map(|n| n.to_string())));
+            let note = left_out_note(what, names.map(|n| n.to_string()));
+            has_programs |= note.is_some();
+            notes.extend(note);
+        }
+        if has_programs {
+            notes.push(
+                "triggers, routines and events are not copied: on the target they would do a second time \
+                 what the source's rows have already; take them over at the cut-over, with \
+                 `mysqldump --no-data --no-create-info --triggers --routines --events`"
+                    .into(),
+            );
         }
         Ok(notes)
     }
