@@ -289,7 +289,7 @@ impl StreamWork {
                     let Some(begin) = self.beginning(stop).await? else {
                         return Ok(End::Stopped);
                     };
-                    return self.sync(&key, facts, Some(begin), stop).await;
+                    return Box::pin(self.sync(&key, facts, Some(begin), stop)).await;
                 }
                 None => {
                     self.enter(Unit::Dump);
@@ -343,7 +343,7 @@ impl StreamWork {
     ) -> Result<End, Broken> {
         let mut mended_at = None;
         loop {
-            match self.sync(key, facts.clone(), None, stop).await {
+            match Box::pin(self.sync(key, facts.clone(), None, stop)).await {
                 // Twice at one place, it is the source's own file.
                 Err(Broken::AtEvent(failure))
                     if failure.error.context().place != mended_at

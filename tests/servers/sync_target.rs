@@ -187,8 +187,8 @@ fn what_does_not_fit_stops_and_goes_on_once_mended() {
             ),
             // The server cuts trailing spaces off with no more than a note.
             (
-                "ALTER TABLE t MODIFY v VARCHAR(4)",
-                "UPDATE t SET v = 'ab        ' WHERE id = 2",
+                "ALTER TABLE t MODIFY v VARCHAR(9)",
+                "UPDATE t SET v = 'ab                  ' WHERE id = 2",
                 "another value than the source has",
                 "ALTER TABLE t MODIFY v VARCHAR(50)",
             ),

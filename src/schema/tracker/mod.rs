@@ -433,11 +433,15 @@ impl StructureSet {
         default: Option<(String, String)>,
         changes: &mut Changes,
     ) {
-        let old = match &default {
-            Some(default) => self.schemas.insert(key.clone(), default.clone()),
-            None => self.schemas.remove(&key),
+        let is_new = match default {
+            Some(default) => {
+                let is_new = self.schemas.get(&key) != Some(&default);
+                self.schemas.insert(key.clone(), default);
+                is_new
+            }
+            None => self.schemas.remove(&key).is_some(),
         };
-        if old != default {
+        if is_new {
             changes.schemas.push(key);
         }
     }

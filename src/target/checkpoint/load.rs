@@ -11,7 +11,7 @@ use crate::target::execute::{self, Packet, Part};
 use crate::target::text::literal;
 
 /// Structures are stored in packets of about this size, far below every `max_allowed_packet`.
-const PACKET_BYTES: usize = 512 * 1024;
+pub(super) const PACKET_BYTES: usize = 512 * 1024;
 
 /// How many rows one statement takes.
 const ROWS: usize = 500;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::load::PACKET_BYTES;
 use super::{Cells, Claim, Mark, Phase, STREAM, VERSION, tables};
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Place, Result, TableName};
@@ -136,8 +137,8 @@ impl Claim {
         Ok(())
     }
 
-    /// Writes the defaults of all databases, in place of those that are there: what begins a stream, and
-    /// what the checkpoint of an older version lacks.
+    /// Writes the defaults of databases, in place of those that are there: what begins a stream, and what
+    /// the checkpoint of an older version lacks.
     pub async fn write_schemas(
         &self,
         session: &mut Session,
@@ -151,6 +152,13 @@ impl Claim {
             packet.push(Part::Frame, self.forget_structure(&itself));
             let row = self.schema_row(self.structures, &itself, default)?;
             packet.push(Part::Frame, row);
+            if packet.len() > PACKET_BYTES {
+                packet.push(Part::Frame, "COMMIT");
+                self.settle(execute::run(session, &packet).await)?;
+                packet = Packet::new();
+                packet.push(Part::Frame, "BEGIN");
+                self.revision_fence(&mut packet, "");
+            }
         }
         packet.push(Part::Frame, "COMMIT");
         self.settle(execute::run(session, &packet).await)

@@ -275,9 +275,16 @@ async fn claim(job: &SyncJob, session: &mut Session) -> Result<(Claim, SyncState
         Claim::take(session, &job.meta_schema, key.clone(), &configuration, 0).await?;
     match state {
         Some(State::Sync(mut state)) => {
-            if state.schemas.is_empty() {
-                state.schemas.clone_from(&job.schemas);
-                claim.write_schemas(session, &state.schemas).await?;
+            // What an older version did not keep, or the account could not see.
+            let missing: BTreeMap<_, _> = job
+                .schemas
+                .iter()
+                .filter(|(name, _)| !state.schemas.contains_key(*name))
+                .map(|(name, default)| (name.clone(), default.clone()))
+                .collect();
+            if !missing.is_empty() {
+                claim.write_schemas(session, &missing).await?;
+                state.schemas.extend(missing);
             }
             Ok((claim, *state))
         }
