@@ -37,6 +37,8 @@ fn orders_of_an_operator_are_answered() {
 
         // Before anything is there.
         let list = text(&tideway.output(&["relay", "list"]));
+        assert_eq!((list.0, list.1.trim()), (Some(0), "a  no relay log yet"));
+        let list = text(&tideway.output(&["relay", "list", "--json"]));
         assert_eq!((list.0, list.1.as_str()), (Some(0), ""));
         assert_eq!(text(&tideway.output(&["relay", "verify"])).0, Some(0));
         let empty = text(&tideway.output(&["events"]));
