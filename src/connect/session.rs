@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt as _;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, QueryResult, Row, TextProtocol, Value};
 
@@ -260,6 +262,20 @@ impl Session {
         }
         *is_busy = false;
         Ok(done)
+    }
+
+    /// Runs a `LOAD DATA LOCAL`; the server gets `data` for whichever file the statement names. `piece` is
+    /// how much of it is sent in one packet.
+    pub async fn load_data(&mut self, sql: &[u8], data: Bytes, piece: usize) -> Result<Done> {
+        let piece = piece.max(1);
+        let pieces: Vec<std::io::Result<Bytes>> = (0..data.len())
+            .step_by(piece)
+            .map(|from| Ok(data.slice(from..data.len().min(from + piece))))
+            .collect();
+        drop(data);
+        self.conn
+            .set_infile_handler(async move { Ok(futures_util::stream::iter(pieces).boxed()) });
+        self.execute(sql).await
     }
 
     /// Sends several queries, each of which gives rows, in one packet; gives the rows of each. The server

@@ -1,4 +1,7 @@
 //! A dump alone, beside `mydumper`'s: what each and the server it reads from use for a gigabyte.
+//!
+//! The gigabyte is one of SQL as `mydumper` writes it, for both alike. Of each shape one of our dumps is
+//! loaded and compared with the source before its figures count.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,33 +9,17 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use clap::Args;
+use tempfile::TempDir;
 use tideway::config::Config;
-use tideway::dump_files::feed;
+use tideway::dump_files::{Manifest, feed};
 use tideway::unit::dump::{self, DumpJob};
 use tokio_util::sync::CancellationToken;
 
-use crate::copy::{fill, process};
-use crate::measure::{Cost, cpu_of, load_average, run_well};
-use crate::report::{Table, median};
+use crate::load::load_ours;
+use crate::measure::run_well;
+use crate::shapes::{Figures, Options, Rounds, Taken, clear, expect_same, fill, mydumper};
+use crate::support::Server;
 use crate::support::server::PASSWORD;
-use crate::support::{Flavor, Server, ServerSpec};
-
-/// What can be chosen.
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// Hundredths of the full sizes, as for a copy.
-    #[arg(long, default_value_t = 10)]
-    size: u64,
-    /// How many rounds of A, B, B, A.
-    #[arg(long, default_value_t = 1)]
-    rounds: usize,
-    /// Threads of each dump.
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
-    /// Only these shapes, of `SWPBN`.
-    #[arg(long, default_value = "SWPBN")]
-    shapes: String,
-}
 
 /// One dump, by a process of its own so that it can be measured.
 #[derive(Debug, Args)]
@@ -41,111 +28,96 @@ pub(crate) struct Once {
     folder: PathBuf,
 }
 
-/// What one dump took, and the bytes it wrote.
-#[derive(Clone, Copy, Debug)]
-struct Taken {
-    client: Cost,
-    source: f64,
-    bytes: f64,
+/// A dump of ours, and the configuration it was made by.
+pub(crate) struct Dumped {
+    /// Both are in here.
+    pub(crate) folder: TempDir,
+    /// What it took.
+    pub(crate) taken: Taken,
 }
 
-impl Taken {
-    fn client_per_gb(&self) -> f64 {
-        self.client.cpu / self.bytes * 1e9
+impl Dumped {
+    /// The dump's own folder.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.folder.path().join("dump")
     }
 
-    fn source_per_gb(&self) -> f64 {
-        self.source / self.bytes * 1e9
-    }
-
-    fn both_per_gb(&self) -> f64 {
-        self.client_per_gb() + self.source_per_gb()
+    /// The configuration's file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("tideway.toml")
     }
 }
 
 /// Runs the benchmark.
 pub(crate) fn run(options: &Options) {
-    let spec = ServerSpec::new(Flavor::MariaDb1011).option("--innodb-flush-log-at-trx-commit=2");
-    let source = Server::start(spec.option("--innodb-buffer-pool-size=1G"));
-    source.account("tideway", &[("ALL", "*.*")]);
-    let mut table = Table::new(&[
+    let [source, target] = options.servers();
+    let mut figures = Figures::new(&[
         "shape",
         "rows",
-        "MB",
-        "theirs MB",
+        "our MB",
+        "theirs",
         "our s",
         "theirs",
+        "times as fast",
+        "our rows/s",
         "our CPU-s/GB",
         "theirs",
         "server's",
         "theirs",
-        "together, ours / theirs",
+        "together, ratio",
         "our MiB",
         "theirs",
+        "lock ms",
+        "load",
     ]);
+    println!(
+        "\n{}, {} threads; ours are brought to disk, theirs are not.\n",
+        options.server, options.threads,
+    );
     for shape in options.shapes.chars() {
         let rows = fill(&source, shape, options.size);
         // Into memory, for both alike.
-        source
-            .client()
-            .texts("SELECT COUNT(*) FROM information_schema.COLUMNS");
-        let _ = theirs(options, &source);
-        let (mut our, mut their) = (Vec::new(), Vec::new());
-        for _ in 0..options.rounds.max(1) {
-            our.push(ours(options, &source));
-            their.push(theirs(options, &source));
-            their.push(theirs(options, &source));
-            our.push(ours(options, &source));
-        }
-        let of = |taken: &[Taken], figure: fn(&Taken) -> f64| {
-            median(&taken.iter().map(figure).collect::<Vec<_>>())
-        };
-        let ratios: Vec<f64> = our
-            .iter()
-            .zip(&their)
-            .map(|(a, b)| a.both_per_gb() / b.both_per_gb().max(f64::EPSILON))
-            .collect();
-        let smallest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-        let largest = ratios.iter().copied().fold(0.0, f64::max);
-        table.row([
+        let (_, their_bytes) = theirs(options, &source);
+        let dumped = ours(options, &source, &target);
+        let our_bytes = size_of(&dumped.files());
+        load_ours(&dumped, &target);
+        expect_same(&source, &target);
+        clear(&target);
+        let mut locks = Vec::new();
+        let rounds = Rounds::take(
+            options.rounds,
+            || {
+                let dumped = ours(options, &source, &target);
+                locks.push(lock_millis(&dumped.files()));
+                dumped.taken
+            },
+            || theirs(options, &source).0,
+        );
+        let gb = their_bytes / 1e9;
+        let [our_wall, their_wall] = rounds.both(|t| t.client.wall, 2);
+        let [our_cpu, their_cpu] = rounds.both(|t| t.client.cpu / gb, 2);
+        let [our_server, their_server] = rounds.both(|t| t.source / gb, 2);
+        let [our_peak, their_peak] = rounds.both(Taken::peak_mib, 0);
+        let [our_rate, _] = rounds.both(|t| rows as f64 / t.client.wall, 0);
+        figures.row([
             shape.to_string(),
             rows.to_string(),
-            format!("{:.0}", of(&our, |t| t.bytes / 1e6)),
-            format!("{:.0}", of(&their, |t| t.bytes / 1e6)),
-            format!("{:.2}", of(&our, |t| t.client.wall)),
-            format!("{:.2}", of(&their, |t| t.client.wall)),
-            format!("{:.2}", of(&our, Taken::client_per_gb)),
-            format!("{:.2}", of(&their, Taken::client_per_gb)),
-            format!("{:.2}", of(&our, Taken::source_per_gb)),
-            format!("{:.2}", of(&their, Taken::source_per_gb)),
-            format!("{:.2} ({smallest:.2} to {largest:.2})", median(&ratios)),
-            format!(
-                "{:.0}",
-                of(&our, |t| t.client.peak as f64 / f64::from(1 << 20))
-            ),
-            format!(
-                "{:.0}",
-                of(&their, |t| t.client.peak as f64 / f64::from(1 << 20))
-            ),
+            format!("{:.0}", our_bytes / 1e6),
+            format!("{:.0}", their_bytes / 1e6),
+            our_wall,
+            their_wall,
+            rounds.speedup(),
+            our_rate,
+            our_cpu,
+            their_cpu,
+            our_server,
+            their_server,
+            rounds.ratio(Taken::cpu),
+            our_peak,
+            their_peak,
+            locks.join(" "),
+            rounds.load(),
         ]);
-    }
-    println!(
-        "\nMariaDB 10.11, {} threads; a gigabyte is one of the files that each writes itself; ours are \
-         brought to disk, theirs are not. Load average {:.1}.\n",
-        options.threads,
-        load_average()
-    );
-    table.print();
-}
-
-fn taken(source: &Server, folder: &Path, dump: impl FnOnce() -> Cost) -> Taken {
-    let server = process(source);
-    let before = cpu_of(server);
-    let client = dump();
-    Taken {
-        client,
-        source: cpu_of(server) - before,
-        bytes: size_of(folder),
     }
 }
 
@@ -156,57 +128,82 @@ fn size_of(folder: &Path) -> f64 {
     sizes.sum::<u64>() as f64
 }
 
-fn ours(options: &Options, source: &Server) -> Taken {
+/// How long the dump held the source's lock, as it says itself.
+fn lock_millis(folder: &Path) -> String {
+    let manifest = Manifest::find(folder).expect("the manifest can be read");
+    let notes = manifest.expect("the dump is whole").header.notes;
+    let words = notes.iter().find_map(|note| note.split_once(" ms"));
+    words.map_or_else(
+        || "none".to_owned(),
+        |(before, _)| {
+            before
+                .split_whitespace()
+                .last()
+                .unwrap_or_default()
+                .to_owned()
+        },
+    )
+}
+
+/// Makes one of our dumps of the source, with a configuration that can load it into the target.
+pub(crate) fn ours(options: &Options, source: &Server, target: &Server) -> Dumped {
     let folder = tempfile::tempdir().expect("cannot make a folder");
-    let server = |kind: &str| {
+    let server = |kind: &str, server: &Server| {
         format!(
             "[[{kind}]]\nname = \"{kind}\"\nhost = \"127.0.0.1\"\nport = {}\nuser = \"tideway\"\n\
              password = {PASSWORD:?}\n",
-            source.port()
+            server.port()
         )
     };
+    let threads = options.threads;
     let text = format!(
         "[worker]\ndata_dir = \"{}\"\n{}{}[[task]]\nname = \"d\"\nsources = [\"source\"]\n\
-         target = \"target\"\nmode = \"full\"\ntables = [\"bench.*\"]\n[task.dump]\nthreads = {}\n",
+         target = \"target\"\nmode = \"full\"\ntables = [\"bench.*\"]\n[task.dump]\n\
+         threads = {threads}\n[task.load]\nthreads = {threads}\n",
         folder.path().join("data").display(),
-        server("source"),
-        server("target"),
-        options.threads
+        server("source", source),
+        server("target", target),
     );
-    let config = folder.path().join("tideway.toml");
-    fs::write(&config, text).expect("cannot write the configuration");
-    let out = folder.path().join("dump");
-    taken(source, &out, || {
+    let mut dumped = Dumped {
+        folder,
+        taken: Taken::default(),
+    };
+    fs::write(dumped.config(), text).expect("cannot write the configuration");
+    dumped.taken = Taken::of(Some(source), None, || {
         let program = std::env::current_exe().expect("a program knows its file");
         run_well(
             Command::new(program)
                 .arg("dump-once")
-                .args([&config, &out])
+                .args([dumped.config(), dumped.files()])
                 .stderr(Stdio::null()),
         )
-    })
+    });
+    dumped
 }
 
-fn theirs(options: &Options, source: &Server) -> Taken {
+fn theirs(options: &Options, source: &Server) -> (Taken, f64) {
     let folder = tempfile::tempdir().expect("cannot make a folder");
     let out = folder.path().join("dump");
-    taken(source, &out, || {
-        run_well(
-            Command::new("mydumper")
-                .args(["--host=127.0.0.1", "--user=tideway", "--database=bench"])
-                .arg(format!("--port={}", source.port()))
-                .arg(format!("--password={PASSWORD}"))
-                .arg(format!("--threads={}", options.threads))
-                .arg(format!("--outputdir={}", out.display()))
-                .stderr(Stdio::null()),
-        )
-    })
+    let taken = Taken::of(Some(source), None, || {
+        run_well(&mut mydumper(source, options, &out))
+    });
+    (taken, size_of(&out))
+}
+
+/// Reads a configuration and makes what runs a unit.
+pub(crate) fn setup(path: &Path) -> (Config, tokio::runtime::Runtime) {
+    let text = fs::read_to_string(path).expect("cannot read the configuration");
+    let config = Config::parse(&text, path).expect("the configuration is right");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("cannot make a runtime");
+    (config, runtime)
 }
 
 /// Makes one dump.
 pub(crate) fn once(once: &Once) {
-    let text = fs::read_to_string(&once.config).expect("cannot read the configuration");
-    let config = Config::parse(&text, &once.config).expect("the configuration is right");
+    let (config, runtime) = setup(&once.config);
     let job = DumpJob {
         source: config.sources[0].clone(),
         task: config.tasks[0].clone(),
@@ -216,10 +213,6 @@ pub(crate) fn once(once: &Once) {
         made_here: None,
     };
     let (writer, _feed) = feed::feed();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("cannot make a runtime");
     let made = runtime.block_on(dump::run(
         job,
         writer,

@@ -17,9 +17,11 @@ mod binlogs;
 mod copy;
 mod decode;
 mod dump;
+mod load;
 mod measure;
 mod relay;
 mod report;
+mod shapes;
 
 use clap::Parser;
 
@@ -37,12 +39,17 @@ enum Bench {
     /// Reading relay files back to typed rows: `mariadb-binlog --verbose`.
     Decode(decode::Options),
     /// A dump alone: `mydumper`.
-    Dump(dump::Options),
+    Dump(shapes::Options),
     /// One dump, made by a process of its own so that it can be measured.
     #[command(hide = true)]
     DumpOnce(dump::Once),
     /// A whole copy: `mydumper`, then `myloader`.
-    Copy(copy::Options),
+    Copy(shapes::Options),
+    /// A load alone: `myloader`.
+    Load(shapes::Options),
+    /// One load, made by a process of its own so that it can be measured.
+    #[command(hide = true)]
+    LoadOnce(load::Once),
 }
 
 fn main() {
@@ -55,5 +62,7 @@ fn main() {
         Bench::Dump(options) => dump::run(&options),
         Bench::DumpOnce(options) => dump::once(&options),
         Bench::Copy(options) => copy::run(&options),
+        Bench::Load(options) => load::run(&options),
+        Bench::LoadOnce(options) => load::once(&options),
     }
 }

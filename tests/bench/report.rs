@@ -42,14 +42,7 @@ impl Pairs {
 
     /// `0.21 (0.19 to 0.24)`: the median of the ratios, with the smallest and the largest.
     pub(crate) fn ratio(&self) -> String {
-        let ratios = self.ratios();
-        let (first, last) = (ratios.first(), ratios.last());
-        format!(
-            "{:.2} ({:.2} to {:.2})",
-            median(&ratios),
-            first.copied().unwrap_or(f64::NAN),
-            last.copied().unwrap_or(f64::NAN)
-        )
+        spread(self.ratios())
     }
 
     /// The smallest and the largest load average of the rounds.
@@ -61,6 +54,18 @@ impl Pairs {
             loads.last().copied().unwrap_or(0.0)
         )
     }
+}
+
+/// `0.21 (0.19 to 0.24)`: the median of the figures, with the smallest and the largest.
+pub(crate) fn spread(figures: impl IntoIterator<Item = f64>) -> String {
+    let figures = sorted(figures.into_iter().collect());
+    let (first, last) = (figures.first(), figures.last());
+    format!(
+        "{:.2} ({:.2} to {:.2})",
+        median(&figures),
+        first.copied().unwrap_or(f64::NAN),
+        last.copied().unwrap_or(f64::NAN)
+    )
 }
 
 /// The middle one of `figures`, which are sorted here.

@@ -16,6 +16,7 @@ use crate::source::ServerInfo;
 use crate::target::Claim;
 use crate::target::checkpoint::{LoadStage, LoadState};
 
+use super::fields::Lines;
 use super::fuzzy::Room;
 use super::pieces::Limits;
 use super::settings::Settings;
@@ -41,6 +42,8 @@ pub(super) struct Files<'a> {
     pub(super) threads: usize,
     /// The folder of the files.
     pub(super) folder: PathBuf,
+    /// The tables whose rows go in as lines.
+    pub(super) ways: Arc<BTreeMap<TableName, Lines>>,
 }
 
 /// What is to be loaded, as far as it is known.
@@ -224,6 +227,7 @@ impl Files<'_> {
                 folder: self.folder.clone(),
                 meter: Arc::clone(self.meter),
                 settings: Settings::default(),
+                ways: Arc::clone(&self.ways),
             };
             tasks.spawn(async move {
                 loop {

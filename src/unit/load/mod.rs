@@ -16,8 +16,10 @@
 //! that came first may have begun when it was alone): `Held` below.
 
 mod discard;
+mod fields;
 mod files;
 mod fuzzy;
+mod keys;
 mod long_row;
 mod pieces;
 mod settings;
@@ -31,15 +33,17 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{TargetConfig, TaskConfig};
-use crate::dump_files::{Announcement, DumpFile, FeedReader, Manifest, Opening};
+use crate::config::{OnDuplicate, TargetConfig, TaskConfig};
+use crate::connect::Session;
+use crate::dump_files::{Announcement, DumpFile, DumpTable, FeedReader, Manifest, Opening, names};
 use crate::model::{Error, ErrorKind, Place, Position, Result, TableName, Unit};
-use crate::source::ServerInfo;
+use crate::source::{ServerInfo, read_structures_of};
 use crate::target::checkpoint::{LoadStage, LoadState, StreamKey, configuration_text, prepare};
 use crate::target::{Claim, Mark, Span, Spans, State, execute};
 use crate::unit::transfer::{self, Phases};
 
 pub use discard::discard;
+use fields::Lines;
 use files::Files;
 use fuzzy::Room;
 
@@ -167,6 +171,14 @@ impl Beginning {
         }
     }
 
+    /// How many bytes a table has, or is estimated to have.
+    fn bytes_of(&self, table: &TableName) -> u64 {
+        match self {
+            Self::Whole(manifest) => manifest.tables.get(table).map_or(0, DumpTable::bytes),
+            Self::Early(opening, _) => opening.estimates.get(table).map_or(0, |&(_, bytes)| bytes),
+        }
+    }
+
     fn stage(&self) -> LoadStage {
         match self {
             Self::Whole(_) => LoadStage::Whole,
@@ -199,6 +211,7 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
         threads as u32,
     )
     .await?;
+    let mut created = BTreeSet::new();
     let state = match state {
         Some(State::Sync(sync)) => return Ok(LoadOutcome::Complete(Box::new(sync.mark))),
         Some(State::Load(state))
@@ -207,14 +220,19 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
             if state.stage != beginning.stage() {
                 claim.enter_stage(&mut session, beginning.stage()).await?;
             }
+            let tables = beginning.plan().tables.keys().map(names::table_file);
+            created.extend(tables.filter(|file| state.parts.contains_key(file)));
             state
         }
         Some(State::Load(state)) => return Err(other_dump(job, &header.dump_id, &state)),
         None => {
-            let created =
-                tables::prepare(&mut session, job, beginning.plan(), &claim, meter).await?;
+            let made = tables::prepare(&mut session, job, beginning.plan(), &claim, meter).await?;
             let (id, stage) = (&header.dump_id, beginning.stage());
-            claim.begin_load(&mut session, id, stage, &created).await?;
+            claim.begin_load(&mut session, id, stage, &made).await?;
+            created.extend(made);
+            let bytes_of = |table: &TableName| beginning.bytes_of(table);
+            keys::take_off(&mut session, job, beginning.plan(), &created, bytes_of, &claim, meter)
+                .await?;
             LoadState {
                 dump_id: header.dump_id.clone(),
                 stage,
@@ -247,6 +265,7 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
         Some(_) => Some(Room::find(&mut session, job, beginning.plan()).await?),
         None => None,
     };
+    let ways = ways(&mut session, job, beginning.plan(), &info, meter).await?;
     let mut files = Files {
         room: room.map(Arc::new),
         job,
@@ -261,15 +280,66 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
             .files_in
             .clone()
             .unwrap_or_else(|| job.folder.clone()),
+        ways: Arc::new(ways),
     };
     let Some(manifest) = files.load(beginning).await? else {
         return Ok(LoadOutcome::Abandoned);
     };
+    keys::put_back(&mut session, job, &manifest, &created, &claim, meter, threads).await?;
     views::create(&mut session, job, &manifest, meter).await?;
     let mark = finish(job, &manifest, &mut claim, &mut session).await?;
     session.close().await;
     meter.finish();
     Ok(LoadOutcome::Complete(Box::new(mark)))
+}
+
+/// The tables whose rows go in by LOAD DATA, which costs the target less than INSERT; tells the operator
+/// which way is taken.
+async fn ways(
+    session: &mut Session,
+    job: &LoadJob,
+    plan: &Manifest,
+    info: &ServerInfo,
+    meter: &Meter,
+) -> Result<BTreeMap<TableName, Lines>> {
+    let has_choice = plan.header.span.is_none() && job.task.load.on_duplicate == OnDuplicate::Error;
+    if !has_choice {
+        return Ok(BTreeMap::new());
+    }
+    if let Err(why) = fields::is_possible(info.flavor(), info.log_bin, &info.binlog_format) {
+        meter.note(format!("rows go in by INSERT: the target takes no lines exactly, {why}"));
+        return Ok(BTreeMap::new());
+    }
+    let allowed = session.rows("SELECT @@global.local_infile").await?;
+    let is_allowed = allowed.first().and_then(|row| row.first()?.as_deref()) == Some(b"1");
+    if !is_allowed {
+        meter.note(
+            "rows go in by INSERT: `local_infile` is off at the target; with \
+             `SET GLOBAL local_infile = ON` there, LOAD DATA would cost it less",
+        );
+        return Ok(BTreeMap::new());
+    }
+    let targets: Vec<TableName> = plan
+        .tables
+        .keys()
+        .map(|table| job.task.routes.target(table))
+        .collect();
+    let there = read_structures_of(session, &targets)
+        .await?
+        .into_iter()
+        .map(|structure| (structure.table.clone(), structure))
+        .collect();
+    let ways = Lines::of(plan, |table| job.task.routes.target(table), &there);
+    let (by_lines, all) = (ways.len(), plan.tables.len());
+    meter.note(if by_lines == all {
+        "rows go in by LOAD DATA LOCAL".to_owned()
+    } else {
+        format!(
+            "rows of {by_lines} of {all} tables go in by LOAD DATA LOCAL, the others by INSERT: lines \
+             of text would not be exact for all of their columns"
+        )
+    });
+    Ok(ways)
 }
 
 /// Turns the checkpoint into that of sync, at the dump's place.

@@ -8,6 +8,7 @@ use crate::source::ServerInfo;
 use crate::target::checkpoint::LoadedPart;
 
 use super::Work;
+use super::fields::Lines;
 use super::long_row::{self, LongRow};
 
 /// A transaction is committed once its statements have this many bytes: far within what a target with
@@ -73,6 +74,8 @@ impl Change {
 pub(super) struct Batch {
     pub(super) part: LoadedPart,
     pub(super) changes: Vec<Change>,
+    /// Rows as lines, in place of changes.
+    pub(super) lines: Vec<u8>,
     pub(super) bytes: usize,
 }
 
@@ -85,8 +88,19 @@ impl Batch {
                 rows: 0,
             },
             changes: Vec::new(),
+            lines: Vec::new(),
             bytes: 0,
         }
+    }
+
+    /// Adds a row as a line; `false` if it is none, or if there are statements in the batch.
+    pub(super) fn push_line(&mut self, lines: &Lines, row: &[u8]) -> bool {
+        if !self.changes.is_empty() || !lines.append(&mut self.lines, row) {
+            return false;
+        }
+        self.part.rows += 1;
+        self.bytes = self.lines.len();
+        true
     }
 
     pub(super) fn push(&mut self, change: Change) {

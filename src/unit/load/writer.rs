@@ -1,5 +1,6 @@
 //! One writer of a load: files in, committed batches out.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,11 @@ use crate::config::{OnDuplicate, ServerConfig};
 use crate::connect::Session;
 use crate::dump_files::read::{self, StatementReader};
 use crate::dump_files::statement::{Insert, Statement, without_comments};
-use crate::model::{Error, ErrorKind, Result};
+use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::target::checkpoint::Claim;
 use crate::target::execute::{self, Outcome, Packet, Part};
 
+use super::fields::Lines;
 use super::fuzzy::Room;
 use super::pieces::{Batch, Change, Limits};
 use super::settings::Settings;
@@ -33,6 +35,17 @@ const STRICT: &str =
 
 /// The one relaxation, for ENUM values of index 0; each must be accounted for by a warning.
 const NOT_STRICT: &str = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION";
+
+/// How much of the lines goes into one packet.
+const LINES_PIECE: usize = 256 << 10;
+
+/// A place in a file between two rows.
+struct Behind {
+    /// The offset.
+    begin: u64,
+    /// The rows before it.
+    before: u64,
+}
 
 /// Opens a session for rows: children may come before their parents.
 pub(super) async fn open(server: &ServerConfig) -> Result<Session> {
@@ -58,6 +71,8 @@ pub(super) struct Writer {
     pub(super) meter: Arc<Meter>,
     /// What the session reads statements by now.
     pub(super) settings: Settings,
+    /// The tables whose rows go in as lines.
+    pub(super) ways: Arc<BTreeMap<TableName, Lines>>,
 }
 
 impl Writer {
@@ -66,6 +81,21 @@ impl Writer {
         self.meter.begin_table(&work.table);
         // The whole of it, before anything of it is written.
         read::verify(&self.folder, &work.file).await?;
+        let mut work = work.clone();
+        let ways = Arc::clone(&self.ways);
+        let mut lines = ways.get(&work.table);
+        // What the target does not take as lines is tried as statements, which also say why.
+        while let Some(part) = self.load_rest(&work, lines).await? {
+            (work.from, work.rows_in) = (part.begin, part.before);
+            lines = None;
+        }
+        self.meter.finish_chunk(&work.table);
+        Ok(())
+    }
+
+    /// Loads what is not in of a file. With `lines`, rows go in as lines; gives the part that the target
+    /// did not take so, where loading is to go on.
+    async fn load_rest(&mut self, work: &Work, lines: Option<&Lines>) -> Result<Option<Behind>> {
         let path = self.folder.join(&work.file.name);
         let mut reader = StatementReader::open(&path).await?;
         self.use_settings(Settings::default()).await?;
@@ -75,9 +105,9 @@ impl Writer {
             let Some(insert) = Insert::parse(&statement) else {
                 let settings = self.settings_after(&statement, work)?;
                 if settings != self.settings {
-                    let next = Batch::at(batch.part.end);
-                    self.commit(work, std::mem::replace(&mut batch, next))
-                        .await?;
+                    if let Some(part) = self.commit_all(work, &mut batch, rows, lines).await? {
+                        return Ok(Some(part));
+                    }
                     self.use_settings(settings).await?;
                 }
                 continue;
@@ -85,6 +115,13 @@ impl Writer {
             let head = self.head(&insert, work)?;
             let count = insert.row_count();
             let end_of = |row: usize| statement.start + insert.row_end(row).unwrap_or(0) as u64;
+            let behind = |to: usize| {
+                if to == count {
+                    statement.end
+                } else {
+                    end_of(to - 1)
+                }
+            };
             // What is in already; a part may end within a statement.
             let mut from = if statement.end <= work.from {
                 count
@@ -93,24 +130,42 @@ impl Writer {
                     .take_while(|&row| end_of(row) <= work.from)
                     .count()
             };
+            // Invalid ENUMs stand for themselves in statements only.
+            let as_lines =
+                lines.filter(|lines| insert.invalid_enums == 0 && lines.are_for(insert.columns));
             while from < count {
-                let (change, to) = self.limits.cut(&head, &insert, from, work)?;
-                rows += change.rows;
-                batch.push(change);
-                batch.part.end = if to == count {
-                    statement.end
+                let row = insert.row(from).unwrap_or_default();
+                if let Some(lines) = as_lines
+                    && batch.push_line(lines, row)
+                {
+                    rows += 1;
+                    from += 1;
+                    batch.part.end = behind(from);
                 } else {
-                    end_of(to - 1)
-                };
-                from = to;
-                if batch.bytes >= self.limits.batch {
-                    let next = Batch::at(batch.part.end);
-                    self.commit(work, std::mem::replace(&mut batch, next))
-                        .await?;
+                    if !batch.lines.is_empty()
+                        && let Some(part) = self.commit_all(work, &mut batch, rows, lines).await?
+                    {
+                        return Ok(Some(part));
+                    }
+                    let (change, to) = self.limits.cut(&head, &insert, from, work)?;
+                    rows += change.rows;
+                    batch.push(change);
+                    batch.part.end = behind(to);
+                    from = to;
+                }
+                let is_full = batch.bytes >= self.limits.batch;
+                // Statements are followed by lines again in a batch of their own.
+                let is_over = as_lines.is_some() && !batch.changes.is_empty() && from == count;
+                if (is_full || is_over)
+                    && let Some(part) = self.commit_all(work, &mut batch, rows, lines).await?
+                {
+                    return Ok(Some(part));
                 }
             }
         }
-        self.commit(work, batch).await?;
+        if let Some(part) = self.commit_all(work, &mut batch, rows, lines).await? {
+            return Ok(Some(part));
+        }
         if rows != work.file.rows || reader.bytes() != work.file.bytes {
             return Err(read::damaged(
                 &path,
@@ -122,8 +177,90 @@ impl Writer {
                 ),
             ));
         }
-        self.meter.finish_chunk(&work.table);
-        Ok(())
+        Ok(None)
+    }
+
+    /// Commits the batch and begins the next one behind it. Gives the batch's place where the target did
+    /// not take its lines.
+    async fn commit_all(
+        &mut self,
+        work: &Work,
+        batch: &mut Batch,
+        rows: u64,
+        lines: Option<&Lines>,
+    ) -> Result<Option<Behind>> {
+        let next = Batch::at(batch.part.end);
+        let mut batch = std::mem::replace(batch, next);
+        if let Some(lines) = lines
+            && !batch.lines.is_empty()
+        {
+            let behind = Behind {
+                begin: batch.part.begin,
+                before: rows - batch.part.rows,
+            };
+            let text = std::mem::take(&mut batch.lines);
+            return Ok(match self.commit_lines(work, lines, &batch, text).await? {
+                true => None,
+                false => Some(behind),
+            });
+        }
+        self.commit(work, batch).await.map(|()| None)
+    }
+
+    /// Commits rows as lines, with their part of the checkpoint. `false`: the target has taken none of
+    /// them, because it does not take all of them as they are, or takes no lines.
+    async fn commit_lines(
+        &mut self,
+        work: &Work,
+        lines: &Lines,
+        batch: &Batch,
+        text: Vec<u8>,
+    ) -> Result<bool> {
+        let mut packet = Packet::new();
+        self.claim.load_fence(&mut packet, self.slot);
+        match execute::run(&mut self.session, &packet).await {
+            Outcome::Committed => {}
+            Outcome::Refused { error, part } if error.kind() != ErrorKind::TargetBusy => {
+                return self
+                    .claim
+                    .settle(Outcome::Refused { part, error })
+                    .map(|()| false);
+            }
+            Outcome::Refused { .. } => return Ok(false),
+            Outcome::Unknown { error } => return Err(error),
+        }
+        let piece = LINES_PIECE.min(self.limits.packet);
+        let sql = lines.statement(&work.target);
+        let done = self.session.load_data(&sql, text.into(), piece).await;
+        let refusal = match done {
+            Ok(done) if done.affected == batch.part.rows && done.warnings == 0 => None,
+            Ok(done) => Some(format!(
+                "{} of {} rows, {} warnings",
+                done.affected, batch.part.rows, done.warnings
+            )),
+            // Nothing of it is in without the COMMIT.
+            Err(error) if self.session.is_broken() => return Err(error),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = refusal {
+            tracing::debug!(table = %work.table, file = work.file.name, why, "lines were refused");
+            self.meter.note(format!(
+                "{}: some rows go in by INSERT, as `LOAD DATA` does not take them as they are",
+                work.table
+            ));
+            // Leaves the transaction behind, and all that it did.
+            self.reopen().await?;
+            return Ok(false);
+        }
+        let mut packet = Packet::new();
+        self.claim
+            .record_loaded(&mut packet, &work.file.name, &batch.part);
+        packet.push(Part::Frame, "COMMIT");
+        self.claim
+            .settle(execute::run(&mut self.session, &packet).await)?;
+        let bytes = batch.part.end - batch.part.begin;
+        self.meter.add(&work.table, batch.part.rows, bytes);
+        Ok(true)
     }
 
     /// What the session is to be like behind a statement of the file that is no INSERT.
