@@ -278,7 +278,9 @@ const WIDE: [(&str, &str); 8] = [
 /// Makes the shape in the source's `bench`; how many rows it has.
 pub(crate) fn fill(source: &Server, shape: char, size: u64) -> u64 {
     let mut client = source.client();
-    client.run("DROP DATABASE IF EXISTS bench; CREATE DATABASE bench CHARACTER SET utf8mb4; USE bench");
+    client.run(
+        "DROP DATABASE IF EXISTS bench; CREATE DATABASE bench CHARACTER SET utf8mb4; USE bench",
+    );
     let rows = match shape {
         'S' => 10_000 * size,
         'W' => 1000 * size,

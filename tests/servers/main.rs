@@ -82,6 +82,7 @@ mod json_diff;
 mod lag;
 mod load;
 mod load_trouble;
+mod load_ways;
 mod lost_folder;
 mod main_job;
 mod real_target;

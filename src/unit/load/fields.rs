@@ -182,7 +182,11 @@ fn form(source: &Column, target: &Column) -> Option<Form> {
 }
 
 /// Whether a target may be asked to read lines at all; else why not.
-pub(super) fn is_possible(flavor: Flavor, logs: bool, log_format: &str) -> Result<(), &'static str> {
+pub(super) fn is_possible(
+    flavor: Flavor,
+    logs: bool,
+    log_format: &str,
+) -> Result<(), &'static str> {
     if flavor == Flavor::TiDB {
         return Err("it is TiDB");
     }
@@ -198,7 +202,9 @@ fn number(text: &[u8]) -> Option<(&[u8], &[u8])> {
         .iter()
         .position(|byte| !is_part(byte))
         .unwrap_or(text.len());
-    (length > 0).then(|| text.split_at_checked(length)).flatten()
+    (length > 0)
+        .then(|| text.split_at_checked(length))
+        .flatten()
 }
 
 /// A string without a backslash, in which quotes are doubled.

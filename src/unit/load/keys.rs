@@ -118,18 +118,11 @@ pub(super) async fn put_back(
     let queue = Arc::new(Mutex::new(tables));
     let mut builders: JoinSet<Result<()>> = JoinSet::new();
     for _ in 0..threads.min(count) {
-        let (queue, claim, server) = (
-            Arc::clone(&queue),
-            claim.clone(),
-            job.target.server.clone(),
-        );
+        let (queue, claim, server) = (Arc::clone(&queue), claim.clone(), job.target.server.clone());
         let mut session = execute::open(&server).await?;
         builders.spawn(async move {
             loop {
-                let next = queue
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pop();
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let Some(table) = next else {
                     session.close().await;
                     return Ok(());
@@ -226,8 +219,7 @@ fn candidates(
         .collect();
     let mut tables = Vec::new();
     for (name, table) in &manifest.tables {
-        let stands_on_keys =
-            !table.structure.foreign_keys.is_empty() || parents.contains(name);
+        let stands_on_keys = !table.structure.foreign_keys.is_empty() || parents.contains(name);
         if stands_on_keys || !created.contains(&names::table_file(name)) {
             continue;
         }

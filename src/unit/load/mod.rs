@@ -231,8 +231,16 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
             claim.begin_load(&mut session, id, stage, &made).await?;
             created.extend(made);
             let bytes_of = |table: &TableName| beginning.bytes_of(table);
-            keys::take_off(&mut session, job, beginning.plan(), &created, bytes_of, &claim, meter)
-                .await?;
+            keys::take_off(
+                &mut session,
+                job,
+                beginning.plan(),
+                &created,
+                bytes_of,
+                &claim,
+                meter,
+            )
+            .await?;
             LoadState {
                 dump_id: header.dump_id.clone(),
                 stage,
@@ -285,7 +293,16 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
     let Some(manifest) = files.load(beginning).await? else {
         return Ok(LoadOutcome::Abandoned);
     };
-    keys::put_back(&mut session, job, &manifest, &created, &claim, meter, threads).await?;
+    keys::put_back(
+        &mut session,
+        job,
+        &manifest,
+        &created,
+        &claim,
+        meter,
+        threads,
+    )
+    .await?;
     views::create(&mut session, job, &manifest, meter).await?;
     let mark = finish(job, &manifest, &mut claim, &mut session).await?;
     session.close().await;
@@ -307,7 +324,9 @@ async fn ways(
         return Ok(BTreeMap::new());
     }
     if let Err(why) = fields::is_possible(info.flavor(), info.log_bin, &info.binlog_format) {
-        meter.note(format!("rows go in by INSERT: the target takes no lines exactly, {why}"));
+        meter.note(format!(
+            "rows go in by INSERT: the target takes no lines exactly, {why}"
+        ));
         return Ok(BTreeMap::new());
     }
     let allowed = session.rows("SELECT @@global.local_infile").await?;
