@@ -225,7 +225,8 @@ fn begin(flavor: Flavor) -> Server {
     client.run("CREATE DATABASE d");
     client.run(
         "CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, a VARCHAR(200), b LONGBLOB, j JSON) \
-         ENGINE=InnoDB; CREATE TABLE d.loose (id INT, a TEXT) ENGINE=MyISAM",
+         ENGINE=InnoDB; CREATE TABLE d.loose (id INT, a TEXT) ENGINE=MyISAM; \
+         CREATE TABLE d.huge (b LONGBLOB) ENGINE=InnoDB",
     );
     server
 }
@@ -263,13 +264,13 @@ fn steps(flavor: Flavor) -> Vec<(&'static str, Vec<String>)> {
         (
             "a huge event",
             vec![format!(
-                "INSERT INTO d.t (b) VALUES (REPEAT('huge', {} << 18))",
+                "INSERT INTO d.huge VALUES (REPEAT('huge', {} << 18))",
                 mib("TIDEWAY_HUGE_EVENT", 64)
             )],
         ),
         ("a long transaction", {
             let rows = mib("TIDEWAY_HUGE_TRANSACTION", 48) / 4;
-            let row = "INSERT INTO d.t (b) VALUES (REPEAT('long', 1 << 20))";
+            let row = "INSERT INTO d.huge VALUES (REPEAT('long', 1 << 20))";
             [
                 vec!["START TRANSACTION".to_owned()],
                 vec![row.to_owned(); rows as usize],
