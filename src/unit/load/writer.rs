@@ -199,10 +199,8 @@ impl Writer {
                 before: rows - batch.part.rows,
             };
             let text = std::mem::take(&mut batch.lines);
-            return Ok(match self.commit_lines(work, lines, &batch, text).await? {
-                true => None,
-                false => Some(behind),
-            });
+            let is_in = self.commit_lines(work, lines, &batch, text).await?;
+            return Ok((!is_in).then_some(behind));
         }
         self.commit(work, batch).await.map(|()| None)
     }
