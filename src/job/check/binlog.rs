@@ -54,7 +54,8 @@ impl Binlog {
 /// Whether this server takes changes from another one; `None` where the account may not know.
 ///
 /// MariaDB keeps the statement from accounts without REPLICA MONITOR, and tells everybody how many of its
-/// replication threads run (`Slaves_running`, Server Status Variables in its manual).
+/// replication threads run, and which GTIDs it has ever taken from elsewhere (`Slaves_running` and
+/// `gtid_slave_pos` in its manual).
 pub(super) async fn is_replica(session: &mut Session) -> Option<bool> {
     let mut answer = session.rows("SHOW REPLICA STATUS").await;
     if answer.is_err() {
@@ -63,15 +64,19 @@ pub(super) async fn is_replica(session: &mut Session) -> Option<bool> {
     if let Ok(rows) = answer {
         return Some(!rows.is_empty());
     }
-    let rows = session
-        .rows("SHOW GLOBAL STATUS WHERE Variable_name IN ('Slaves_running', 'Slave_running')")
-        .await
-        .ok()?;
-    let values: Vec<&[u8]> = rows
-        .iter()
-        .filter_map(|row| row.get(1)?.as_deref())
-        .collect();
-    (!values.is_empty()).then(|| values.iter().any(|value| !matches!(*value, b"0" | b"OFF")))
+    let running = value(session, "SHOW GLOBAL STATUS LIKE 'Slaves_running'").await?;
+    if running != b"0" {
+        return Some(true);
+    }
+    // One whose threads stand just now is a replica all the same.
+    let taken = value(session, "SHOW GLOBAL VARIABLES LIKE 'gtid_slave_pos'").await?;
+    taken.is_empty().then_some(false)
+}
+
+/// The value of the one variable that a statement names.
+async fn value(session: &mut Session, question: &str) -> Option<Vec<u8>> {
+    let rows = session.rows(question).await.ok()?;
+    rows.into_iter().next()?.into_iter().nth(1)?
 }
 
 /// The rows about it.
@@ -121,7 +126,7 @@ pub(super) fn judge(
             "take the setting out of the server's configuration file and restart it",
         );
     }
-    starts(rows, config, source, binlog);
+    starts(rows, config, source, info, binlog);
 }
 
 fn replica_updates(rows: &mut Scope<'_>, info: &ServerInfo, is_replica: Option<bool>) {
@@ -153,17 +158,52 @@ fn replica_updates(rows: &mut Scope<'_>, info: &ServerInfo, is_replica: Option<b
 }
 
 /// Where the relay log goes on, or where the configuration says to begin, must still be at the source.
-fn starts(rows: &mut Scope<'_>, config: &Config, source: &SourceConfig, binlog: &Binlog) {
+fn starts(
+    rows: &mut Scope<'_>,
+    config: &Config,
+    source: &SourceConfig,
+    info: &ServerInfo,
+    binlog: &Binlog,
+) {
     let why = "replication begins there, and the binlog must still have it";
     let folder = config
         .worker
         .data_dir
         .join("relay")
         .join(&source.server.name);
-    let newest = relay_log::list(&folder).unwrap_or_default().pop();
+    let listed = folder.exists().then(|| relay_log::list(&folder));
+    let newest = match listed.transpose() {
+        Ok(files) => files.and_then(|mut files| files.pop()),
+        Err(error) => {
+            rows.warn(
+                "binlog-start",
+                format!(
+                    "where the relay log goes on cannot be told: {}",
+                    one_line(&error)
+                ),
+                why,
+                "make its folder readable, then check again",
+            );
+            return;
+        }
+    };
     if let Some(newest) = newest {
         // Once begun, what the configuration says of a beginning is over.
-        if binlog.files.iter().any(|have| have.name == newest.name) {
+        let of = newest
+            .folder
+            .rsplit_once('.')
+            .map_or("", |(server, _)| server);
+        if of != info.identity {
+            rows.warn(
+                "binlog-start",
+                format!(
+                    "the relay log is of the server {of}, and {} answers now",
+                    info.identity
+                ),
+                "another server's files tell nothing by their names: GTIDs decide whether it goes on",
+                "make sure that it is the source's successor, with all that the source had",
+            );
+        } else if binlog.files.iter().any(|have| have.name == newest.name) {
             rows.pass(
                 "binlog-start",
                 format!("the relay log goes on in {}, which is there", newest.name),
@@ -178,8 +218,7 @@ fn starts(rows: &mut Scope<'_>, config: &Config, source: &SourceConfig, binlog: 
                     binlog.files.first().map_or("none", |file| &file.name)
                 ),
                 why,
-                "if another server answers now, its GTIDs decide when the stream starts; else what is between \
-                 is lost: `tideway ctl` says which choices are left, or make a copy anew",
+                "what is between is lost here: begin anew at a place that is there, or make a copy anew",
             );
         }
         return;

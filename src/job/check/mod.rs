@@ -56,11 +56,7 @@ pub async fn run(config: &Config, stop: &CancellationToken) -> CheckReport {
     let (mut sources, mut targets) = join(join_all(sources), join_all(targets)).await;
     let needed = Needed::of(config, &sources, &targets);
     try_out(config, &needed, &mut sources, &mut targets, stop).await;
-    let looks = shape::read(config, &sources, &targets, stop);
-    // What was not compared by then is not judged.
-    let shapes = tokio::time::timeout(SERVER_TIMEOUT, Box::pin(looks))
-        .await
-        .unwrap_or_default();
+    let shapes = Box::pin(shape::read(config, &sources, &targets, stop)).await;
     report(config, &needed, &sources, &targets, &shapes)
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Mode, TaskConfig};
@@ -20,6 +20,9 @@ use super::rows::{Scope, one_line, some};
 
 /// How many questions go in one packet.
 const AT_ONCE: usize = 200;
+
+/// How many pairs of a task and a source are looked at at once, each on two connections.
+const PAIRS_AT_ONCE: usize = 4;
 
 /// After so many tables that cannot be read, each of which is waited for, no more are tried.
 const UNREAD: usize = 5;
@@ -39,6 +42,8 @@ pub(super) struct Shape {
     unlike: Vec<String>,
     /// Tables on the target that hold rows of nobody known.
     filled: Vec<String>,
+    /// The first table on the target that could not be asked for rows, with the reason.
+    unasked: Option<String>,
     /// Tables on the target that another task writes.
     taken: Vec<String>,
     /// Why it could not be looked at.
@@ -92,18 +97,18 @@ pub(super) async fn read(
                 there.close().await;
                 Ok(look.shape)
             };
-            let shape = tokio::select! {
-                biased;
-                () = stop.cancelled() => return None,
-                shape = look => shape,
-            };
-            let shape = shape.unwrap_or_else(|error| Shape {
-                trouble: Some(error),
-                ..Shape::default()
-            });
-            Some(((task.name.clone(), from.server.name.clone()), shape))
+            let shape = super::bounded(stop, Box::pin(look))
+                .await
+                .unwrap_or_else(|error| Shape {
+                    trouble: Some(error),
+                    ..Shape::default()
+                });
+            ((task.name.clone(), from.server.name.clone()), shape)
         });
-    join_all(looks).await.into_iter().flatten().collect()
+    stream::iter(looks)
+        .buffer_unordered(PAIRS_AT_ONCE)
+        .collect()
+        .await
 }
 
 /// One look.
@@ -158,19 +163,30 @@ impl Look<'_> {
                 wanted.push((source, target));
             }
         }
-        let names = |of: fn(&(TableName, TableName)) -> &TableName| -> Vec<TableName> {
-            let mut names: Vec<TableName> = wanted.iter().map(of).cloned().collect();
-            names.sort();
-            names.dedup();
-            names
-        };
+        for chunk in wanted.chunks(AT_ONCE) {
+            self.compare(chunk, from, to).await?;
+            if self.task.mode != Mode::Incremental && self.shape.unasked.is_none() {
+                self.ask_for_rows(chunk, to).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares some tables with what the target has in their place.
+    async fn compare(
+        &mut self,
+        pairs: &[(TableName, TableName)],
+        from: &mut Session,
+        to: &mut Session,
+    ) -> Result<()> {
         let by_name = |structures: Vec<Structure>| -> HashMap<TableName, Structure> {
             let named = structures.into_iter().map(|s| (s.table.clone(), s));
             named.collect()
         };
-        let theirs = by_name(source::read_structures_of(to, &names(|pair| &pair.1)).await?);
-        let ours = by_name(source::read_structures_of(from, &names(|pair| &pair.0)).await?);
-        for (source, target) in &wanted {
+        let (sources, targets): (Vec<TableName>, Vec<TableName>) = pairs.iter().cloned().unzip();
+        let theirs = by_name(source::read_structures_of(to, &targets).await?);
+        let ours = by_name(source::read_structures_of(from, &sources).await?);
+        for (source, target) in pairs {
             let (Some(ours), Some(theirs)) = (ours.get(source), theirs.get(target)) else {
                 continue;
             };
@@ -186,26 +202,33 @@ impl Look<'_> {
                 ));
             }
         }
-        if self.task.mode != Mode::Incremental {
-            let targets = names(|pair| &pair.1);
-            for chunk in targets.chunks(AT_ONCE) {
-                let questions: Vec<String> = chunk
-                    .iter()
-                    .map(|table| format!("SELECT EXISTS (SELECT 1 FROM {})", table.quoted()))
-                    .collect();
-                // An account that may not read them is told so by the privileges.
-                let Ok(answers) = to.results(&questions).await else {
-                    break;
-                };
-                for (table, rows) in chunk.iter().zip(answers) {
+        Ok(())
+    }
+
+    /// Asks which of some tables on the target hold rows.
+    async fn ask_for_rows(&mut self, pairs: &[(TableName, TableName)], to: &mut Session) {
+        let mut tables: Vec<&TableName> = pairs.iter().map(|(_, table)| table).collect();
+        tables.sort();
+        tables.dedup();
+        let questions: Vec<String> = tables
+            .iter()
+            .map(|table| format!("SELECT EXISTS (SELECT 1 FROM {})", table.quoted()))
+            .collect();
+        match to.results(&questions).await {
+            Ok(answers) => {
+                for (table, rows) in tables.iter().zip(answers) {
                     let answer = rows.first().and_then(|row| row.first()?.as_deref());
                     if answer == Some(b"1") {
                         self.shape.filled.push(table.to_string());
                     }
                 }
             }
+            Err(failed) => {
+                let table = tables.get(failed.index).map(ToString::to_string);
+                let reason = one_line(&failed.error);
+                self.shape.unasked = Some(format!("{}: {reason}", table.unwrap_or_default()));
+            }
         }
-        Ok(())
     }
 
     /// Who writes which target table, by the meta schema; nobody where there is none yet.
@@ -381,7 +404,14 @@ pub(super) fn judge(
             "wait until the DDL on them is done, then check again",
         );
     }
-    if !shape.lacking.is_empty() {
+    if target.collations.is_empty() {
+        rows.warn(
+            "collations",
+            format!("`{to}` does not tell its collations"),
+            "a table is created with the collations that it has on the source",
+            "check again",
+        );
+    } else if !shape.lacking.is_empty() {
         let list = shape
             .lacking
             .iter()
@@ -391,13 +421,6 @@ pub(super) fn judge(
             format!("`{to}` does not have: {}", some(list)),
             "a table is created with the collations that it has on the source, or one that compares alike",
             format!("create these tables on `{to}` by hand with a collation that it has"),
-        );
-    } else if target.collations.is_empty() {
-        rows.warn(
-            "collations",
-            format!("`{to}` does not tell its collations"),
-            "a table is created with the collations that it has on the source",
-            "check again",
         );
     }
     if !shape.adapted.is_empty() {
@@ -433,6 +456,14 @@ pub(super) fn judge(
             "these tables hold rows that no task of this worker has put there, and a copy does not mix its \
              rows with others",
             "find out whose they are; then empty or drop the tables, or route the source's to other names",
+        );
+    }
+    if let Some(unasked) = &shape.unasked {
+        rows.warn(
+            "target-rows",
+            format!("whether tables on `{to}` hold rows could not be asked: {unasked}"),
+            "a copy does not mix its rows with others, and stops where it finds some",
+            "mend what is named, then check again",
         );
     }
     if !shape.taken.is_empty() {
