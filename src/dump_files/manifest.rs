@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names;
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result, TableName, Timestamp};
+use crate::schema::SchemaDefaults;
 use crate::schema::structure::Structure;
 
 /// The version of the form that this program writes: 2 has packed files, views and files of others,
@@ -68,6 +69,10 @@ pub struct DumpHeader {
     /// `position` and `gtid_set` are its beginning then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<DumpSpan>,
+    /// The default character set and collation of each database there; empty in older manifests, and of
+    /// another tool's dump.
+    #[serde(default, skip_serializing_if = "SchemaDefaults::is_empty")]
+    pub schema_defaults: SchemaDefaults,
     /// How the rows were made consistent, by its configured name.
     pub consistency: String,
     /// What was chosen and why, how it is known to be exact, and what was left out.
@@ -389,6 +394,7 @@ pub(super) mod tests {
                     from_gtid_set: None,
                     until: Position::new("bin.000001", 400),
                 }),
+                schema_defaults: [("shop".into(), ("utf8mb4".into(), "utf8mb4_bin".into()))].into(),
                 consistency: "flush".into(),
                 notes: vec!["a note".into()],
                 consistent_at: Timestamp::from_seconds(1),

@@ -20,6 +20,10 @@ impl Director {
         let is_known = |name: &str| self.config.tasks.iter().any(|task| task.name == name);
         match scope.task.clone().filter(|name| !is_known(name)) {
             None => self.ask(scope, || Request::Resume).await,
+            Some(_) if scope.source.is_some() => refused(
+                "a task that is new is taken up with all of its sources",
+                "leave `--source` out",
+            ),
             Some(name) => match self.take_up(&name).await {
                 Ok(message) => done(message),
                 Err(error) => {

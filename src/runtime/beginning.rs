@@ -13,9 +13,12 @@ use crate::config::{RelayStart, TaskConfig};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
 use crate::relay_log::{Found, Tip, no_event_start, set_of};
 use crate::route::is_system_schema;
-use crate::schema::{Ddl, DdlClass, SqlMode, Structure, Structures};
-use crate::source::{self, ServerInfo, read_structures};
+use crate::schema::{Ddl, DdlClass, SchemaDefaults, SqlMode, Structure, Structures};
+use crate::source::{self, ServerInfo, read_schema_defaults, read_structures};
 use crate::target::checkpoint::Mark;
+
+/// The place, the source's structures and the defaults of its databases there.
+pub(super) type Beginning = (Mark, Structures, SchemaDefaults);
 
 /// How often the structures are read anew because they changed meanwhile.
 const TRIES: u32 = 5;
@@ -25,20 +28,22 @@ pub(super) async fn find(
     source: &RelayWork,
     task: &TaskConfig,
     stop: &CancellationToken,
-) -> Result<Option<(Mark, Structures)>> {
+) -> Result<Option<Beginning>> {
     let log = source.log();
     for _ in 0..TRIES {
         let mut session = source.session().await?;
         let (before, gtid_set) = source::binlog_end(&mut session).await?;
         // All tables are tracked, selected or not: a RENAME may bring one in.
         let wanted = |table: &crate::model::TableName| !is_system_schema(&table.schema);
+        let schemas = read_schema_defaults(&mut session).await?;
         let structures = packed(read_structures(&mut session, wanted).await?);
         let again = packed(read_structures(&mut session, wanted).await?);
+        let schemas_again = read_schema_defaults(&mut session).await?;
         let (end, _) = source::binlog_end(&mut session).await?;
         let flavor = session.version().flavor;
         let server = ServerInfo::read(&mut session).await?.identity;
         session.close().await;
-        if structures != again {
+        if structures != again || schemas != schemas_again {
             continue;
         }
         if log
@@ -105,7 +110,7 @@ pub(super) async fn find(
             // The relay went on in another sub-folder meanwhile.
             continue;
         }
-        return Ok(Some((mark, structures)));
+        return Ok(Some((mark, structures, schemas)));
     }
     Err(Error::new(
         ErrorKind::Changed,

@@ -15,6 +15,7 @@ use crate::model::{Error, ErrorKind, Flavor, Position, Result, Timestamp};
 use crate::route::is_system_schema;
 
 use super::relay_work::{Facts, Need, RelayWork};
+use crate::schema::SchemaDefaults;
 
 /// What the stream is of, and from where on its relay log has everything.
 pub(super) struct Taker<'a> {
@@ -183,6 +184,7 @@ async fn others(from: &Path, taker: &Taker<'_>) -> Result<Manifest> {
             position: metadata.position,
             gtid_set: metadata.gtid_set,
             span: None,
+            schema_defaults: SchemaDefaults::new(),
             consistency: "given".to_owned(),
             notes,
             consistent_at: metadata.started_at.unwrap_or(now),

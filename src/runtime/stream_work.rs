@@ -14,11 +14,8 @@ use crate::dump_files::{Left, Manifest};
 use crate::model::{
     Error, ErrorKind, Place, Position, Result, ServerVersion, TableLoad, TransferFigure, Unit,
 };
-use crate::schema::Structures;
 use crate::source;
-use crate::target::checkpoint::{
-    self, Claim, LoadStage, LoadState, Mark, State, StreamKey, SyncState,
-};
+use crate::target::checkpoint::{self, Claim, LoadStage, LoadState, State, StreamKey, SyncState};
 use crate::target::execute;
 use crate::unit::dump::{self, DumpJob, DumpOutcome};
 use crate::unit::load::{self, LoadJob, LoadOutcome};
@@ -657,7 +654,7 @@ impl StreamWork {
 
     /// Where a stream begins that has no dump and no checkpoint, with the source's structures; `None`
     /// if it was asked to stop.
-    async fn beginning(&self, stop: &CancellationToken) -> Result<Option<(Mark, Structures)>> {
+    async fn beginning(&self, stop: &CancellationToken) -> Result<Option<beginning::Beginning>> {
         if self.wait_for_relay(stop).await.is_none() {
             return Ok(None);
         }
@@ -669,7 +666,7 @@ impl StreamWork {
         &self,
         key: &StreamKey,
         facts: Facts,
-        begin: Option<(Mark, Structures)>,
+        begin: Option<beginning::Beginning>,
         stop: &CancellationToken,
     ) -> Result<End, Broken> {
         let relay = Arc::clone(self.source.meter());

@@ -29,6 +29,8 @@ pub use ddl::{Ddl, DdlClass, DdlKind, SchemaRef, TableRef, TableRole};
 pub use dialect::{Adapted, adapt_create_table, adapt_ddl};
 pub use meaning::Meaning;
 pub use packed::Structures;
-pub use structure::{Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, Structure};
+pub use structure::{
+    Column, ColumnKind, ForeignKey, Generated, Key, KeyPart, SchemaDefaults, Structure,
+};
 pub use tokens::SqlMode;
 pub use tracker::{Changes, ServerDefaults, SessionDefaults, StructureSet, structure_of};

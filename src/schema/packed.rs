@@ -1,6 +1,7 @@
 //! Structures of many tables in little memory: a source may have 50,000 tables, of which a stream meets a
 //! few at a time. Each is kept as a run of bytes, about a tenth of what it takes unpacked.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -122,7 +123,8 @@ const STORED: u64 = 128;
 #[derive(Default)]
 struct Writer<'a> {
     bytes: Vec<u8>,
-    texts: Vec<&'a str>,
+    /// An ENUM may have 65,535 members.
+    texts: HashMap<&'a str, u64>,
 }
 
 impl<'a> Writer<'a> {
@@ -135,14 +137,15 @@ impl<'a> Writer<'a> {
     }
 
     fn text(&mut self, text: &'a str) {
-        if let Some(known) = self.texts.iter().position(|known| *known == text) {
-            self.number(known as u64 + 1);
+        if let Some(known) = self.texts.get(text).copied() {
+            self.number(known);
             return;
         }
         self.number(0);
         self.number(text.len() as u64);
         self.bytes.extend_from_slice(text.as_bytes());
-        self.texts.push(text);
+        let number = self.texts.len() as u64 + 1;
+        self.texts.insert(text, number);
     }
 
     fn list<T>(&mut self, list: &'a [T], write: impl Fn(&mut Self, &'a T)) {

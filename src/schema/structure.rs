@@ -1,8 +1,13 @@
 //! A table's structure: its columns and keys, as one server holds them at one moment.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::TableName;
+
+/// The default character set and collation of each database.
+pub type SchemaDefaults = BTreeMap<String, (String, String)>;
 
 /// A table at a position of its source, or on the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tideway::config::{Address, ServerConfig, TlsConfig};
 use tideway::connect::Session;
 use tideway::model::{ErrorKind, GtidSet, Place, Position, Secret, ServerVersion, TableName};
-use tideway::schema::{Ddl, ServerDefaults, SqlMode, Structure, structure_of};
+use tideway::schema::{Ddl, SchemaDefaults, ServerDefaults, SqlMode, Structure, structure_of};
 use tideway::target::checkpoint::{
     Change, Claim, LoadStage, LoadedPart, Mark, State, StreamKey, prepare,
 };
@@ -129,7 +129,7 @@ async fn a_load_with_the_least_rights_becomes_sync() {
         assert_eq!(server.client().number("SELECT COUNT(*) FROM d.t"), 1);
 
         newer
-            .finish_load(&mut second, mark(400), &[])
+            .finish_load(&mut second, mark(400), &[], &SchemaDefaults::new())
             .await
             .unwrap();
         let (_, state) = take(&mut second, "t").await;
@@ -153,7 +153,9 @@ async fn an_older_epoch_writes_nothing_in_sync() {
         let account = config(&server, "tideway");
         let mut first = execute::open(&account).await.unwrap();
         let (mut old, _) = take(&mut first, "t").await;
-        old.establish_sync(&mut first, mark(4), &[]).await.unwrap();
+        old.establish_sync(&mut first, mark(4), &[], &SchemaDefaults::new())
+            .await
+            .unwrap();
 
         let change = |claim: &Claim, offset: u64| {
             let mut packet = Packet::new();
@@ -235,7 +237,7 @@ async fn structures_owners_and_differences() {
     let mut session = execute::open(&config(&server, "tideway")).await.unwrap();
     let (mut claim, _) = take(&mut session, "t").await;
     claim
-        .establish_sync(&mut session, mark(4), &[])
+        .establish_sync(&mut session, mark(4), &[], &SchemaDefaults::new())
         .await
         .unwrap();
     let gone = Change {
@@ -288,7 +290,7 @@ async fn many_tables_are_kept() {
     assert!(state.is_none());
     let begun = Instant::now();
     claim
-        .establish_sync(&mut session, mark(4), &structures)
+        .establish_sync(&mut session, mark(4), &structures, &SchemaDefaults::new())
         .await
         .unwrap();
     let written = begun.elapsed();

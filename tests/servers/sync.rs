@@ -121,6 +121,7 @@ async fn job(source: &Server, target: &Server, folder: &Path, tables: &str) -> S
         ),
         Some(tideway::model::GtidSet::empty(info.flavor())),
     );
+    let schemas = read_schema_defaults(&mut session).await.unwrap();
     SyncJob {
         task: Arc::new(task(tables)),
         source_name: "s".into(),
@@ -128,7 +129,7 @@ async fn job(source: &Server, target: &Server, folder: &Path, tables: &str) -> S
         flavor: info.flavor(),
         system_zone: "+00:00".into(),
         defaults: read_defaults(&mut session).await.unwrap(),
-        schemas: read_schema_defaults(&mut session).await.unwrap(),
+        schemas: schemas.clone(),
         target: TargetConfig {
             server: config(target),
         },
@@ -138,7 +139,7 @@ async fn job(source: &Server, target: &Server, folder: &Path, tables: &str) -> S
         clock_offset_micros: info.clock_offset_micros,
         relay_is_current: Arc::new(|| true),
         keep: Arc::new(|_| Ok(())),
-        begin: Some((begin, Structures::default())),
+        begin: Some((begin, Structures::default(), schemas)),
     }
 }
 
@@ -700,7 +701,8 @@ async fn a_dump_without_a_lock_is_brought_to_one_moment() {
             .unwrap();
         let structures = read_structures_of(&mut session, &names).await.unwrap();
         let mark = Mark::new(Place::new(&relay, begin), None).with_spans(spans);
-        job.begin = Some((mark, structures.into_iter().collect()));
+        let schemas = job.schemas.clone();
+        job.begin = Some((mark, structures.into_iter().collect(), schemas));
         let (result, meter) = run_until_idle(&job).await;
         if let Err(failure) = result {
             panic!("{}\n{:#?}", failure.error.report(), failure.event);
@@ -768,7 +770,8 @@ async fn a_transaction_within_a_span_commits_in_parts() {
         .await
         .unwrap();
     let mark = Mark::new(Place::new(&relay, begin), None).with_spans([(name, span)].into());
-    job.begin = Some((mark, structures.into_iter().collect()));
+    let schemas = job.schemas.clone();
+    job.begin = Some((mark, structures.into_iter().collect(), schemas));
     let (result, meter) = run_until_idle(&job).await;
     if let Err(failure) = result {
         panic!("{}\n{:#?}", failure.error.report(), failure.event);

@@ -166,7 +166,8 @@ fn what_is_no_table_is_left_out_by_name() {
 }
 
 /// Where a filter leaves out some kinds of a table's changes, the others find rows that are not there, or
-/// are still there: with a key each of them makes the row what the source says, and nothing but that row.
+/// are still there: with a key each of them makes the row what the source says, and nothing but that row;
+/// columns that the target alone has keep their values.
 #[test]
 fn filtered_kinds_of_changes_make_the_others_upserts() {
     let filter = |tables: &str, kinds: &str| {
@@ -199,9 +200,73 @@ fn filtered_kinds_of_changes_make_the_others_upserts() {
         "2seen"
     );
     // A row that is kept on purpose is not pushed out by one that takes its unique value.
-    source.run("INSERT INTO d.kept VALUES (4, 2, 'four')");
-    stop_of(&mut tideway, &["collides", "on the key u"]);
+    there.run("ALTER TABLE d.late ADD own INT DEFAULT 1; UPDATE d.late SET own = 7");
+    source.run(
+        "UPDATE d.late SET v = 'twice' WHERE id = 2; INSERT INTO d.kept VALUES (4, 2, 'four')",
+    );
+    stop_of(&mut tideway, &["holds a unique value of this one"]);
     assert_eq!(there.value(kept), "1:10again,2:2two,3:3changed");
+    assert_eq!(there.value("SELECT CONCAT(v, own) FROM d.late"), "twice7");
+}
+
+/// The row that is in the way in a table into which two are merged is the other one's.
+#[test]
+fn merged_tables_take_no_upserts() {
+    let task = plain_task()
+        .route("d.one", "r.both")
+        .route("d.two", "r.both")
+        .with("[[task.filter]]\ntables = \"d.*\"\nevents = [\"delete\"]\naction = \"ignore\"");
+    let (source, target, mut tideway) = pair(
+        Flavor::MariaDb1011,
+        Flavor::MariaDb1011,
+        "CREATE DATABASE d; CREATE TABLE d.one (id INT PRIMARY KEY, v VARCHAR(9)); CREATE TABLE d.two (id INT PRIMARY KEY, v VARCHAR(9)); \
+         INSERT INTO d.one VALUES (5, 'one')",
+        &task,
+    );
+    source.run("INSERT INTO d.two VALUES (6, 'two'); INSERT INTO d.two VALUES (5, 'mine')");
+    stop_of(&mut tideway, &["collides"]);
+    assert_eq!(
+        target
+            .client()
+            .value("SELECT GROUP_CONCAT(id, v ORDER BY id) FROM r.both"),
+        "5one,6two"
+    );
+}
+
+/// A stream that comes late to a running worker begins with what holds then, not with what held when the
+/// worker connected.
+#[test]
+fn a_late_stream_has_the_defaults_of_its_own_moment() {
+    let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);
+    source.run("CREATE DATABASE d CHARACTER SET latin1; CREATE DATABASE calm; CREATE TABLE calm.t (id INT PRIMARY KEY)");
+    source.source_account(&["d", "calm", "fresh"]);
+    target.target_account(&["d", "calm", "fresh"]);
+    let mut tideway = Tideway::new()
+        .source("a", &source)
+        .target("copy", &target)
+        .task(&Task::new("calm", &["a"], "copy", &["calm.*"]));
+    tideway.start();
+    tideway.await_streams("sync", "running");
+    source
+        .run("ALTER DATABASE d CHARACTER SET utf8mb4; CREATE DATABASE fresh CHARACTER SET latin2");
+    let mut tideway = tideway.task(&Task::new("late", &["a"], "copy", &["d.*", "fresh.*"]));
+    tideway.ctl(&["start", "--task", "late"]);
+    tideway.await_stream("late", "a", "running");
+    tideway.await_streams("sync", "running");
+    source.run(
+        "SET NAMES utf8mb4; CREATE TABLE d.t (v VARCHAR(20)); INSERT INTO d.t VALUES ('é漢'); \
+         CREATE TABLE fresh.t (v VARCHAR(20)); INSERT INTO fresh.t VALUES ('ő')",
+    );
+    target.await_value(
+        "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'fresh'",
+        "1",
+    );
+    assert!(tideway.terminate().success(), "{}", tideway.story());
+    tideway.catch_up();
+    assert_equal(&source, &target, &[("d", "d"), ("fresh", "fresh")]);
+    let kept = "SELECT GROUP_CONCAT(schema_name, JSON_UNQUOTE(JSON_EXTRACT(definition, '$.charset')) ORDER BY schema_name) \
+        FROM tideway.structure WHERE task = 'late' AND table_name = 't'";
+    assert_eq!(target.client().value(kept), "dutf8mb4,freshlatin2");
 }
 
 /// Another server answers under the target's address: that is told, and its checkpoint holds.

@@ -246,10 +246,30 @@ impl Tideway {
         status
     }
 
+    /// Waits for its own end for as long as it gets on: a busy machine may be far behind, and is not stuck.
+    fn wait_while_it_gets_on(&mut self) -> ExitStatus {
+        let mut before = Vec::new();
+        loop {
+            let mut process = self.process.take().expect("it was started");
+            if let Some(status) = process.wait(Duration::from_mins(2)) {
+                return status;
+            }
+            self.process = Some(process);
+            let now: Vec<(Value, Value)> = self
+                .status()
+                .iter()
+                .flat_map(streams)
+                .map(|stream| (stream["position"].clone(), stream["rows_applied"].clone()))
+                .collect();
+            assert!(now != before, "it gets no further\n{}", self.story());
+            before = now;
+        }
+    }
+
     /// `run --until caught-up`: everything loaded and applied; fails the test otherwise.
     pub(crate) fn catch_up(&mut self) {
         self.start_with(&["run", "--until", "caught-up"]);
-        let status = self.wait(Duration::from_mins(3));
+        let status = self.wait_while_it_gets_on();
         assert!(
             status.success(),
             "`run --until caught-up`: {status}\n{}",

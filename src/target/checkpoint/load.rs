@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Cells, Claim, LoadStage, LoadedPart, Mark, Phase, STREAM, VERSION, tables};
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Result};
-use crate::schema::Structure;
+use crate::schema::{SchemaDefaults, Structure};
 use crate::target::execute::{self, Packet, Part};
 use crate::target::text::literal;
 
@@ -157,8 +157,10 @@ impl Claim {
         session: &mut Session,
         mark: Mark,
         structures: impl IntoIterator<Item = impl Borrow<Structure> + Send, IntoIter: Send>,
+        schemas: &SchemaDefaults,
     ) -> Result<()> {
-        self.begin_sync(session, mark, structures.into_iter()).await
+        self.begin_sync(session, mark, structures.into_iter(), schemas)
+            .await
     }
 
     /// The stream is in sync from `mark` on without a load before it.
@@ -167,6 +169,7 @@ impl Claim {
         session: &mut Session,
         mark: Mark,
         structures: impl IntoIterator<Item = impl Borrow<Structure> + Send, IntoIter: Send>,
+        schemas: &SchemaDefaults,
     ) -> Result<()> {
         if self.phase != Phase::New {
             return Err(Error::new(
@@ -174,7 +177,8 @@ impl Claim {
                 format!("{} has a checkpoint already", self.name()),
             ));
         }
-        self.begin_sync(session, mark, structures.into_iter()).await
+        self.begin_sync(session, mark, structures.into_iter(), schemas)
+            .await
     }
 
     async fn begin_sync(
@@ -182,6 +186,7 @@ impl Claim {
         session: &mut Session,
         mark: Mark,
         structures: impl Iterator<Item = impl Borrow<Structure> + Send> + Send,
+        schemas: &SchemaDefaults,
     ) -> Result<()> {
         // Stored under the next version, they count only once slot 0 says so in the last packet.
         let version = self.structures + 1;
@@ -194,10 +199,15 @@ impl Claim {
                 self.stream()
             ),
         );
-        for structure in structures {
+        let defaults = schemas
+            .iter()
+            .map(|(schema, default)| self.schema_row(version, schema, default));
+        let tables = structures.map(|structure| {
             let structure: &Structure = structure.borrow();
-            let row = self.structure_row(version, &structure.table, Some(structure))?;
-            packet.push(Part::Frame, row);
+            self.structure_row(version, &structure.table, Some(structure))
+        });
+        for row in defaults.chain(tables) {
+            packet.push(Part::Frame, row?);
             if packet.len() > PACKET_BYTES {
                 packet.push(Part::Frame, "COMMIT");
                 self.settle(execute::run(session, &packet).await)?;

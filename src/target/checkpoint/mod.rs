@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::TaskConfig;
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, Gtid, GtidSet, Place, Position, Result, TableName};
-use crate::schema::Structures;
+use crate::schema::{SchemaDefaults, Structures};
 use crate::target::execute::{self, Outcome, Packet, Part};
 use crate::target::text::{literal, literal_or_null};
 
@@ -198,8 +198,8 @@ pub struct SyncState {
     /// The source's tables as they are at the mark.
     pub structures: Structures,
     /// The default character set and collation of each database of the source at the mark; empty in
-    /// what an older version wrote.
-    pub schemas: BTreeMap<String, (String, String)>,
+    /// what an older version wrote, and behind another tool's dump.
+    pub schemas: SchemaDefaults,
     /// The DDL statement that was under way when the stream ended.
     pub intent: Option<Intent>,
 }

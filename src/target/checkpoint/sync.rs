@@ -128,7 +128,10 @@ impl Claim {
             let itself = TableName::new(&change.schema, SCHEMA_ITSELF);
             packet.push(Part::Frame, self.forget_structure(&itself));
             if let Some(default) = &change.default {
-                packet.push(Part::Frame, self.schema_row(version, &itself, default)?);
+                packet.push(
+                    Part::Frame,
+                    self.schema_row(version, &change.schema, default)?,
+                );
             }
         }
         packet.push(Part::Frame, "COMMIT");
@@ -137,8 +140,8 @@ impl Claim {
         Ok(())
     }
 
-    /// Writes the defaults of databases, in place of those that are there: what begins a stream, and what
-    /// the checkpoint of an older version lacks.
+    /// Writes the defaults of databases where the checkpoint has none: that of an older version, or of
+    /// another tool's dump.
     pub async fn write_schemas(
         &self,
         session: &mut Session,
@@ -150,7 +153,7 @@ impl Claim {
         for (schema, default) in schemas {
             let itself = TableName::new(schema, SCHEMA_ITSELF);
             packet.push(Part::Frame, self.forget_structure(&itself));
-            let row = self.schema_row(self.structures, &itself, default)?;
+            let row = self.schema_row(self.structures, schema, default)?;
             packet.push(Part::Frame, row);
             if packet.len() > PACKET_BYTES {
                 packet.push(Part::Frame, "COMMIT");
@@ -210,14 +213,16 @@ impl Claim {
         Ok(self.row_of_structure(version, table, definition.as_deref()))
     }
 
-    fn schema_row(
+    /// Inserts one database's defaults under a version.
+    pub(super) fn schema_row(
         &self,
         version: u64,
-        itself: &TableName,
+        schema: &str,
         default: &(String, String),
     ) -> Result<String> {
-        let definition = json(itself, default)?;
-        Ok(self.row_of_structure(version, itself, Some(&definition)))
+        let itself = TableName::new(schema, SCHEMA_ITSELF);
+        let definition = json(&itself, default)?;
+        Ok(self.row_of_structure(version, &itself, Some(&definition)))
     }
 
     fn row_of_structure(

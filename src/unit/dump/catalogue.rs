@@ -7,7 +7,7 @@ use crate::connect::Session;
 use crate::dump_files::DumpView;
 use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::route::Selection;
-use crate::schema::{Structure, engine, without_counter};
+use crate::schema::{SchemaDefaults, Structure, engine, without_counter};
 use crate::source::{TableInfo, TableType, list_tables, read_schema_defaults, read_structures_in};
 
 use super::changed;
@@ -40,6 +40,8 @@ impl Described {
 pub(super) struct Found {
     pub(super) tables: Vec<Described>,
     pub(super) schemas: BTreeMap<String, String>,
+    /// What tables of each database get that name no character set, selected or not.
+    pub(super) schema_defaults: SchemaDefaults,
     /// The selected views.
     pub(super) views: BTreeMap<TableName, DumpView>,
     /// A sentence for each kind of object that is left out.
@@ -140,11 +142,11 @@ impl Catalogue {
         let mut schemas = BTreeMap::new();
         // One that is taken whole and has no table yet will have some: they need it on the target.
         let mut wanted: BTreeSet<String> = names.iter().map(|name| name.schema.clone()).collect();
-        for schema in read_schema_defaults(&mut self.session).await?.into_keys() {
-            if !crate::route::is_system_schema(&schema)
-                && self.selection.takes_whole_schema(&schema)
+        let schema_defaults = read_schema_defaults(&mut self.session).await?;
+        for schema in schema_defaults.keys() {
+            if !crate::route::is_system_schema(schema) && self.selection.takes_whole_schema(schema)
             {
-                wanted.insert(schema);
+                wanted.insert(schema.clone());
             }
         }
         for schema in &wanted {
@@ -157,6 +159,7 @@ impl Catalogue {
         Ok(Found {
             tables,
             schemas,
+            schema_defaults,
             views,
             left_out,
         })

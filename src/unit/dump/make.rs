@@ -154,6 +154,7 @@ pub(super) fn plan(
             position: begun.position,
             gtid_set: begun.gtid_set,
             span: begun.span,
+            schema_defaults: std::mem::take(&mut found.schema_defaults),
             consistency: begun.consistency.to_owned(),
             notes: meter.notes(),
             consistent_at: begun.at,
@@ -281,7 +282,7 @@ async fn take_snapshot(job: &DumpJob, work: &Work) -> Result<Taken> {
             snapshot.release().await?;
         }
         let after = work.catalogue.lock().await.read().await?;
-        if is_same && after.is_same(&before) {
+        if is_same && after.is_same(&before) && after.schema_defaults == before.schema_defaults {
             if let Some(hold) = hold {
                 snapshot.notes.push(hold.release().await?);
             }

@@ -405,7 +405,7 @@ async fn finish(
         .map(|table| table.structure.clone())
         .collect();
     claim
-        .finish_load(session, mark.clone(), &structures)
+        .finish_load(session, mark.clone(), &structures, &header.schema_defaults)
         .await?;
     Ok(mark)
 }

@@ -1,6 +1,5 @@
 //! A sync from its checkpoint to the stop: reader and applier side by side, and what is tried again.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,8 +22,8 @@ use crate::config::{TargetConfig, TaskConfig};
 use crate::connect::Session;
 use crate::model::{Error, ErrorKind, Flavor, Place, Result, TableName};
 use crate::relay_log::{RawEvent, RelayLog};
-use crate::schema::Structures;
 use crate::schema::tracker::{ServerDefaults, StructureSet};
+use crate::schema::{SchemaDefaults, Structures};
 use crate::target::checkpoint::{Ownership, configuration_text, prepare};
 use crate::target::{Claim, Mark, State, StreamKey, SyncState, execute};
 
@@ -43,7 +42,7 @@ pub struct SyncJob {
     pub defaults: ServerDefaults,
     /// The default character set and collation of each database of the source, for a checkpoint that
     /// does not have them yet.
-    pub schemas: BTreeMap<String, (String, String)>,
+    pub schemas: SchemaDefaults,
     /// The source's `SYSTEM` time zone as an offset, for statements that were run in it.
     pub system_zone: String,
     /// The target.
@@ -61,8 +60,9 @@ pub struct SyncJob {
     pub relay_is_current: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Where changes go that `on_drift = "warn"` leaves out.
     pub keep: Keep,
-    /// Where to begin, with the source's structures there, if the target has no checkpoint.
-    pub begin: Option<(Mark, Structures)>,
+    /// Where to begin, with the source's structures and the defaults of its databases there, if the
+    /// target has no checkpoint.
+    pub begin: Option<(Mark, Structures, SchemaDefaults)>,
 }
 
 impl fmt::Debug for SyncJob {
@@ -275,16 +275,9 @@ async fn claim(job: &SyncJob, session: &mut Session) -> Result<(Claim, SyncState
         Claim::take(session, &job.meta_schema, key.clone(), &configuration, 0).await?;
     match state {
         Some(State::Sync(mut state)) => {
-            // What an older version did not keep, or the account could not see.
-            let missing: BTreeMap<_, _> = job
-                .schemas
-                .iter()
-                .filter(|(name, _)| !state.schemas.contains_key(*name))
-                .map(|(name, default)| (name.clone(), default.clone()))
-                .collect();
-            if !missing.is_empty() {
-                claim.write_schemas(session, &missing).await?;
-                state.schemas.extend(missing);
+            if state.schemas.is_empty() {
+                state.schemas.clone_from(&job.schemas);
+                claim.write_schemas(session, &state.schemas).await?;
             }
             Ok((claim, *state))
         }
@@ -294,7 +287,7 @@ async fn claim(job: &SyncJob, session: &mut Session) -> Result<(Claim, SyncState
         )
         .with_fix("let the load finish first: use `mode = \"all\"`")),
         None => {
-            let Some((mark, structures)) = &job.begin else {
+            let Some((mark, structures, schemas)) = &job.begin else {
                 return Err(Error::new(
                     ErrorKind::Checkpoint,
                     "the target has no checkpoint of this stream",
@@ -304,16 +297,15 @@ async fn claim(job: &SyncJob, session: &mut Session) -> Result<(Claim, SyncState
                 ));
             };
             claim
-                .establish_sync(session, mark.clone(), structures.iter())
+                .establish_sync(session, mark.clone(), structures.iter(), schemas)
                 .await?;
-            claim.write_schemas(session, &job.schemas).await?;
             Ok((
                 claim,
                 SyncState {
                     mark: mark.clone(),
                     version: 1,
                     structures: structures.clone(),
-                    schemas: job.schemas.clone(),
+                    schemas: schemas.clone(),
                     intent: None,
                 },
             ))

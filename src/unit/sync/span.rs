@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::applier::{Applier, End};
 use super::cascade::changes_rows;
 use super::plan::Plan;
-use super::statement::{Checks, Origin, Room, Writer};
+use super::statement::{Checks, Origin, Writer};
 use super::transaction::{RowsPart, Statement, Transaction};
 use crate::model::value::RowChange;
 use crate::model::{Error, ErrorKind, Result, TableName};
@@ -33,8 +33,6 @@ pub(super) enum Way {
     Unchecked,
     /// It may be later already.
     Anyway,
-    /// Filters leave out others of the table's changes, so the row may be there, or not.
-    Upsert,
     /// It is later for certain.
     Not,
 }
@@ -59,8 +57,7 @@ impl Way {
                 };
                 writer.write(plan, checks, change, origin)
             }
-            Self::Anyway => writer.write_anyway(plan, checks, change, origin, Room::Unique),
-            Self::Upsert => writer.write_anyway(plan, checks, change, origin, Room::Key),
+            Self::Anyway => writer.write_anyway(plan, checks, change, origin),
             Self::Not => Ok(()),
         }
     }
@@ -76,20 +73,18 @@ impl Applier {
     ) -> Result<Way> {
         let table = &event.table.map.table;
         let cascades = event.table.cascades.as_ref().is_some_and(|c| !c.is_empty());
-        let upserts = event.table.is_partial && plan.has_key() && !cascades;
-        let otherwise = |way| if upserts { Way::Upsert } else { way };
         if self.mark.spans.is_empty() {
-            return Ok(otherwise(Way::Strictly));
+            return Ok(Way::Strictly);
         }
         let Some(span) = self.mark.spans.get(table) else {
-            return Ok(otherwise(Way::Unchecked));
+            return Ok(Way::Unchecked);
         };
         if !is_within(transaction, span)? {
-            return Ok(otherwise(if span.is_tied {
+            return Ok(if span.is_tied {
                 Way::Strictly
             } else {
                 Way::Unchecked
-            }));
+            });
         }
         if span.is_exact {
             return Ok(Way::Not);

@@ -42,15 +42,6 @@ pub(super) struct Origin {
     pub(super) row: u32,
 }
 
-/// What a row that is written whatever is there may push out of its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    /// The row of its own key.
-    Key,
-    /// Every row that holds one of its unique values.
-    Unique,
-}
-
 /// Statements of a target transaction, in packets the target takes.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -209,14 +200,13 @@ impl Writer {
     }
 
     /// Adds a row's change so that it does not matter whether it is in the target already: what is
-    /// under the old key and in the new row's way goes, as far as `room` allows, and the new row comes.
+    /// under the old key and under the new one's unique values goes, and the new row comes.
     pub(super) fn write_anyway(
         &mut self,
         plan: &Arc<Plan>,
         checks: Checks,
         change: &RowChange<'_>,
         origin: Origin,
-        room: Room,
     ) -> Result<()> {
         self.close();
         // A parent may be missing, or still there, until its own table is at the same moment.
@@ -238,11 +228,7 @@ impl Writer {
             self.push_any(&delete, origin)?;
         }
         let Some(after) = after else { return Ok(()) };
-        let in_the_way = match room {
-            Room::Unique => plan.write_room_in_span(after)?,
-            Room::Key => Vec::from_iter(plan.write_delete_by_key(after)?),
-        };
-        for delete in in_the_way {
+        for delete in plan.write_room_in_span(after)? {
             self.push_any(&delete, origin)?;
         }
         let mut insert = Vec::new();

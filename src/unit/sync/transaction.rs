@@ -24,8 +24,8 @@ pub(super) struct SourceTable {
     pub(super) target: TableName,
     /// What the source does to other tables along with it, and does not log; `None`: it logs it.
     pub(super) cascades: Option<Vec<Cascade>>,
-    /// Whether filters leave out some kinds of its row changes: the target's rows are then not the
-    /// source's, and what is applied must do without them.
+    /// Whether filters leave out some kinds of its row changes: a row may then be there that the source
+    /// has no more, or be missing, and that is no drift.
     pub(super) is_partial: bool,
 }
 
