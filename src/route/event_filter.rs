@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use crate::model::TableName;
+use crate::model::{Error, ErrorKind, Result, TableName};
 
 use super::pattern::{PatternError, TablePattern, reason};
 
@@ -251,6 +251,38 @@ impl EventFilter {
                 Self::first_action(filters, table, *kind, None) == Some(FilterAction::Ignore)
             })
             .collect()
+    }
+
+    /// Fails if `filters` leave changes of one of the tables out that a dump without a lock needs: what
+    /// was read of the one moment and not of the other is made good by these.
+    pub fn expect_all_changes<'a>(
+        filters: &[Self],
+        tables: impl IntoIterator<Item = &'a TableName>,
+    ) -> Result<()> {
+        for table in tables {
+            let mut left_out = Self::rows_left_out(filters, table);
+            let truncate = EventKind::TruncateTable;
+            if Self::first_action(filters, table, truncate, None) == Some(FilterAction::Ignore) {
+                left_out.push(truncate);
+            }
+            if left_out.is_empty() {
+                continue;
+            }
+            let kinds: Vec<&str> = left_out.into_iter().map(EventKind::name).collect();
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "a filter leaves changes of {table} out ({}), and a dump without a lock needs all of \
+                     them to come to one moment",
+                    kinds.join(", ")
+                ),
+            )
+            .with_fix(
+                "use `consistency = \"flush\"` or `\"snapshot\"`, or take the filter out until the stream is in sync",
+            )
+            .at(|c| c.table = Some(table.clone())));
+        }
+        Ok(())
     }
 
     /// The rule in canonical form, on one line.

@@ -11,6 +11,7 @@ use crate::dump_files::{
     Begun, DumpFolder, DumpSpan, FeedWriter, Left, Manifest, ProgressWriter, Range, progress, write,
 };
 use crate::model::{Result, TableName, Timestamp};
+use crate::route::EventFilter;
 use crate::source::ServerInfo;
 use crate::source::snapshot::catalogue_setup;
 use crate::source::snapshot::moving::{Moments, open_moving};
@@ -58,6 +59,7 @@ pub(super) async fn dump(
         left,
     } = start;
 
+    EventFilter::expect_all_changes(&job.task.filters, plan.tables.keys())?;
     let readers = job.task.dump.threads;
     let described: BTreeMap<&TableName, &Described> = found
         .tables
@@ -240,9 +242,10 @@ async fn again(
             left.done.retain(|chunk| !group.contains(&chunk.table));
         }
     }
-    let before = left.done.len();
+    let before = done_at_one_moment(&plan, info, &left);
     let progress = ProgressWriter::resume(&job.folder, &mut left).await?;
-    if left.done.len() < before && is_of_one_moment_gone(&plan, info, &left) {
+    // Read again at another moment, they would be in the target twice, or not fit the others.
+    if done_at_one_moment(&plan, info, &left) != before {
         write::remove(&job.folder).await?;
         return Err(changed(
             "files of the unfinished dump in the folder are missing, of tables that were read at one \
@@ -292,12 +295,18 @@ fn tied_tables(plan: &Manifest, info: &ServerInfo) -> Vec<BTreeSet<TableName>> {
     tied::groups(plan.tables.values().map(|table| &table.structure))
 }
 
-/// Whether a part of the tables of one moment is done and another is not.
-fn is_of_one_moment_gone(plan: &Manifest, info: &ServerInfo, left: &Left) -> bool {
-    let done: BTreeSet<TableName> = left.done.iter().map(|chunk| chunk.table.clone()).collect();
-    tied_tables(plan, info)
-        .iter()
-        .any(|group| !group.is_subset(&done) && !group.is_disjoint(&done))
+/// The tables that were read at one moment whose place is known exactly.
+fn done_at_one_moment(plan: &Manifest, info: &ServerInfo, left: &Left) -> BTreeSet<TableName> {
+    let tied = tied_tables(plan, info);
+    let is_exact = |table: &TableName| {
+        let keyless = plan
+            .tables
+            .get(table)
+            .is_some_and(|table| table.structure.row_key().is_none());
+        keyless || tied.iter().any(|group| group.contains(table))
+    };
+    let done = left.done.iter().map(|chunk| &chunk.table);
+    done.filter(|table| is_exact(table)).cloned().collect()
 }
 
 /// What is left to be read of a table.

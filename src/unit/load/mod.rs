@@ -37,6 +37,7 @@ use crate::config::{OnDuplicate, TargetConfig, TaskConfig};
 use crate::connect::Session;
 use crate::dump_files::{Announcement, DumpFile, DumpTable, FeedReader, Manifest, Opening, names};
 use crate::model::{Error, ErrorKind, Place, Position, Result, TableName, Unit};
+use crate::route::EventFilter;
 use crate::source::{ServerInfo, read_structures_of};
 use crate::target::checkpoint::{LoadStage, LoadState, StreamKey, configuration_text, prepare};
 use crate::target::{Claim, Mark, Span, Spans, State, execute};
@@ -268,6 +269,9 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
         )
         .with_fix("use `consistency = \"flush\"` or `\"snapshot\"` for this task")
         .at(|c| c.table = Some(table.clone())));
+    }
+    if header.span.is_some() {
+        EventFilter::expect_all_changes(&job.task.filters, beginning.plan().tables.keys())?;
     }
     let room = match header.span {
         Some(_) => Some(Room::find(&mut session, job, beginning.plan()).await?),

@@ -7,9 +7,11 @@
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::applier::Applier;
 use super::plan::is_same;
+use crate::binlog::{RowAction, RowShape, RowsEvent};
 use crate::connect::Session;
 use crate::model::value::RowChange;
 use crate::model::{Error, ErrorKind, Result, TableName};
@@ -196,6 +198,79 @@ impl Unmatched {
             .with_fix("drop that foreign key on the target, then retry")
         };
         error.at(|c| c.table = Some(source.clone()))
+    }
+}
+
+/// A table that the task does not take, and whose changes change rows of tables that it takes.
+#[derive(Debug)]
+pub(super) struct Parent {
+    pub(super) table: TableName,
+    pub(super) cascades: Vec<Cascade>,
+    /// How its rows are read, where its structure is known.
+    pub(super) shape: Option<(Arc<Structure>, RowShape)>,
+}
+
+impl Parent {
+    /// The stop, if the rows set one of its foreign keys in motion: what they do to the children is not
+    /// logged, and nobody would do it on the target.
+    pub(super) fn expect_still(&self, rows: &RowsEvent<'_>) -> Result<()> {
+        let hit = match rows.action {
+            RowAction::Insert => None,
+            RowAction::Delete => self
+                .cascades
+                .iter()
+                .find(|cascade| cascade.on_delete != Action::Nothing),
+            RowAction::Update => self.rekeyed(rows)?,
+        };
+        let Some(cascade) = hit else { return Ok(()) };
+        let parent = &self.table;
+        Err(Error::new(
+            ErrorKind::Structure,
+            format!(
+                "a change of {parent}, which the task does not take, changes rows that are {} on the \
+                 target, by a foreign key whose work the source does not log",
+                cascade.child
+            ),
+        )
+        .with_fix(format!(
+            "take `{parent}` into the task's `tables` and copy the tables anew, so that the target's \
+             foreign key follows it; or make the foreign key one of the source's that changes no rows"
+        ))
+        .at(|c| c.table = Some(parent.clone())))
+    }
+
+    /// The foreign key whose columns an UPDATE changes.
+    fn rekeyed(&self, rows: &RowsEvent<'_>) -> Result<Option<&Cascade>> {
+        let updates: Vec<&Cascade> = self
+            .cascades
+            .iter()
+            .filter(|cascade| cascade.on_update != Action::Nothing)
+            .collect();
+        if updates.is_empty() {
+            return Ok(None);
+        }
+        let Some((structure, shape)) = &self.shape else {
+            // It cannot be told which columns are changed.
+            return Ok(updates.first().copied());
+        };
+        for change in rows.rows(shape)? {
+            let RowChange::Update { before, after } = change? else {
+                continue;
+            };
+            let hit = updates.iter().find(|cascade| {
+                let columns = cascade.parent_columns.iter();
+                columns
+                    .filter_map(|name| structure.column_index(name))
+                    .any(|column| match (before.get(column), after.get(column)) {
+                        (Some(Some(old)), Some(Some(new))) => !is_same(old, new),
+                        _ => true,
+                    })
+            });
+            if let Some(cascade) = hit {
+                return Ok(Some(*cascade));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::cascade::{Cascade, Graph, graph};
+use super::cascade::{Cascade, Graph, Parent, graph};
 use super::transaction::SourceTable;
 use crate::binlog::table_map::ColumnType;
 use crate::binlog::{Event, FormatDescription, RowShape, TableMap};
@@ -16,6 +16,17 @@ use crate::schema::tracker::StructureSet;
 /// Table maps repeat for each statement; this many different ones are kept in mind.
 const MAPS: usize = 4096;
 
+/// What a table of the source is to the task.
+#[derive(Clone, Debug)]
+pub(super) enum Resolved {
+    /// Its rows are applied.
+    Taken(Arc<SourceTable>),
+    /// It is not taken, and its changes change rows of tables that are.
+    Parent(Arc<Parent>),
+    /// Nothing.
+    Other,
+}
+
 /// The source's tables at the reader's position.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -23,7 +34,7 @@ pub(super) struct Tables {
     flavor: Flavor,
     pub(super) tracker: StructureSet,
     /// By the table map's body, so that a map that was seen is not read again.
-    maps: HashMap<Vec<u8>, (u64, Option<Arc<SourceTable>>)>,
+    maps: HashMap<Vec<u8>, (u64, Resolved)>,
     /// The foreign keys of the task's tables that change children; made when first needed.
     cascades: Option<Graph>,
 }
@@ -71,12 +82,12 @@ impl Tables {
         self.cascades = None;
     }
 
-    /// Reads a TABLE_MAP event: its number, and the table if it is selected.
+    /// Reads a TABLE_MAP event: its number, and what its table is to the task.
     pub(super) fn resolve(
         &mut self,
         event: &Event<'_>,
         format: &FormatDescription,
-    ) -> Result<(u64, Option<Arc<SourceTable>>)> {
+    ) -> Result<(u64, Resolved)> {
         if let Some((id, table)) = self.maps.get(event.body) {
             return Ok((*id, table.clone()));
         }
@@ -84,9 +95,14 @@ impl Tables {
         let id = map.table_id;
         let table = if self.takes(&map.table) && !self.is_sequence(&map) {
             let cascades = (!logs_cascades(format)).then(|| self.cascades_of(&map.table));
-            Some(Arc::new(self.source_table(map, cascades)?))
+            Resolved::Taken(Arc::new(self.source_table(map, cascades)?))
+        } else if logs_cascades(format) || self.takes(&map.table) {
+            Resolved::Other
         } else {
-            None
+            match self.cascades_of(&map.table) {
+                cascades if cascades.is_empty() => Resolved::Other,
+                cascades => Resolved::Parent(Arc::new(self.parent(&map, cascades))),
+            }
         };
         if self.maps.len() >= MAPS {
             self.maps.clear();
@@ -125,6 +141,20 @@ impl Tables {
             })
         });
         graph.get(table).cloned().unwrap_or_default()
+    }
+
+    /// A table beside the task's that changes theirs.
+    fn parent(&self, map: &TableMap, cascades: Vec<Cascade>) -> Parent {
+        let structure = self.tracker.get(&map.table);
+        Parent {
+            table: map.table.clone(),
+            cascades,
+            // One that does not fit says no more than none.
+            shape: structure.and_then(|structure| {
+                let shape = RowShape::new(map, &structure).ok()?;
+                Some((structure, shape))
+            }),
+        }
     }
 
     fn source_table(&self, map: TableMap, cascades: Option<Vec<Cascade>>) -> Result<SourceTable> {

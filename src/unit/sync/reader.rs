@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::ddl::{self, Verdict};
-use super::decoder::{Tables, logs_cascades};
+use super::decoder::{Resolved, Tables, logs_cascades};
 use super::failure::{FailedEvent, Failure};
 use super::statement::Checks;
 use super::transaction::{
-    CommitTime, Item, Passed, RowsPart, SourceSession, SourceTable, Statement, Transaction,
+    CommitTime, Item, Passed, RowsPart, SourceSession, Statement, Transaction,
 };
 use super::view;
 use super::xa::Replay;
@@ -69,7 +69,7 @@ pub(super) struct Collector {
     format: Option<Arc<FormatDescription>>,
     pub(super) open: Option<Open>,
     /// The tables of the current statement, by number; `None`: not selected.
-    pub(super) maps: HashMap<u64, Option<Arc<SourceTable>>>,
+    pub(super) maps: HashMap<u64, Resolved>,
     annotation: Option<Arc<str>>,
     /// XA transactions that wait for their end, oldest first.
     pub(super) prepared: Vec<PreparedXa>,
@@ -460,9 +460,19 @@ impl Collector {
                 format!("rows of table number {id} without its table map"),
             ));
         };
-        let Some(table) = table.clone() else {
-            self.open_at(at).passed += 1;
-            return Ok(());
+        let table = match table {
+            Resolved::Taken(table) => Arc::clone(table),
+            Resolved::Parent(parent) => {
+                if !rows.no_foreign_key_checks() {
+                    parent.expect_still(&rows)?;
+                }
+                self.open_at(at).passed += 1;
+                return Ok(());
+            }
+            Resolved::Other => {
+                self.open_at(at).passed += 1;
+                return Ok(());
+            }
         };
         let kind = match rows.action {
             RowAction::Insert => crate::route::EventKind::Insert,
