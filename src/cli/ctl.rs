@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::control::{Command, Reply, Scope};
-use crate::model::{Error, ErrorKind, Result};
+use crate::control::{Command, LaterRowsFrom, Reply, Scope};
+use crate::model::{Choice, Error, ErrorKind, Result};
 use crate::remote::Client;
 
-use super::{FINE, Order, Selector};
+use super::{AtStop, FINE, Order, Selector};
 
 /// Sends the order to the running worker and prints its reply.
 pub(super) fn ctl(data_dir: &Path, order: Order) -> Result<u8> {
@@ -27,9 +27,64 @@ pub(super) fn ctl(data_dir: &Path, order: Order) -> Result<u8> {
             let (scope, json) = split(selector);
             (Command::Retry { scope, stop_id }, json)
         }
+        Order::Skip { stop, structure } => {
+            let later_rows = structure.as_deref().map(later_rows).transpose()?;
+            decide(Choice::Skip, stop, later_rows)
+        }
+        Order::Repair { stop } => decide(Choice::Repair, stop, None),
+        Order::Revert { selector, id } => {
+            let (scope, json) = split(selector);
+            (Command::Revert { scope, id }, json)
+        }
         Order::Stop { json } => (Command::Stop, json),
     };
     send(data_dir, command, json)
+}
+
+/// A decision for the event at which a stream stands.
+fn decide(
+    choice: Choice,
+    stop: AtStop,
+    later_rows: Option<LaterRowsFrom>,
+) -> (Command, bool) {
+    let AtStop {
+        task,
+        source,
+        at,
+        stop_id,
+        scope,
+        reason,
+        json,
+    } = stop;
+    let command = Command::Decide {
+        scope: Scope {
+            task,
+            source,
+            relay: false,
+        },
+        choice,
+        reach: scope,
+        at,
+        stop_id,
+        later_rows,
+        reason,
+    };
+    (command, json)
+}
+
+/// `source`, `target`, `keep`, or the name of a file with a `CREATE TABLE`.
+fn later_rows(given: &str) -> Result<LaterRowsFrom> {
+    Ok(match given {
+        "source" => LaterRowsFrom::Source,
+        "target" => LaterRowsFrom::Target,
+        "keep" => LaterRowsFrom::Keep,
+        path => {
+            let path = Path::new(path);
+            let statement = std::fs::read_to_string(path)
+                .map_err(|error| Error::file("read the structure in", path, error))?;
+            LaterRowsFrom::Typed { statement }
+        }
+    })
 }
 
 /// Sends a command to the running worker and prints its reply.

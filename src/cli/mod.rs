@@ -4,6 +4,7 @@ mod check;
 mod compare;
 mod ctl;
 mod events;
+mod journal;
 mod relay;
 mod run;
 mod status;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::model::{Error, ErrorKind, Result};
+use crate::model::{Error, ErrorKind, Reach, Result, TypedPlace};
 
 /// All fine.
 pub const FINE: u8 = 0;
@@ -79,6 +80,14 @@ enum Action {
         #[command(subcommand)]
         order: Order,
     },
+    /// Shows what was asked and decided, with what became of it, whether a worker runs or not.
+    Journal {
+        #[command(subcommand)]
+        order: Option<JournalOrder>,
+        /// Print JSON, one object an entry.
+        #[arg(long)]
+        json: bool,
+    },
     /// Looks after the relay logs: what is there, whether it is whole, what can go.
     Relay {
         #[command(subcommand)]
@@ -134,8 +143,50 @@ enum Order {
         #[arg(long)]
         stop_id: Option<String>,
     },
+    /// Leave out the event at which a stream stands; what it would have changed is kept as SQL.
+    Skip {
+        #[command(flatten)]
+        stop: AtStop,
+        /// By which structure rows behind a skipped statement are read: `source`, as it left the table
+        /// there; `target`; `keep`, as before it; or a file with the `CREATE TABLE`.
+        #[arg(long, value_name = "FROM")]
+        structure: Option<String>,
+    },
+    /// Make the rows of the event at which a stream stands what the source says they are.
+    Repair {
+        #[command(flatten)]
+        stop: AtStop,
+    },
+    /// Take back a decision that has not taken effect.
+    Revert {
+        #[command(flatten)]
+        selector: Selector,
+        /// Which; the newest that waits without it.
+        #[arg(long)]
+        id: Option<String>,
+    },
     /// Drain, write the checkpoints, end the process.
     Stop {
+        /// Print the reply as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What `tideway journal` can do besides showing it.
+#[derive(Debug, Subcommand)]
+enum JournalOrder {
+    /// Have the running worker apply what a decision left out, each change only where the target's row
+    /// is what the source had before it; never twice.
+    Reapply {
+        /// The decision.
+        id: String,
+        /// Its task, where the journal does not know it.
+        #[arg(long)]
+        task: Option<String>,
+        /// Its source, where the journal does not know it.
+        #[arg(long)]
+        source: Option<String>,
         /// Print the reply as JSON.
         #[arg(long)]
         json: bool,
@@ -211,6 +262,32 @@ struct Selector {
     json: bool,
 }
 
+/// The event at which a stream stands, and how far what is decided reaches.
+#[derive(Debug, Args)]
+struct AtStop {
+    /// The task; needed where there are several.
+    #[arg(long)]
+    task: Option<String>,
+    /// The source; needed where there are several.
+    #[arg(long)]
+    source: Option<String>,
+    /// The event, which must be where the stream stands: `[FOLDER/]FILE:OFFSET[#inner][.row]`.
+    #[arg(long, value_name = "PLACE")]
+    at: TypedPlace,
+    /// Only if it still stands at this stop.
+    #[arg(long)]
+    stop_id: Option<String>,
+    /// How far it reaches: `row`, `event` or `transaction`.
+    #[arg(long, default_value = "event")]
+    scope: Reach,
+    /// Why, for the journal.
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Print the reply as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs the program; the value is the process's exit code.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -239,6 +316,7 @@ fn act(arguments: Arguments) -> Result<u8> {
         Some(Action::Check { json }) => check::check(load(&config)?, json),
         Some(Action::Status { json, watch }) => status::status(&data_dir(&config)?, json, watch),
         Some(Action::Ctl { order }) => ctl::ctl(&data_dir(&config)?, order),
+        Some(Action::Journal { order, json }) => journal::journal(&data_dir(&config)?, order, json),
         Some(Action::Relay { order }) => relay::relay(&config, order),
         Some(Action::Events {
             source,
@@ -339,6 +417,12 @@ mod tests {
             "tideway ctl resume",
             "tideway ctl retry --task t --stop-id 5 --json",
             "tideway ctl stop",
+            "tideway ctl skip --task t --source s --at bin.000123:4 --stop-id 5 --scope row --reason r --json",
+            "tideway ctl skip --at 7.1/bin.000123:4#2.7 --structure keep",
+            "tideway ctl repair --task t --at bin.000123:4 --scope transaction",
+            "tideway ctl revert --task t --id 5 --json",
+            "tideway journal --json",
+            "tideway journal reapply 64f-01ab --json",
             "tideway compare --task t --json",
             "tideway events --task t --from bin.000123:4 -n 5 --json",
             "tideway events --source a --from 7.1/bin.000123 --rows",
@@ -353,6 +437,9 @@ mod tests {
             "tideway run --until tuesday",
             "tideway ctl",
             "tideway ctl pause --relay",
+            "tideway ctl skip --task t",
+            "tideway ctl skip --at bin.000123 --scope event",
+            "tideway ctl skip --at bin.000123:4 --scope table",
             "tideway relay purge --source s",
             "tideway relay purge --source s --before a.1 --force a.1",
         ] {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ErrorKind;
+use crate::model::{Choice, ErrorKind, Reach, TypedPlace};
 
 /// Which streams or workers a command is for: those whose task and source match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,6 +39,24 @@ pub enum PurgeWhich {
     },
 }
 
+/// Where the structure is taken from by which a table's later rows are read, when a statement that
+/// changes it is not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "kebab-case")]
+pub enum LaterRowsFrom {
+    /// As the statement left the table at the source.
+    Source,
+    /// As the table is on the target now.
+    Target,
+    /// As it was before the statement.
+    Keep,
+    /// As this `CREATE TABLE` says.
+    Typed {
+        /// The statement.
+        statement: String,
+    },
+}
+
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
@@ -70,6 +88,45 @@ pub enum Command {
         /// The stop this answers; refused if the stream stands elsewhere by now.
         #[serde(default)]
         stop_id: Option<String>,
+    },
+    /// Go on from a stop with something else than the event as it is.
+    Decide {
+        /// Of which stream; it must be one.
+        #[serde(flatten)]
+        scope: Scope,
+        /// What.
+        choice: Choice,
+        /// How far it reaches.
+        #[serde(default)]
+        reach: Reach,
+        /// The event, which must be where the stream stands.
+        at: TypedPlace,
+        /// The stop this answers; refused if the stream stands elsewhere by now.
+        #[serde(default)]
+        stop_id: Option<String>,
+        /// How rows behind a statement that does not run are read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        later_rows: Option<LaterRowsFrom>,
+        /// Why; may be empty.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Take back a decision that has not taken effect.
+    Revert {
+        /// Of which stream; it must be one.
+        #[serde(flatten)]
+        scope: Scope,
+        /// Which decision; `None`: the newest that waits.
+        #[serde(default)]
+        id: Option<String>,
+    },
+    /// Apply what a decision left out.
+    Reapply {
+        /// Of which stream; it must be one.
+        #[serde(flatten)]
+        scope: Scope,
+        /// Which decision.
+        id: String,
     },
     /// Remove relay files.
     PurgeRelay {

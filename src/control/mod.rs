@@ -2,16 +2,18 @@
 //! socket, the scripts. Plain types; no logic, no I/O.
 
 pub mod command;
+pub mod effect;
 pub mod handle;
 pub mod query;
 pub mod snapshot;
 
-pub use command::{Command, PurgeWhich, Reply, Scope};
+pub use command::{Command, LaterRowsFrom, PurgeWhich, Reply, Scope};
+pub use effect::{choice_name, effect};
 pub use handle::{Envelope, Handle};
-pub use query::{Answer, Query};
+pub use query::{Answer, JournalEntry, Query};
 pub use snapshot::{
-    LogLine, MemoryFigure, Problem, Refused, Snapshot, SourceSnapshot, Stop, StopError,
-    StopPosition, StreamPosition, StreamSnapshot, TargetSnapshot,
+    DecisionFigure, LogLine, MemoryFigure, Problem, Refused, Snapshot, SourceSnapshot, Stop,
+    StopError, StopPosition, StreamPosition, StreamSnapshot, TargetSnapshot,
 };
 
 pub use crate::model::{

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     CheckReport, ErrorKind, EventView, Flavor, Place, RelayFigure, RetryFigure, Stage, TableName,
-    TargetRow, Timestamp, TransferFigure, Unit,
+    TargetRow, Timestamp, TransactionView, TransferFigure, Unit,
 };
 
 /// The version of the JSON form.
@@ -168,6 +168,9 @@ pub struct StreamSnapshot {
     pub drift_repaired: u64,
     /// Events skipped by hand and not applied since.
     pub skipped_events: u64,
+    /// What the operator decided and has not taken effect, oldest first.
+    #[serde(default)]
+    pub decisions: Vec<DecisionFigure>,
     /// Why it stands, where an event or an error stopped it.
     pub stop: Option<Stop>,
     /// When the next try is, while one is waited for.
@@ -177,6 +180,17 @@ pub struct StreamSnapshot {
     /// What was answered by trying again since the process started.
     #[serde(default)]
     pub retries: RetryFigure,
+}
+
+/// A decision that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionFigure {
+    /// Its id.
+    pub id: String,
+    /// `skip event at bin.000001:4`.
+    pub title: String,
+    /// When it was made.
+    pub made_at: Timestamp,
 }
 
 /// A stream's position.
@@ -204,6 +218,9 @@ pub struct Stop {
     pub gtid: Option<String>,
     /// The event, decoded.
     pub event: Option<Box<EventView>>,
+    /// The transaction around it.
+    #[serde(default)]
+    pub transaction: Option<TransactionView>,
     /// The table concerned, as the source names it.
     pub table: Option<TableName>,
     /// The rows that the target has in the place of the one that was met.
@@ -217,8 +234,23 @@ pub struct Stop {
     pub hint: Option<String>,
     /// The statement that failed, if there is one.
     pub statement: Option<String>,
+    /// What a repair of the row would run.
+    #[serde(default)]
+    pub repair: Option<String>,
     /// What can be chosen: the names of `tideway ctl`.
     pub choices: Vec<String>,
+}
+
+impl Stop {
+    /// Whether it stands at a statement that may change how later rows are to be read.
+    pub fn changes_structure(&self) -> bool {
+        let event = self.event.as_ref();
+        event.is_some_and(|event| event.kind.starts_with("QUERY"))
+            && self
+                .transaction
+                .as_ref()
+                .is_some_and(|transaction| transaction.events <= 1)
+    }
 }
 
 /// The event at which a stream stands.

@@ -55,3 +55,36 @@ pub struct TargetRow {
     /// The columns in which it is not what the source had.
     pub differs: Vec<String>,
 }
+
+/// The transaction around an event at which a stream stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionView {
+    /// Where it begins.
+    pub begin: Place,
+    /// Which of its events on tables of the task it is, from 1; 0: none of those counted.
+    pub number: u64,
+    /// How many events on tables of the task it has.
+    pub events: u64,
+    /// How many rows these have.
+    pub rows: u64,
+    /// The same, table by table.
+    pub tables: Vec<TableChanges>,
+    /// Whether this is all of it; else it is at least so much.
+    pub is_whole: bool,
+    /// Whether the event could be read: an event that could not can be skipped, but what it would have
+    /// changed is not known.
+    pub is_understood: bool,
+}
+
+/// What a transaction changes in a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableChanges {
+    /// The table, as the source names it.
+    pub table: TableName,
+    /// Rows inserted.
+    pub inserts: u64,
+    /// Rows updated.
+    pub updates: u64,
+    /// Rows deleted.
+    pub deletes: u64,
+}

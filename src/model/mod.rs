@@ -3,6 +3,7 @@
 //! Nothing here does I/O, waits, or reads a clock.
 
 pub mod check;
+pub mod decision;
 pub mod error;
 pub mod event_view;
 pub mod flavor;
@@ -17,8 +18,11 @@ pub mod time;
 pub mod value;
 
 pub use check::{CheckFigure, CheckReport, CheckState, GrantState, PrivilegeFigure};
+pub use decision::{
+    Choice, DECISION_VERSION, Decision, DecisionOutcome, LaterRows, Reach, TypedPlace,
+};
 pub use error::{Context, Error, ErrorKind, Result, ServerError};
-pub use event_view::{EventRow, EventView, TargetRow};
+pub use event_view::{EventRow, EventView, TableChanges, TargetRow, TransactionView};
 pub use flavor::{Flavor, ServerVersion};
 pub use gtid::{Gtid, GtidSet};
 pub use packing::Packing;

@@ -81,6 +81,11 @@ impl Director {
             return Err(Error::new(ErrorKind::Internal, "a task without its target"));
         };
         let skipped = Arc::new(SkippedFile::new(self.folder.skipped(name)));
+        let file = Arc::clone(&skipped);
+        let loaded = tokio::task::spawn_blocking(move || file.load()).await;
+        loaded.map_err(|why| {
+            Error::new(ErrorKind::Panicked, "reading the skipped changes failed").with_source(why)
+        })??;
         let mut added = Vec::new();
         for worker in sources {
             let source = worker.work.source_name();
@@ -91,6 +96,7 @@ impl Director {
                 Arc::clone(&worker.work),
                 self.folder.dump(name, source),
                 Arc::clone(&skipped),
+                super::hand(&self.journal, name, source),
             ));
             for purging in &self.purging {
                 if purging.relay.source_name() == source {

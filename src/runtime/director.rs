@@ -2,6 +2,7 @@
 //! snapshots go out at most ten times a second.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use crate::model::{CheckReport, ErrorKind, Stage};
 
 use super::caught_up::CaughtUp;
 use super::data_folder::DataFolder;
+use super::deciding::{Table, only};
 use super::journal::Journal;
+use super::journal_view;
 use super::publish::Publisher;
 use super::purging::Purging;
 use super::runner::{Ask, Request, State, done, refused};
@@ -34,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Director {
     pub(super) config: Arc<Config>,
     pub(super) options: Options,
-    pub(super) journal: Journal,
+    pub(super) journal: Arc<Journal>,
     pub(super) workers: Vec<Worker>,
     pub(super) streams: Vec<Stream>,
     pub(super) purging: Vec<Arc<Purging>>,
@@ -53,7 +56,9 @@ pub(super) struct Director {
 /// A command under way, or done.
 struct Errand {
     /// The journal's number for it.
-    id: u64,
+    ///
+    /// `None`: nothing was begun, and nothing written.
+    id: Option<u64>,
     origin: String,
     command: Command,
     /// To whoever asked.
@@ -84,6 +89,9 @@ impl Director {
                 Some(envelope) = self.envelopes.recv() => match envelope {
                     Envelope::Command { command, origin, reply } => {
                         self.take(command, origin, reply, &reports).await;
+                    }
+                    Envelope::Query { query: Query::Journal { skip, limit }, answer } => {
+                        self.answer_journal(skip, limit, answer);
                     }
                     Envelope::Query { query, answer } => {
                         let _ = answer.send(self.answer(query));
@@ -197,6 +205,21 @@ impl Director {
         } else {
             None
         };
+        if let (None, Command::Decide { scope, .. }) = (&refusal, &command) {
+            // It is written down once it is a decision.
+            let table = self.table(scope);
+            let errand = Errand {
+                id: None,
+                origin,
+                command,
+                asker,
+            };
+            match table {
+                Ok(table) => self.decide(errand, table, reports),
+                Err(refusal) => self.settle(errand, refusal),
+            }
+            return;
+        }
         let intent = match refusal {
             Some(refusal) => Err(refusal),
             None => self.journal.intent(&origin, &command).map_err(|error| {
@@ -212,12 +235,34 @@ impl Director {
             }
         };
         let errand = Errand {
-            id,
+            id: Some(id),
             origin,
             command,
             asker,
         };
         let reply = match &errand.command {
+            Command::Decide { .. } => refused("this is decided elsewhere", "ask again"),
+            Command::Reapply { scope, id } => match only(&self.streams, scope) {
+                Ok(stream) => {
+                    let work = Arc::clone(&stream.work);
+                    let id = id.clone();
+                    self.send_away(errand, reports, "reapply", async move {
+                        match work.reapply(&id).await {
+                            Ok(message) => done(message),
+                            Err(error) => Reply::Refused {
+                                message: error.message().to_owned(),
+                                fix: error.fix().map(str::to_owned),
+                            },
+                        }
+                    });
+                    return;
+                }
+                Err(refusal) => refusal,
+            },
+            Command::Revert { scope, id } => match self.table(scope) {
+                Ok(table) => table.revert(id.as_deref()).await,
+                Err(refusal) => refusal,
+            },
             Command::Pause { scope } => self.ask(scope, || Request::Pause).await,
             Command::Resume { scope } => self.ask(scope, || Request::Resume).await,
             Command::Start { scope } => self.start(scope).await,
@@ -248,21 +293,60 @@ impl Director {
         self.settle(errand, reply);
     }
 
-    /// Has a relay log's command done by a task of its own: files of gigabytes are removed or fetched.
-    fn send_out(&self, errand: Errand, purging: Arc<Purging>, reports: &Reports) {
+    /// What is needed to decide something for the one stream that is meant.
+    fn table(&self, scope: &Scope) -> Result<Table, Reply> {
+        let stream = only(&self.streams, scope)?;
+        Ok(Table {
+            work: Arc::clone(&stream.work),
+            state: Arc::clone(&stream.state),
+            requests: stream.requests.clone(),
+            journal: Arc::clone(&self.journal),
+        })
+    }
+
+    /// Has a decision made and handed over by a task of its own: its fate takes its time.
+    fn decide(&self, mut errand: Errand, table: Table, reports: &Reports) {
         let stop = self.supervisor.stop().child_token();
         let errands = reports.errands.clone();
-        let command = errand.command.clone();
         let work = async move {
-            let work = async {
-                match &command {
-                    Command::PurgeRelay { which, .. } => purging.obey(which).await,
-                    Command::RefetchRelay { folder, file, .. } => {
-                        purging.refetch(folder, file).await
-                    }
-                    _ => refused("this is no command for a relay log", "ask for another"),
-                }
+            let (command, origin) = (errand.command.clone(), errand.origin.clone());
+            let (id, reply) = tokio::select! {
+                made = Box::pin(table.decide(&command, &origin)) => made,
+                () = stop.cancelled() => (None, refused(
+                    "the process ended before this was known to be done",
+                    "start it again: the journal will say what became of it",
+                )),
             };
+            errand.id = id;
+            // The director outlives the supervisor's tasks.
+            let _ = errands.send((errand, reply)).await;
+        };
+        let _reports_by_the_channel = self.supervisor.spawn("decision", work);
+    }
+
+    /// Has a relay log's command done by a task of its own: files of gigabytes are removed or fetched.
+    fn send_out(&self, errand: Errand, purging: Arc<Purging>, reports: &Reports) {
+        let command = errand.command.clone();
+        self.send_away(errand, reports, "relay command", async move {
+            match &command {
+                Command::PurgeRelay { which, .. } => purging.obey(which).await,
+                Command::RefetchRelay { folder, file, .. } => purging.refetch(folder, file).await,
+                _ => refused("this is no command for a relay log", "ask for another"),
+            }
+        });
+    }
+
+    /// Has a command done by a task of its own, and settled when it is.
+    fn send_away(
+        &self,
+        errand: Errand,
+        reports: &Reports,
+        name: &str,
+        work: impl Future<Output = Reply> + Send + 'static,
+    ) {
+        let stop = self.supervisor.stop().child_token();
+        let errands = reports.errands.clone();
+        let work = async move {
             let reply = tokio::select! {
                 reply = Box::pin(work) => reply,
                 () = stop.cancelled() => refused(
@@ -273,7 +357,7 @@ impl Director {
             // The director outlives the supervisor's tasks.
             let _ = errands.send((errand, reply)).await;
         };
-        let _reports_by_the_channel = self.supervisor.spawn("relay command", work);
+        let _reports_by_the_channel = self.supervisor.spawn(name, work);
     }
 
     /// Writes down what came of a command, and answers whoever asked.
@@ -284,7 +368,9 @@ impl Director {
             "{} asked {asked}: {outcome}",
             errand.origin
         );
-        if let Err(error) = self.journal.outcome(errand.id, &errand.origin, &reply) {
+        if let Some(id) = errand.id
+            && let Err(error) = self.journal.outcome(id, &errand.origin, &reply)
+        {
             tracing::error!(unit = "runtime", "{}", error.report());
         }
         // Whoever asked may have gone.
@@ -338,7 +424,9 @@ impl Director {
             let is_of_use = match request() {
                 Request::Pause => matches!(stage, Stage::Running | Stage::Waiting),
                 Request::Resume => matches!(stage, Stage::Paused | Stage::Stopped),
-                Request::Retry { .. } => matches!(stage, Stage::Failed | Stage::Waiting),
+                Request::Retry { .. } | Request::Decide(_) => {
+                    matches!(stage, Stage::Failed | Stage::Waiting)
+                }
             };
             if !is_of_use && !is_one {
                 continue;
@@ -369,9 +457,37 @@ impl Director {
         }
     }
 
+    /// Answers for the journal, by a task of its own: its file may be long.
+    fn answer_journal(&self, skip: usize, limit: usize, asker: oneshot::Sender<Answer>) {
+        let path = self.folder.path().to_owned();
+        let work = async move {
+            let read = tokio::task::spawn_blocking(move || journal_view::entries(&path)).await;
+            let answer = match read {
+                Ok(Ok(entries)) => {
+                    let total = entries.len();
+                    let newest = entries.into_iter().rev();
+                    let entries = newest.skip(skip).take(limit.min(1000)).collect();
+                    Answer::Journal { entries, total }
+                }
+                Ok(Err(error)) => Answer::Failed {
+                    message: error.report(),
+                },
+                Err(error) => Answer::Failed {
+                    message: error.to_string(),
+                },
+            };
+            // Whoever asked may have gone.
+            let _ = asker.send(answer);
+        };
+        let _answers_by_the_channel = self.supervisor.spawn("journal", work);
+    }
+
     /// Answers a query.
     fn answer(&self, query: Query) -> Answer {
         match query {
+            Query::Journal { .. } => Answer::Failed {
+                message: "the journal is read elsewhere".to_owned(),
+            },
             Query::Tables {
                 task,
                 source,

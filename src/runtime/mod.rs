@@ -9,9 +9,11 @@ mod beginning;
 mod caught_up;
 mod clock;
 mod data_folder;
+mod deciding;
 mod director;
 mod given_dump;
-mod journal;
+pub mod journal;
+pub mod journal_view;
 mod meter;
 mod needs;
 mod publish;
@@ -38,8 +40,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Mode, SourceConfig, TaskConfig};
 use crate::control::{Handle, Snapshot};
 use crate::log::LogRing;
-use crate::model::Result;
+use crate::model::{DecisionOutcome, Result};
 use crate::relay_log::RelayLog;
+use crate::unit::sync::Hand;
 
 pub use data_folder::DataFolder;
 use director::Director;
@@ -106,7 +109,7 @@ impl Runtime {
         log: Arc<LogRing>,
         options: Options,
     ) -> Result<Self> {
-        let journal = Journal::open(folder.path())?;
+        let journal = Arc::new(Journal::open(folder.path())?);
         let supervisor = Supervisor::default();
 
         // Shared by the streams of a task, which write to it in turn.
@@ -118,6 +121,7 @@ impl Runtime {
                 (task.name.as_str(), Arc::new(file))
             })
             .collect();
+        skipped.values().try_for_each(|file| file.load())?;
         let mut workers = Vec::new();
         let mut streams = Vec::new();
         for source in &config.sources {
@@ -141,6 +145,7 @@ impl Runtime {
                     Arc::clone(&worker.work),
                     folder.dump(&task.name, &source.server.name),
                     Arc::clone(skipped),
+                    hand(&journal, &task.name, &source.server.name),
                 ));
                 let is_autostart = task.is_autostart || options.ends_when_caught_up;
                 let (state, requests) = start_runner(&config, &supervisor, &work, is_autostart);
@@ -217,6 +222,14 @@ impl Runtime {
         let _ = self.director.join().await;
         Arc::clone(&self.snapshots.borrow())
     }
+}
+
+/// The operator's decisions for a stream, with those of a former process that are in question.
+fn hand(journal: &Arc<Journal>, task: &str, source: &str) -> Arc<Hand> {
+    let unsettled = journal.in_question(task, source);
+    let journal = Arc::clone(journal);
+    let report = move |id: &str, outcome: &DecisionOutcome| journal.settled(id, outcome);
+    Arc::new(Hand::new(Arc::new(report), unsettled))
 }
 
 /// Opens a source's relay log and starts its worker.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, ServerConfig};
 use crate::control::{
-    MemoryFigure, Problem, Snapshot, SourceSnapshot, Stop, StreamPosition, StreamSnapshot,
-    TargetSnapshot, snapshot,
+    DecisionFigure, MemoryFigure, Problem, Snapshot, SourceSnapshot, Stop, StreamPosition,
+    StreamSnapshot, TargetSnapshot, snapshot,
 };
 use crate::log::LogRing;
 use crate::model::{CheckReport, CheckState, GrantState, Stage, Unit};
@@ -257,7 +257,16 @@ fn stream_snapshot(stream: &Stream, meter: &mut StreamMeter, now: Instant) -> St
         notes: work.notes(),
         drift_skipped: sync.drift_skipped,
         drift_repaired: sync.drift_repaired,
-        skipped_events: 0,
+        skipped_events: work.skipped_events(),
+        decisions: work
+            .waiting_decisions()
+            .iter()
+            .map(|decision| DecisionFigure {
+                id: decision.id.clone(),
+                title: decision.title(),
+                made_at: decision.made_at,
+            })
+            .collect(),
         stop,
         next_try_at: state.next_try_at,
         tries: state.tries,

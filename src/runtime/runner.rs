@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{Reply, Stop};
-use crate::model::{Error, ErrorKind, RetryFigure, Stage, Timestamp};
+use crate::model::{Decision, Error, ErrorKind, RetryFigure, Stage, Timestamp};
 
 use super::clock;
 use super::retry::{Retry, backoff, policy};
@@ -43,6 +43,11 @@ pub(super) trait Work: Send + Sync + 'static {
 
     /// For log lines and error texts.
     fn name(&self) -> String;
+
+    /// Takes what the operator decided for the event at which it stands; `false`: it stands at none.
+    fn decide(&self, _decision: Decision) -> bool {
+        false
+    }
 }
 
 /// How work ended without an error.
@@ -75,6 +80,8 @@ pub(super) enum Request {
         /// The stop that is meant.
         stop_id: Option<String>,
     },
+    /// Go on with what was decided for the event at which it stands.
+    Decide(Box<Decision>),
 }
 
 /// A runner as others see it. Locked for moments, never over an await.
@@ -252,6 +259,7 @@ impl<W: Work> Runner<W> {
                             refused("it is still pausing", "ask again once it is paused")
                         }
                         Request::Resume | Request::Retry { .. } => done("it is running"),
+                        Request::Decide(_) => gone_on(),
                     };
                     let _ = reply.send(answer);
                 }
@@ -339,6 +347,17 @@ impl<W: Work> Runner<W> {
                 },
             };
             let (answer, next) = match (request, stage) {
+                (Request::Decide(decision), Stage::Failed) => {
+                    match self.wrong_stop(Some(decision.stop_id.clone())) {
+                        Some(answer) => (answer, None),
+                        None if self.work.decide(*decision) => (done("decided"), Some(Next::Run)),
+                        None => (
+                            refused("it stands at no event", "`retry` tries again"),
+                            None,
+                        ),
+                    }
+                }
+                (Request::Decide(_), _) => (gone_on(), None),
                 (_, Stage::Finished) => (
                     refused("it is finished", "there is nothing left to do"),
                     None,
@@ -378,6 +397,7 @@ impl<W: Work> Runner<W> {
             let (answer, next) = match request {
                 Request::Pause => (done("paused"), Some(Next::Stand(Stage::Paused))),
                 Request::Resume => (done("trying again"), Some(Next::Run)),
+                Request::Decide(_) => (gone_on(), None),
                 Request::Retry { stop_id } => match self.wrong_stop(stop_id) {
                     Some(answer) => (answer, None),
                     None => (done("trying again"), Some(Next::Run)),
@@ -409,6 +429,14 @@ enum Outcome {
     Ended(End),
     Paused,
     Failed(Box<Failure>),
+}
+
+/// The reply to a decision that came too late.
+fn gone_on() -> Reply {
+    refused(
+        "it no longer stands at that stop",
+        "somebody else has decided, or retried: look at it again",
+    )
 }
 
 /// A reply that says it is done.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::config::{Address, ServerConfig, TlsMode};
 use crate::connect::error_table::entry;
-use crate::control::{Stop, StopError, StopPosition};
-use crate::model::{Error, ErrorKind, Unit};
+use crate::control::{Stop, StopError, StopPosition, choice_name};
+use crate::model::{Choice, Error, ErrorKind, EventView, Reach, TransactionView, Unit};
 use crate::unit::sync;
 
 use super::clock;
@@ -35,11 +35,13 @@ pub(super) fn plain(error: &Error) -> Stop {
         }),
         gtid: None,
         event: None,
+        transaction: None,
         table: context.table.clone(),
         target_rows: Vec::new(),
         later_applied: 0,
         hint: hint(error),
         statement: context.statement.clone(),
+        repair: None,
         error: shown,
         choices: vec!["retry".to_owned()],
     }
@@ -123,10 +125,33 @@ pub(super) fn at_event(error: &Error, event: Option<Box<sync::FailedEvent>>) -> 
     stop.gtid.clone_from(&view.gtid);
     stop.table = event.table.or(view.table.clone()).or(stop.table.take());
     stop.statement = event.statement.or(stop.statement.take());
+    stop.repair = event.repair;
     stop.target_rows = event.target_rows;
     stop.later_applied = event.later_applied;
+    stop.choices = choices(&view, event.place.row, &event.transaction);
+    stop.transaction = Some(event.transaction);
     stop.event = Some(Box::new(view));
     stop
+}
+
+/// What can be chosen for an event, as `tideway ctl` names it.
+fn choices(view: &EventView, row: Option<u32>, transaction: &TransactionView) -> Vec<String> {
+    let mut choices = vec!["retry".to_owned()];
+    let is_rows = view.rows > 0 && transaction.is_understood;
+    for choice in [Choice::Repair, Choice::Skip] {
+        if choice == Choice::Repair && !is_rows {
+            continue;
+        }
+        if is_rows && row.is_some() && view.rows > 1 {
+            choices.push(choice_name(choice, Reach::Row));
+        }
+        choices.push(choice_name(choice, Reach::Event));
+        // A statement is a transaction by itself.
+        if is_rows || !transaction.is_understood {
+            choices.push(choice_name(choice, Reach::Transaction));
+        }
+    }
+    choices
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! A stream: dump, load, then sync, each begun where the target's checkpoint says.
 
+mod copy;
+mod hand;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -7,23 +10,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Consistency, Mode, RelayStart, TargetConfig, TaskConfig};
+use crate::config::{Config, Mode, RelayStart, TargetConfig, TaskConfig};
 use crate::connect::Session;
-use crate::dump_files::feed::{self, Feed};
 use crate::dump_files::{Left, Manifest};
 use crate::model::{
-    Error, ErrorKind, Place, Position, Result, ServerVersion, TableLoad, TransferFigure, Unit,
+    Decision, Error, ErrorKind, Place, Position, Result, ServerVersion, TableLoad, TransferFigure,
+    Unit,
 };
 use crate::source;
-use crate::target::checkpoint::{self, Claim, LoadStage, LoadState, State, StreamKey, SyncState};
+use crate::target::checkpoint::{self, Claim, State, StreamKey, SyncState};
 use crate::target::execute;
-use crate::unit::dump::{self, DumpJob, DumpOutcome};
-use crate::unit::load::{self, LoadJob, LoadOutcome};
-use crate::unit::sync::{self, SyncJob};
+use crate::unit::dump;
+use crate::unit::load;
+use crate::unit::sync::{self, Hand, SyncJob};
 
-use super::given_dump::{self, Taker};
+use super::given_dump;
 use super::relay_work::{Facts, Need, RelayWork};
-use super::retry::{Retry, backoff, policy};
 use super::runner::{End, Failure, Work};
 use super::skipped::SkippedFile;
 use super::stops;
@@ -59,6 +61,7 @@ pub(super) struct StreamWork {
     source: Arc<RelayWork>,
     dump_folder: PathBuf,
     skipped: Arc<SkippedFile>,
+    hand: Arc<Hand>,
     dump: Arc<dump::Meter>,
     load: Arc<load::Meter>,
     sync: Arc<sync::Meter>,
@@ -97,6 +100,7 @@ impl StreamWork {
         source: Arc<RelayWork>,
         dump_folder: PathBuf,
         skipped: Arc<SkippedFile>,
+        hand: Arc<Hand>,
     ) -> Self {
         let unit = if task.mode == Mode::Incremental {
             Unit::Sync
@@ -112,6 +116,7 @@ impl StreamWork {
             source,
             dump_folder,
             skipped,
+            hand,
             dump: Arc::new(dump::meter()),
             load: Arc::new(load::meter()),
             sync: Arc::default(),
@@ -505,153 +510,6 @@ impl StreamWork {
         }
     }
 
-    /// Dumps, and loads meanwhile; `false` if it was asked to stop.
-    async fn copy(&self, stop: &CancellationToken) -> Result<bool> {
-        let mut relay_from = None;
-        if self.task.mode == Mode::All {
-            if self.wait_for_relay(stop).await.is_none() {
-                return Ok(false);
-            }
-            self.source.check_history().await?;
-            relay_from = self.source.log().oldest_of_newest();
-        }
-        if let Some(from) = &self.task.load.from {
-            self.enter(Unit::Load);
-            let taker = Taker::new(&self.task, &self.source, relay_from).await?;
-            return Ok(taker.take(from, &self.dump_folder, stop).await? && self.load(stop).await?);
-        }
-        let job = DumpJob {
-            source: self.source.config().clone(),
-            task: self.task.clone(),
-            folder: self.dump_folder.clone(),
-            relay_from,
-            relay: self.source.log().token(),
-            made_here: self.shown().made_here.clone(),
-        };
-        let (writer, feed) = feed::feed();
-        // Also cancelled by a load that cannot begin: it would be a dump for nothing.
-        let both = stop.child_token();
-        let dumping = async {
-            let outcome = dump::run(job, writer, Arc::clone(&self.dump), both.clone()).await?;
-            Ok(match outcome {
-                DumpOutcome::Complete(manifest) => {
-                    self.shown().made_here = Some(manifest.header.dump_id);
-                    self.enter(Unit::Load);
-                    true
-                }
-                DumpOutcome::Stopped => false,
-            })
-        };
-        let (dumped, loaded) = tokio::join!(dumping, self.load_beside(&feed, &both));
-        match (dumped, loaded) {
-            // What the load lacks in the end is why the dump was given up.
-            (Ok(_), Err(error)) | (Err(error), _) => Err(error),
-            (Ok(true), Ok(LoadOutcome::Complete(_))) => Ok(true),
-            (Ok(_), Ok(_)) => Ok(false),
-        }
-    }
-
-    /// Loads what the dump announces. A passing error is not the dump's: the load begins again, where
-    /// it was. Any other stops the dump too, unless rows are in already: then the dump is brought to
-    /// its end, so that nothing of it has to be done twice.
-    async fn load_beside(&self, feed: &Feed, both: &CancellationToken) -> Result<LoadOutcome> {
-        let mut failures = 0;
-        loop {
-            let job = self.load_job();
-            let reader = Some(feed.reader());
-            let loaded = load::run(job, reader, Arc::clone(&self.load), both.clone()).await;
-            let Err(error) = loaded else {
-                return loaded;
-            };
-            if feed.has_ended() {
-                return Err(error);
-            }
-            if policy(error.kind()).retry == Retry::Operator {
-                if self.load.figure().bytes_done == 0 {
-                    both.cancel();
-                } else {
-                    self.note(format!("the dump goes on, the load stands: {error}"));
-                    feed.ended().await;
-                }
-                return Err(error);
-            }
-            failures += 1;
-            self.note(format!(
-                "the load is tried again, the dump goes on: {error}"
-            ));
-            tokio::select! {
-                () = both.cancelled() => return Ok(LoadOutcome::Stopped),
-                () = feed.ended() => {}
-                () = tokio::time::sleep(backoff(failures)) => {}
-            }
-        }
-    }
-
-    fn load_job(&self) -> LoadJob {
-        LoadJob {
-            folder: self.dump_folder.clone(),
-            task: self.task.clone(),
-            target: self.target.clone(),
-            meta_schema: self.meta_schema.clone(),
-            source_name: self.source_name().to_owned(),
-            relay_folder: (self.task.mode == Mode::All).then(|| self.relay_folder()),
-            took_over: self.took_over(),
-        }
-    }
-
-    /// Whether what is in the target is of a dump that came to nothing.
-    fn is_unfounded(&self, load: &LoadState) -> Result<bool> {
-        Ok(match load.stage {
-            LoadStage::Whole => false,
-            LoadStage::Discard => true,
-            LoadStage::Overlap => Manifest::find(&self.dump_folder)?
-                .is_none_or(|manifest| manifest.header.dump_id != load.dump_id),
-        })
-    }
-
-    /// Whether what is in the target is of a dump that was not finished and goes on.
-    async fn can_go_on(&self, load: &LoadState) -> Result<bool> {
-        if load.stage != LoadStage::Overlap
-            || self.task.dump.consistency != Consistency::Fuzzy
-            || Manifest::find(&self.dump_folder)?.is_some()
-        {
-            return Ok(false);
-        }
-        let left = Left::dump_in(&self.dump_folder).await?;
-        Ok(left.is_some_and(|(dump_id, _)| dump_id == load.dump_id))
-    }
-
-    /// Takes out of the target what is of no dump; `false` if it was asked to stop.
-    async fn discard(&self, key: &StreamKey, stop: &CancellationToken) -> Result<bool> {
-        let job = self.load_job();
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => Ok(false),
-            done = load::discard(&job, key.clone(), &self.load) => done.map(|()| true),
-        }
-    }
-
-    /// Loads a whole dump; `false` if it was asked to stop.
-    async fn load(&self, stop: &CancellationToken) -> Result<bool> {
-        let job = self.load_job();
-        let outcome = load::run(job, None, Arc::clone(&self.load), stop.clone()).await?;
-        Ok(matches!(outcome, LoadOutcome::Complete(_)))
-    }
-
-    fn relay_folder(&self) -> String {
-        let newest = self.source.log().newest_folder();
-        newest.map_or_else(String::new, |folder| folder.name)
-    }
-
-    /// The server the relay log is of now and the one it was first of, where a relay is at work.
-    fn took_over(&self) -> Option<(String, String)> {
-        if self.task.mode != Mode::All {
-            return None;
-        }
-        let log = self.source.log();
-        Some((log.newest_folder()?.identity, log.origin()?.0))
-    }
-
     /// Where a stream begins that has no dump and no checkpoint, with the source's structures; `None`
     /// if it was asked to stop.
     async fn beginning(&self, stop: &CancellationToken) -> Result<Option<beginning::Beginning>> {
@@ -688,6 +546,7 @@ impl StreamWork {
                 let skipped = Arc::clone(&self.skipped);
                 Arc::new(move |changes| skipped.keep(&changes))
             },
+            hand: Arc::clone(&self.hand),
             begin,
         };
         sync::run(job, Arc::clone(&self.sync), stop.clone())
@@ -789,5 +648,10 @@ impl Work for StreamWork {
 
     fn name(&self) -> String {
         format!("task {}", self.label())
+    }
+
+    fn decide(&self, decision: Decision) -> bool {
+        self.hand.decide(decision);
+        true
     }
 }

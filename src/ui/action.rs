@@ -1,6 +1,8 @@
 //! The one table of what keys can do. Dispatch, the key line, the help and the check of
 //! `[console.keys]` are all made from it, so none of them can say what another does not do.
 
+use crate::model::{Choice, Reach};
+
 /// A screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Screen {
@@ -98,6 +100,12 @@ pub enum Action {
     Pause,
     /// Tries again at once.
     Retry,
+    /// Opens the dialog in which something is decided for an event.
+    Decide(Choice, Reach),
+    /// Opens the journal.
+    Journal,
+    /// Takes back the newest decision that waits.
+    Revert,
     /// Runs the checks again.
     Check,
     /// Copies what is focused.
@@ -187,6 +195,9 @@ const WORK: &[Screen] = &[
     Screen::Events,
 ];
 
+/// Where something is decided for the event at which a stream stands.
+const STOPS: &[Screen] = &[Screen::Events];
+
 /// Where there is a list to filter.
 const LISTS: &[Screen] = &[
     Screen::Overview,
@@ -205,9 +216,17 @@ pub static TABLE: &[Entry] = &[
     entry(Action::Open, "open", &["enter"], Place::On(&[Screen::Overview, Screen::Sources, Screen::Sync]), "open", "open what is selected"),
     changing(entry(Action::Retry, "retry", &["r"], Place::On(WORK), "retry", "try again at once what failed: the selected stream, or the source's relay")),
     changing(entry(Action::Pause, "pause", &["p"], Place::On(WORK), "pause", "pause at the end of the transaction in hand, or go on: the selected stream, or the source's relay")),
+    changing(entry(Action::Decide(Choice::Skip, Reach::Event), "skip", &["s"], Place::On(STOPS), "skip", "leave out the event at which the stream stands; asks first")),
+    changing(entry(Action::Decide(Choice::Skip, Reach::Row), "skip-row", &["x"], Place::On(STOPS), "skip row", "leave out the one row that was met; asks first")),
+    changing(entry(Action::Decide(Choice::Skip, Reach::Transaction), "skip-transaction", &["T"], Place::On(STOPS), "skip trx", "leave out the whole transaction; asks first")),
+    changing(entry(Action::Decide(Choice::Repair, Reach::Event), "repair", &["m"], Place::On(STOPS), "repair", "make the rows of the event what the source says they are; asks first")),
+    changing(entry(Action::Decide(Choice::Repair, Reach::Row), "repair-row", &["X"], Place::On(STOPS), "", "make the one row that was met what the source says it is; asks first")),
+    changing(entry(Action::Decide(Choice::Repair, Reach::Transaction), "repair-transaction", &["M"], Place::On(STOPS), "", "make every row of the transaction what the source says; asks first")),
+    changing(entry(Action::Revert, "revert", &["u"], Place::On(STOPS), "", "take back the newest decision that has not taken effect")),
     entry(Action::Check, "check", &["r"], Place::On(&[Screen::Grants]), "check again", "run the checks and read the grants again"),
     entry(Action::Level, "level", &["v"], Place::On(&[Screen::Log]), "level", "show only lines of this level and above"),
     entry(Action::Copy, "copy", &["y"], Place::Everywhere, "copy", "copy what the focused pane is about (grants, statement, position, line) to the clipboard and to a file"),
+    entry(Action::Journal, "journal", &["J"], Place::Everywhere, "", "what was asked and decided, with what became of it; apply later what was left out"),
     entry(Action::NextProblem, "next-problem", &["!"], Place::Everywhere, "next problem", "go to the next problem, oldest first"),
     entry(Action::Filter, "filter", &["/"], Place::On(LISTS), "filter", "show only lines that contain a text; enter keeps it, esc removes it"),
     entry(Action::Left, "left", &["h", "left"], Place::Everywhere, "", "the stream, source or server before"),

@@ -39,6 +39,8 @@ pub fn draw(view: &View<'_>, buffer: &mut Buffer) {
     match view.state.dialog {
         Some(Dialog::Help(from)) => dialog::help::draw(view, from, parts.body, buffer),
         Some(Dialog::Leave) => dialog::leave::draw(view, parts.body, buffer),
+        Some(Dialog::Journal) => dialog::journal::draw(view, parts.body, buffer),
+        Some(Dialog::Decide) => dialog::decide::draw(view, parts.body, buffer),
         None => {}
     }
 }

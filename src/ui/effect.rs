@@ -1,12 +1,14 @@
 //! What the reducer asks the loop to do: the only way from a key to the world.
 
-use crate::control::Command;
+use crate::control::{Command, Query};
 
 /// Something to be done outside the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send this to the runtime; its reply comes back as a message.
     Send(Command),
+    /// Ask the runtime this; its answer goes to what asked.
+    Ask(Query),
     /// Put this on the clipboard and into a file.
     Copy(Copied),
     /// Draw everything anew.

@@ -11,11 +11,13 @@
 //! ```
 
 pub mod action;
+pub mod deciding;
 pub mod dialog;
 pub mod draw;
 pub mod effect;
 pub mod format;
 pub mod glyph;
+pub mod journal;
 pub mod keymap;
 pub mod layout;
 pub mod options;

@@ -7,10 +7,12 @@ use ratatui::layout::Rect;
 use tui_input::{Input, InputRequest};
 
 use crate::control::{Command, Reply, Scope, Snapshot};
-use crate::model::{Stage, Timestamp};
+use crate::model::{Choice, Reach, Stage, Timestamp};
 
 use super::action::{Action, Entry, Screen};
+use super::deciding;
 use super::effect::{Copied, Effect};
+use super::journal;
 use super::keymap::Key;
 use super::layout::{self, Pane};
 use super::screen;
@@ -24,6 +26,13 @@ pub fn on_key(state: &mut State, key: Key, looks: &Looks) -> Vec<Effect> {
         type_filter(state, key);
         return Vec::new();
     }
+    if state.dialog == Some(Dialog::Decide) {
+        return deciding::on_key(state, key);
+    }
+    if state.dialog == Some(Dialog::Journal) {
+        let is_read_only = View { state, looks }.is_read_only();
+        return journal::on_key(state, key, is_read_only);
+    }
     let entry = match state.dialog {
         Some(Dialog::Leave) => looks.keymap.when_leaving(key),
         _ => looks.keymap.on_screen(state.screen, key),
@@ -35,6 +44,10 @@ pub fn on_key(state: &mut State, key: Key, looks: &Looks) -> Vec<Effect> {
 pub fn on_snapshot(state: &mut State, snapshot: Arc<Snapshot>, now: Timestamp) {
     state.now = now;
     state.newest = Arc::clone(&snapshot);
+    if deciding::close_if_gone(state) {
+        let text = "nothing was decided: the stream no longer stands at that event";
+        say(state, text, true, now);
+    }
     if !state.is_frozen {
         let before = stop_id(state);
         state.shown = snapshot;
@@ -125,6 +138,9 @@ pub fn on_action(state: &mut State, entry: &Entry, looks: &Looks) -> Vec<Effect>
         }
         Action::Pause => return pause(state),
         Action::Retry => return retry(state),
+        Action::Decide(choice, reach) => return decide(state, choice, reach),
+        Action::Revert => return revert(state),
+        Action::Journal => return journal::open(state),
         Action::Check => return send(state, Command::Check),
         Action::Copy => return copy(state, looks),
         Action::Level => {
@@ -173,7 +189,7 @@ fn in_dialog(state: &mut State, dialog: Dialog, action: Action, looks: &Looks) -
             };
             state.dialog = Some(Dialog::Help(to.min(last)));
         }
-        (Dialog::Leave, _) => {}
+        (Dialog::Leave | Dialog::Decide | Dialog::Journal, _) => {}
     }
     Vec::new()
 }
@@ -224,6 +240,7 @@ fn type_filter(state: &mut State, key: Key) {
 
 /// Takes in a text that was pasted: into the filter alone, never as keys.
 pub fn on_paste(state: &mut State, text: &str) {
+    deciding::on_paste(state, text);
     if !state.is_typing {
         return;
     }
@@ -521,6 +538,37 @@ fn retry(state: &mut State) -> Vec<Effect> {
     let stop = state.stream().filter(|_| !scope.relay);
     let stop_id = stop.and_then(|stream| stream.stop.as_ref().map(|stop| stop.stop_id.clone()));
     send(state, Command::Retry { scope, stop_id })
+}
+
+/// Opens the dialog of a choice.
+fn decide(state: &mut State, choice: Choice, reach: Reach) -> Vec<Effect> {
+    if layout::class(state.size) == layout::Class::Line {
+        return refuse(
+            state,
+            "refused: the terminal is too small to show what it does",
+        );
+    }
+    match deciding::open(state, choice, reach) {
+        Ok(()) => Vec::new(),
+        Err(why) => refuse(state, why),
+    }
+}
+
+fn revert(state: &mut State) -> Vec<Effect> {
+    let Some((scope, _)) = scope(state).filter(|(scope, _)| !scope.relay) else {
+        return refuse(state, "no stream is selected");
+    };
+    let waiting = state.stream().and_then(|stream| stream.decisions.last());
+    let Some(id) = waiting.map(|decision| decision.id.clone()) else {
+        return refuse(state, "no decision waits: there is nothing to take back");
+    };
+    send(
+        state,
+        Command::Revert {
+            scope,
+            id: Some(id),
+        },
+    )
 }
 
 /// What the focused pane is about.

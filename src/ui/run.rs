@@ -17,7 +17,7 @@ use ratatui::layout::Rect;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::{Handle, Reply};
+use crate::control::{Answer, Handle, Reply};
 use crate::model::{Error, ErrorKind, Result, Timestamp};
 use crate::terminal::clipboard;
 use crate::terminal::setup::size;
@@ -92,6 +92,7 @@ struct Console<'a> {
     signals: Signals,
     _watch: Watch,
     replies: FuturesUnordered<LocalBoxFuture<'static, Reply>>,
+    answers: FuturesUnordered<LocalBoxFuture<'static, Answer>>,
     pace: Pace,
 }
 
@@ -129,6 +130,7 @@ enum Step {
     Input(Option<Event>),
     Signal(Signal),
     Reply(Reply),
+    Answer(Answer),
     Snapshot(bool),
     Drained(io::Result<()>),
     Draw,
@@ -157,6 +159,7 @@ impl<'a> Console<'a> {
             signals: Signals::listen()?,
             _watch: Watch::start(lost.clone())?,
             replies: FuturesUnordered::new(),
+            answers: FuturesUnordered::new(),
             pace: Pace {
                 after_key: true,
                 after_data: false,
@@ -185,6 +188,7 @@ impl<'a> Console<'a> {
                 result = self.output.drain(), if !is_clear => Step::Drained(result),
                 () = sleep_until(due), if due.is_some() => Step::Draw,
                 Some(reply) = self.replies.next() => Step::Reply(reply),
+                Some(answer) = self.answers.next() => Step::Answer(answer),
                 changed = snapshots.changed() => Step::Snapshot(changed.is_ok()),
                 _ = clock.tick() => Step::Clock,
             };
@@ -208,6 +212,14 @@ impl<'a> Console<'a> {
                 Step::Draw => self.draw(),
                 Step::Reply(reply) => {
                     reducer::on_reply(&mut self.state, reply, now());
+                    self.pace.after_key = true;
+                    let effects = super::journal::after_reply(&self.state);
+                    effects
+                        .into_iter()
+                        .find_map(|effect| self.carry_out(effect))
+                }
+                Step::Answer(answer) => {
+                    super::journal::on_answer(&mut self.state, answer);
                     self.pace.after_key = true;
                     None
                 }
@@ -243,6 +255,8 @@ impl<'a> Console<'a> {
         while let Some(event) = next {
             let effects = match event {
                 Event::Key(event) => {
+                    // How long a dialog has been open decides whether a key was meant for it.
+                    self.state.now = now();
                     let key = Key::of(event);
                     let looks = &self.options.looks;
                     key.map(|key| reducer::on_key(&mut self.state, key, looks))
@@ -300,6 +314,11 @@ impl<'a> Console<'a> {
                 let handle = self.handle.clone();
                 self.replies
                     .push(Box::pin(async move { handle.command(command).await }));
+            }
+            Effect::Ask(query) => {
+                let handle = self.handle.clone();
+                self.answers
+                    .push(Box::pin(async move { handle.query(query).await }));
             }
             Effect::Copy(copied) => return self.copy(&copied),
         }

@@ -10,6 +10,8 @@ use crate::control::{Snapshot, SourceSnapshot, StreamSnapshot};
 use crate::model::Timestamp;
 
 use super::action::Screen;
+use super::deciding::Deciding;
+use super::journal::JournalPane;
 use super::layout::Pane;
 
 /// Data older than this is marked, in seconds.
@@ -55,6 +57,10 @@ pub struct State {
     pub level: Level,
     /// What is open above the screen.
     pub dialog: Option<Dialog>,
+    /// The journal, while it is open.
+    pub journal: Option<JournalPane>,
+    /// The decision that is being made.
+    pub deciding: Option<Deciding>,
     /// The newest message: a command's reply, what was copied.
     pub message: Option<Message>,
     /// Commands without a reply yet.
@@ -70,6 +76,10 @@ pub enum Dialog {
     Help(usize),
     /// Asks before leaving.
     Leave,
+    /// The journal: [`State::journal`].
+    Journal,
+    /// Asks for what confirms a decision: [`State::deciding`].
+    Decide,
 }
 
 /// A line for the operator.
@@ -179,6 +189,8 @@ impl State {
             is_following: true,
             level: Level::default(),
             dialog: None,
+            journal: None,
+            deciding: None,
             message: None,
             pending: 0,
             problem: None,

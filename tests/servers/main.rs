@@ -77,6 +77,8 @@ mod fan;
 mod foreign_dump;
 mod foreign_keys;
 mod front;
+mod hand;
+mod hand_kills;
 mod harness;
 mod json_diff;
 mod lag;

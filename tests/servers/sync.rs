@@ -16,7 +16,7 @@ use tideway::schema::Structures;
 use tideway::source::ServerInfo;
 use tideway::source::structure::{read_defaults, read_schema_defaults, read_structures_of};
 use tideway::target::{Mark, Span, Spans};
-use tideway::unit::sync::{Failure, Meter, SyncJob, run};
+use tideway::unit::sync::{Failure, Hand, Meter, SyncJob, run};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::compare::assert_equal;
@@ -139,6 +139,7 @@ async fn job(source: &Server, target: &Server, folder: &Path, tables: &str) -> S
         clock_offset_micros: info.clock_offset_micros,
         relay_is_current: Arc::new(|| true),
         keep: Arc::new(|_| Ok(())),
+        hand: Hand::idle(),
         begin: Some((begin, Structures::default(), schemas)),
     }
 }

@@ -9,6 +9,7 @@
 //! Everything up to the end of a load uses SELECT, INSERT and DELETE alone, so that an account for
 //! loading needs no more; sync also uses UPDATE.
 
+mod decision;
 mod load;
 mod moved;
 mod owner;
@@ -31,6 +32,7 @@ use crate::schema::{SchemaDefaults, Structures};
 use crate::target::execute::{self, Outcome, Packet, Part};
 use crate::target::text::{literal, literal_or_null};
 
+pub use decision::{Reapplied, Reapply, reapply};
 pub use owner::Ownership;
 pub use part::PartDone;
 pub use selection::take_up_selection;

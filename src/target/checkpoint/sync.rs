@@ -92,11 +92,13 @@ impl Claim {
         changes: &[Change],
         schemas: &[SchemaChange],
     ) -> Result<()> {
-        self.write_done(session, mark, changes, schemas, None).await
+        self.write_done(session, mark, changes, schemas, None, &[])
+            .await
     }
 
     /// Writes the outcome of a DDL statement whose transaction goes on behind it: the mark stays
-    /// before it, and `done` says that it has run.
+    /// before it, and `done` says that it has run. The statements of `also` are in the same target
+    /// transaction.
     pub async fn write_done(
         &mut self,
         session: &mut Session,
@@ -104,6 +106,7 @@ impl Claim {
         changes: &[Change],
         schemas: &[SchemaChange],
         done: Option<&Intent>,
+        also: &[String],
     ) -> Result<()> {
         let version = self.structures + 1;
         let intent = done.map(intent_text).transpose()?;
@@ -133,6 +136,9 @@ impl Claim {
                     self.schema_row(version, &change.schema, default)?,
                 );
             }
+        }
+        for statement in also {
+            packet.push(Part::Frame, statement);
         }
         packet.push(Part::Frame, "COMMIT");
         self.settle(execute::run(session, &packet).await)?;

@@ -125,7 +125,7 @@ PRIMARY KEY (`target_schema`, `target_table`, `server`, `source_schema`, `source
 {form},
 {STREAM},
 `place` VARCHAR(1024) NOT NULL COMMENT 'the event it was made for',
-`kind` VARCHAR(32) NOT NULL COMMENT 'skip, repair, replace, inject',
+`kind` VARCHAR(32) NOT NULL COMMENT 'skip, repair, reapply',
 `detail` LONGTEXT NULL COMMENT 'JSON',
 `made_at` DATETIME(6) NOT NULL COMMENT 'UTC',
 PRIMARY KEY (`id`)

@@ -1,6 +1,8 @@
 //! What opens above a screen.
 
+pub mod decide;
 pub mod help;
+pub mod journal;
 pub mod leave;
 
 use ratatui::buffer::Buffer;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::Line;
 
-use crate::control::Stop;
-use crate::model::EventRow;
+use crate::control::{Stop, choice_name, effect};
+use crate::model::{Choice, EventRow, Reach};
 use crate::ui::action::Action;
 use crate::ui::format;
 use crate::ui::layout::{Class, Pane, Room, beside, class, room, stack};
@@ -224,6 +224,39 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
         let text = format!("(a guess) {hint}");
         lines.extend(super::labelled_text(view, "hint", Role::Dim, &text, width));
     }
+    if let Some(around) = &stop.transaction
+        && around.events > 1
+    {
+        let least = if around.is_whole { "" } else { "at least " };
+        let text = format!(
+            "event {} of {least}{} of the transaction, {} in all, which begins at :{}",
+            around.number,
+            around.events,
+            format::counted(around.rows, "row"),
+            around.begin.position.offset
+        );
+        lines.extend(super::labelled_text(
+            view,
+            "around",
+            Role::Text,
+            &text,
+            width,
+        ));
+    }
+    for decision in &stream.decisions {
+        let key = view.looks.keymap.key(Action::Revert);
+        let text = format!(
+            "{} waits for the rest of its transaction ({key} takes it back)",
+            decision.title
+        );
+        lines.extend(super::labelled_text(
+            view,
+            "decided",
+            Role::Ok,
+            &text,
+            width,
+        ));
+    }
     if room_is_small(view) {
         lines.extend(choice_lines(view, stop, width));
     }
@@ -238,38 +271,46 @@ fn room_is_small(view: &View<'_>) -> bool {
         || class(view.state.size) < Class::Whole
 }
 
-fn choice_lines(view: &View<'_>, stop: &Stop, width: usize) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
-    for choice in &stop.choices {
-        if choice == "retry" {
-            let key = view.looks.keymap.key(Action::Retry);
-            let text = if view.is_read_only() {
-                "retry: refused, read-only".to_owned()
-            } else {
-                format!("{key}  retry: the same event again, nothing is changed")
-            };
-            lines.extend(super::labelled_text(
-                view,
-                "choice",
-                Role::Text,
-                &text,
-                width,
-            ));
-        } else {
-            lines.extend(super::labelled_text(
-                view,
-                "choice",
-                Role::Text,
-                choice,
-                width,
-            ));
+/// The choices of a stop, each with its action.
+fn choices_of(stop: &Stop) -> Vec<(Action, Option<(Choice, Reach)>)> {
+    let all = [Choice::Repair, Choice::Skip]
+    .into_iter()
+    .flat_map(|choice| [Reach::Row, Reach::Event, Reach::Transaction].map(|reach| (choice, reach)));
+    let mut found = Vec::new();
+    if stop.choices.iter().any(|choice| choice == "retry") {
+        found.push((Action::Retry, None));
+    }
+    for (choice, reach) in all {
+        if stop.choices.contains(&choice_name(choice, reach)) {
+            found.push((Action::Decide(choice, reach), Some((choice, reach))));
         }
     }
-    if stop.choices.is_empty() {
-        let text = "none: mend the cause, then retry";
-        lines.extend(super::labelled_text(view, "choice", Role::Dim, text, width));
+    found
+}
+
+fn choice_word(of: Option<(Choice, Reach)>) -> String {
+    match of {
+        None => "retry".to_owned(),
+        Some((choice, Reach::Event)) => choice.to_string(),
+        Some((choice, reach)) => choice_name(choice, reach),
     }
-    lines
+}
+
+/// All choices in few lines.
+fn choice_lines(view: &View<'_>, stop: &Stop, width: usize) -> Vec<Line<'static>> {
+    let choices = choices_of(stop);
+    let (role, text) = if choices.is_empty() {
+        (Role::Dim, "none: mend the cause, then retry".to_owned())
+    } else if view.is_read_only() {
+        (Role::Dim, "refused: read-only".to_owned())
+    } else {
+        let words: Vec<String> = choices
+            .iter()
+            .map(|(action, of)| format!("{} {}", view.looks.keymap.key(*action), choice_word(*of)))
+            .collect();
+        (Role::Text, words.join("   "))
+    };
+    super::labelled_text(view, "choices", role, &text, width)
 }
 
 /// What can be done.
@@ -278,14 +319,49 @@ pub fn choices(view: &View<'_>, area: Rect) -> Content {
         return no_stop(view);
     };
     let width = text_width(area.width);
-    let mut lines = choice_lines(view, stop, width);
+    let mut lines = Vec::new();
+    for (action, of) in choices_of(stop) {
+        let key = view.looks.keymap.key(action);
+        let does = match of {
+            None => "the same event again; nothing is changed".to_owned(),
+            Some((choice, reach)) => effect(stop, choice, reach),
+        };
+        let refused = if view.is_read_only() {
+            " (refused: read-only)"
+        } else {
+            ""
+        };
+        let head = format!("{key}  {}{refused}: ", choice_word(of));
+        let role = if view.is_read_only() {
+            Role::Dim
+        } else {
+            Role::Text
+        };
+        let text = format!("{head}{does}");
+        for (at, part) in format::wrap(&format::clean(&text), width.saturating_sub(3))
+            .into_iter()
+            .enumerate()
+        {
+            let indent = if at == 0 { "" } else { "   " };
+            lines.push(Line::from(view.span(role, format!("{indent}{part}"))));
+        }
+    }
     lines.push(Line::default());
     let text = "Nothing is written while the stream stands. Its relay and the other streams go on.";
     lines.extend(super::wrapped(view, Role::Dim, text, width));
     Content::new("what can be done", lines).window(Window::From(view.state.cursor(Pane::Choices)))
 }
 
-const COLUMNS: [Column; 4] = [
+const COLUMNS: [Column; 5] = [
+    text("column", 12, 32, 0),
+    text("before", 10, 60, 0),
+    text("after", 10, 60, 0),
+    text("target now", 10, 60, 0),
+    text("", 7, 7, 1),
+];
+
+/// The same where nothing of the target is known.
+const WITHOUT_TARGET: [Column; 4] = [
     text("column", 16, 32, 0),
     text("before", 10, 60, 0),
     text("after", 10, 60, 0),
@@ -308,14 +384,23 @@ pub fn rows(view: &View<'_>, area: Rect) -> Content {
     let failing = stop_of(view.state)
         .and_then(|stop| stop.position.as_ref())
         .and_then(|position| position.row);
+    // What the target has in the place of the row that failed.
+    let there = stop_of(view.state).and_then(|stop| stop.target_rows.first());
+    let is_known = there.is_some();
     for (number, image) in event.images.iter().enumerate() {
+        // The images begin with the row that failed.
+        let there = there.filter(|_| number == 0);
         if event.images.len() > 1 {
-            let mark = if failing == Some(number as u32) {
+            let mark = if failing.is_some() && number == 0 {
                 "  <- failed"
             } else {
                 ""
             };
-            let text = format!("row {} of {}{mark}", number + 1, format::count(event.rows));
+            let text = format!(
+                "row {} of {}{mark}",
+                failing.map_or(0, |row| row as usize) + number + 1,
+                format::count(event.rows)
+            );
             headings.push((cells.len(), Line::from(view.span(Role::Title, text))));
         }
         for at in 0..columns_of(image) {
@@ -339,16 +424,28 @@ pub fn rows(view: &View<'_>, area: Rect) -> Content {
             } else {
                 ("", Role::Text, Role::Text)
             };
-            cells.push(vec![
+            let differs = there.is_some_and(|row| {
+                let name = event.columns.get(at).map(|(name, _)| name);
+                name.is_some_and(|name| row.differs.contains(name))
+            });
+            let mark = if differs { "differs" } else { mark };
+            let mut line = vec![
                 Cell::new(&name, plain),
                 cell(&before, before_role),
                 cell(&after, after_role),
                 Cell::new(mark, view.style(Role::DiffChanged)),
-            ]);
+            ];
+            if is_known {
+                let now = there.map(|row| row.values.get(at).cloned().flatten());
+                let role = if differs { Role::Warn } else { Role::Text };
+                line.insert(3, cell(&now, role));
+            }
+            cells.push(line);
         }
     }
+    let columns: &[Column] = if is_known { &COLUMNS } else { &WITHOUT_TARGET };
     let (header, mut lines) =
-        table::lines(&COLUMNS, &cells, text_width(area.width), dim, view.cut());
+        table::lines(columns, &cells, text_width(area.width), dim, view.cut());
     for (at, heading) in headings.into_iter().rev() {
         lines.insert(at.min(lines.len()), heading);
     }

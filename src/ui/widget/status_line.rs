@@ -292,6 +292,9 @@ fn shown_entries(view: &View<'_>) -> Vec<(&'static Entry, &'static str)> {
     let word = |entry: &'static Entry| match (state.dialog, entry.action) {
         (Some(Dialog::Leave), Action::Back) => Some("stay"),
         (Some(Dialog::Leave), _) => (entry.place == Place::Leaving).then_some(entry.label),
+        (Some(Dialog::Decide), Action::Back) => Some("keep standing"),
+        (Some(Dialog::Journal), Action::Back) => Some("close"),
+        (Some(Dialog::Decide | Dialog::Journal), _) => None,
         (Some(Dialog::Help(_)), Action::Back) => Some("close"),
         (Some(Dialog::Help(_)), Action::Down | Action::Up) => Some(entry.name),
         (Some(Dialog::Help(_)), Action::Leave) => Some(entry.label),

@@ -7,13 +7,14 @@ use std::time::SystemTime;
 
 use super::cascade::Graph;
 use super::failure::{FailedEvent, Failure, stop_id};
+use super::hand::Hand;
 use super::meter::{Lag, Meter};
 use super::plan::Plan;
 use super::skipped::Skipper;
 use super::span::Way;
 use super::split::{Cut, TooLarge, end_of, is_size};
 use super::statement::{Finished, Origin, Style, Writer};
-use super::step::Mended;
+use super::step::{ByHand, Mended};
 use super::transaction::{CommitTime, Passed, RowsPart, SourceTable, Transaction};
 use super::view;
 use crate::config::DriftPolicy;
@@ -69,6 +70,8 @@ pub(super) struct Applier {
     pub(super) on_drift: DriftPolicy,
     /// Where changes go that are left out.
     pub(super) skipper: Skipper,
+    /// What the operator decided.
+    pub(super) hand: Arc<Hand>,
     /// What of the transaction that is applied row by row was dealt with so far.
     pub(super) mended: Mended,
     /// The longest statement that the target takes.
@@ -109,6 +112,7 @@ impl Applier {
             batch_rows: settings.batch_rows,
             on_drift: settings.on_drift,
             skipper: settings.skipper,
+            hand: settings.hand,
             mended: Mended::default(),
             statement_bytes: settings.statement_bytes,
             careful: settings.careful,
@@ -163,6 +167,14 @@ impl Applier {
     /// Applies the first transactions of a batch as one target transaction; if that fails, one after
     /// the other. Gives how many they were.
     async fn apply_some(&mut self, batch: &[Transaction]) -> Result<usize, End> {
+        let batch = match self.first_decided(batch) {
+            Some((transaction, [])) => {
+                self.apply_stepwise(transaction).await?;
+                return Ok(1);
+            }
+            Some((_, before)) => before,
+            None => batch,
+        };
         let Built {
             packed,
             taken,
@@ -242,8 +254,11 @@ impl Applier {
         self.mark = mark;
         self.is_unwritten = false;
         let mended = std::mem::take(&mut self.mended);
-        self.meter
-            .mended(mended.skipped.len() as u64, mended.repaired);
+        let ByHand { skipped, repaired } = mended.by_hand;
+        self.meter.mended(
+            (mended.skipped.len() as u64).saturating_sub(skipped),
+            mended.repaired.saturating_sub(repaired),
+        );
         self.meter.passed_over(part.passed);
         self.meter.marked(&self.mark);
         self.meter.applied(u64::from(part.is_last), rows);
@@ -252,7 +267,7 @@ impl Applier {
 
     /// Applies a part of a long transaction; the last one commits.
     pub(super) async fn apply_part(&mut self, part: &Transaction) -> Result<(), End> {
-        if self.careful.as_ref() == Some(&part.begin) {
+        if self.careful.as_ref() == Some(&part.begin) || self.is_decided(part) {
             return self.apply_stepwise(part).await;
         }
         let (opens, closes) = self.frame(part);
@@ -561,6 +576,7 @@ pub(super) struct Settings {
     pub(super) batch_rows: u64,
     pub(super) on_drift: DriftPolicy,
     pub(super) skipper: Skipper,
+    pub(super) hand: Arc<Hand>,
     pub(super) statement_bytes: usize,
     pub(super) tables: HashSet<TableName>,
     pub(super) careful: Option<Place>,
@@ -611,8 +627,10 @@ pub(super) fn failed_event(
         event: Some(Box::new(FailedEvent {
             stop_id: stop_id(&place),
             view: view::of_rows(transaction, part, row.unwrap_or(0) as usize),
+            transaction: view::of_transaction(transaction, part),
             table: Some(part.table.map.table.clone()),
             statement: None,
+            repair: None,
             target_rows: Vec::new(),
             later_applied: 0,
             place,

@@ -52,6 +52,9 @@ impl Applier {
             return Ok(());
         }
         self.flush().await?;
+        if let Some(decision) = self.hand.take_for_statement(statement) {
+            return self.statement_by_hand(statement, &decision).await;
+        }
         let over = self
             .over(statement)
             .map_err(|error| failed_statement(statement, error))?;
@@ -91,6 +94,7 @@ impl Applier {
                     &statement.changes,
                     &statement.schemas,
                     Some(&done),
+                    &[],
                 )
                 .await?;
         } else {
@@ -365,7 +369,7 @@ fn target_text(job: &SyncJob, ddl: &Ddl) -> Result<Vec<u8>> {
     ddl.rewrite_qualified(|table| Some(routes.target(table)))
 }
 
-fn failed_statement(statement: &Statement, error: Error) -> End {
+pub(super) fn failed_statement(statement: &Statement, error: Error) -> End {
     let place = statement.place.clone();
     let shown = error.context().statement.clone();
     let error = error.at(|c| c.place = Some(place.place.clone()));
@@ -374,8 +378,10 @@ fn failed_statement(statement: &Statement, error: Error) -> End {
         event: Some(Box::new(FailedEvent {
             stop_id: stop_id(&place),
             view: view::of_statement(statement),
+            transaction: view::around_statement(statement),
             table: statement.ddl.changed_tables().next().cloned(),
             statement: shown,
+            repair: None,
             target_rows: Vec::new(),
             later_applied: 0,
             place,

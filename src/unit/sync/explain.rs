@@ -90,6 +90,15 @@ impl MetRow<'_, '_> {
         Ok(out)
     }
 
+    /// The statement with which a repair begins; where it finds no row, the new one is inserted.
+    fn repair(&self) -> Result<Option<Vec<u8>>> {
+        match self.change {
+            RowChange::Insert { after } => self.plan.write_make(after, after),
+            RowChange::Update { before, after } => self.plan.write_make(before, after),
+            RowChange::Delete { before } => self.plan.write_delete_by_key(before),
+        }
+    }
+
     /// The stop at this row, for this reason.
     pub(super) fn failed(&self, error: Error) -> End {
         failed_event(self.transaction, self.event, Some(self.origin.row), error)
@@ -119,10 +128,16 @@ impl Applier {
             Ok(text) => view::shorten(&String::from_utf8_lossy(&text), STATEMENT_SHOWN),
             Err(error) => error.message().to_owned(),
         };
+        let repair = found
+            .repair()
+            .ok()
+            .flatten()
+            .map(|text| view::shorten(&String::from_utf8_lossy(&text), STATEMENT_SHOWN));
         match found.failed(described) {
             End::Failed(mut failure) => {
                 if let Some(event) = &mut failure.event {
                     event.statement = Some(statement);
+                    event.repair = repair;
                     event.target_rows = target_rows;
                 }
                 End::Failed(failure)

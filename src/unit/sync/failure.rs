@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use crate::model::{Error, EventPlace, EventView, TableName, TargetRow, Timestamp};
+use crate::model::{
+    Error, EventPlace, EventView, TableName, TargetRow, Timestamp, TransactionView,
+};
 
 /// An error that ended a sync, with the event that met it.
 #[derive(Debug)]
@@ -21,12 +23,16 @@ pub struct FailedEvent {
     pub stop_id: String,
     /// Where it is, with the row that failed, where one row is concerned.
     pub place: EventPlace,
+    /// The transaction around it.
+    pub transaction: TransactionView,
     /// The event, decoded.
     pub view: EventView,
     /// The table, as the source names it.
     pub table: Option<TableName>,
     /// The statement that failed on the target, shortened.
     pub statement: Option<String>,
+    /// What a repair of the row would run, shortened.
+    pub repair: Option<String>,
     /// The rows that the target has in its place.
     pub target_rows: Vec<TargetRow>,
     /// Transactions behind this one that are applied already.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::applier::{Applier, End, Settings};
 use super::decoder::Tables;
 use super::failure::Failure;
+use super::hand::Hand;
 use super::meter::{Lag, Meter};
 use super::reader::{At, Collector};
 use super::skipped::{Keep, Skipper};
@@ -60,6 +61,8 @@ pub struct SyncJob {
     pub relay_is_current: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Where changes go that `on_drift = "warn"` leaves out.
     pub keep: Keep,
+    /// What the operator decides for the stream.
+    pub hand: Arc<Hand>,
     /// Where to begin, with the source's structures and the defaults of its databases there, if the
     /// target has no checkpoint.
     pub begin: Option<(Mark, Structures, SchemaDefaults)>,
@@ -98,10 +101,31 @@ const PACKET_MARGIN: usize = 64 << 10;
 /// At the stop, the transaction in hand is finished and the mark is written. What the target refuses
 /// for a passing reason is tried again a few times, from the checkpoint; then the error is given back.
 pub async fn run(job: SyncJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<(), Failure> {
-    let ended = run_on(&job, &meter, &stop).await;
+    let mut ended = run_on(&job, &meter, &stop).await;
+    if let Err(failure) = &ended
+        && let Err(error) = settle_failed(&job.hand, failure).await
+    {
+        ended = Err(locate(error.into(), &job));
+    }
     // What stands may be behind by any time.
     meter.set_lag(Lag::Unknown);
     ended
+}
+
+/// What was decided for the very place at which the stream stands now has failed.
+async fn settle_failed(hand: &Hand, failure: &Failure) -> Result<()> {
+    let is_passing = matches!(
+        failure.error.kind(),
+        ErrorKind::Connect | ErrorKind::TargetBusy
+    );
+    match &failure.event {
+        Some(event) if !is_passing => {
+            let (begin, gtid) = (&event.transaction.begin, event.view.gtid.as_deref());
+            hand.failed_at(begin, gtid, &event.place, &failure.error)
+                .await
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn run_on(
@@ -172,6 +196,9 @@ async fn attempt(
     let (claim, state) = claim(job, &mut session).await?;
     let mark = state.mark.clone();
     meter.stands_at(&mark);
+    let asked = job.hand.in_question();
+    let found = claim.decisions_among(&mut session, &asked).await?;
+    job.hand.resolve(found, mark.part.as_ref()).await?;
     if let Some(until) = mark.spans.values().map(|span| &span.until.position).max() {
         let note = format!(
             "tables that were dumped without a lock are brought to one moment, up to {until}"
@@ -206,7 +233,7 @@ async fn attempt(
     let cut = Cut::of_target(&mut session).await?.with(cut);
     let part_bytes = (memory / 8).max(1 << 20);
     let part_bytes = cut.bytes.map_or(part_bytes, |bytes| bytes.min(part_bytes));
-    let collector = Collector::new(tables, part_bytes, &mark);
+    let collector = Collector::new(tables, part_bytes, &mark, Arc::clone(&job.hand));
     let units = (memory / 2 / BUDGET_UNIT).clamp(1024, u32::MAX as usize >> 4);
     let queue = Queue {
         budget: Arc::new(Semaphore::new(units)),
@@ -229,6 +256,7 @@ async fn attempt(
             source: job.source_name.clone(),
             keep: Arc::clone(&job.keep),
         },
+        hand: Arc::clone(&job.hand),
         careful,
         cut,
     };

@@ -12,6 +12,7 @@
 //! behind it.
 
 mod applier;
+mod by_hand;
 mod cascade;
 mod ddl;
 mod ddl_gate;
@@ -21,7 +22,9 @@ mod ddl_step;
 mod decoder;
 mod explain;
 mod failure;
+mod hand;
 mod job;
+mod left_out;
 mod mend;
 mod meter;
 mod plan;
@@ -41,6 +44,7 @@ mod view;
 mod xa;
 
 pub use failure::{FailedEvent, Failure};
+pub use hand::{Hand, Report};
 pub use job::{SyncJob, run};
 pub use meter::{Figure, Meter};
 pub use skipped::{Keep, SkippedChange};

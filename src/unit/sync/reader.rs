@@ -10,9 +10,11 @@ use std::sync::Arc;
 use super::ddl::{self, Verdict};
 use super::decoder::{Resolved, Tables, logs_cascades};
 use super::failure::{FailedEvent, Failure};
+use super::hand::Hand;
+use super::session::source_session;
 use super::statement::Checks;
 use super::transaction::{
-    CommitTime, Item, Passed, RowsPart, SourceSession, Statement, Transaction,
+    CommitTime, Item, Passed, RowsPart, Statement, Transaction, Unread,
 };
 use super::view;
 use super::xa::Replay;
@@ -23,10 +25,10 @@ use crate::binlog::{
     RowsEvent,
 };
 use crate::model::{
-    Error, ErrorKind, EventPlace, Flavor, Gtid, Place, Position, Result, TableName, Timestamp,
+    Error, ErrorKind, EventPlace, Gtid, Place, Position, Result, TableName, Timestamp,
 };
 use crate::route::FilterAction;
-use crate::schema::{Ddl, DdlKind, SessionDefaults, SqlMode};
+use crate::schema::{Ddl, DdlKind, SqlMode};
 use crate::target::{Mark, PartDone, PreparedXa, XaChange};
 
 /// Where an event stands, and how to read it.
@@ -49,7 +51,7 @@ impl At<'_> {
         Place::new(self.folder, Position::new(self.file, offset))
     }
 
-    fn event_place(&self) -> EventPlace {
+    pub(super) fn event_place(&self) -> EventPlace {
         EventPlace {
             place: self.place(self.offset),
             inner: self.inner,
@@ -65,11 +67,15 @@ impl At<'_> {
 /// Puts events together.
 #[derive(Debug)]
 pub(super) struct Collector {
-    tables: Tables,
+    pub(super) tables: Tables,
+    /// What the operator decided.
+    pub(super) hand: Arc<Hand>,
     format: Option<Arc<FormatDescription>>,
     pub(super) open: Option<Open>,
     /// The tables of the current statement, by number; `None`: not selected.
     pub(super) maps: HashMap<u64, Resolved>,
+    /// Those whose map could not be read and is left out by decision, with the reason.
+    pub(super) unread: HashMap<u64, String>,
     annotation: Option<Arc<str>>,
     /// XA transactions that wait for their end, oldest first.
     pub(super) prepared: Vec<PreparedXa>,
@@ -81,7 +87,7 @@ pub(super) struct Collector {
     part_bytes: usize,
     /// Of which transaction a part is in the target already, and how far.
     done: Option<PartDone>,
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
 }
 
 /// A transaction under way.
@@ -97,6 +103,7 @@ pub(super) struct Open {
     /// The tables of the task that it changes, if it is one.
     pub(super) xa_tables: BTreeSet<TableName>,
     events: Vec<RowsPart>,
+    pub(super) unread: Vec<Unread>,
     passed: u64,
     bytes: usize,
     /// Whether a part of it was handed on.
@@ -111,12 +118,14 @@ pub(super) struct Open {
 impl Collector {
     /// Begins at a mark: between transactions, behind its prepared XA transactions, and without what is
     /// in the target of the next one. `part_bytes` bounds what is held of one.
-    pub(super) fn new(tables: Tables, part_bytes: usize, mark: &Mark) -> Self {
+    pub(super) fn new(tables: Tables, part_bytes: usize, mark: &Mark, hand: Arc<Hand>) -> Self {
         Self {
             tables,
+            hand,
             format: None,
             open: None,
             maps: HashMap::new(),
+            unread: HashMap::new(),
             annotation: None,
             prepared: mark.prepared.clone(),
             wanted: None,
@@ -151,6 +160,7 @@ impl Collector {
     ) -> Result<(), Box<Failure>> {
         self.take_format(format);
         self.step(at, event, format)
+            .or_else(|error| self.leave_out(at, event, error))
             .map_err(|error| Box::new(self.fail(at, event, format, error)))
     }
 
@@ -202,7 +212,8 @@ impl Collector {
             return Ok(false);
         };
         let inner = format.open_inner(bytes)?;
-        self.step(at, &inner, format)?;
+        self.step(at, &inner, format)
+            .or_else(|error| self.leave_out(at, &inner, error))?;
         Ok(true)
     }
 
@@ -235,13 +246,22 @@ impl Collector {
                     .clone()
                     .or_else(|| shown.table.clone()),
                 statement: None,
+                repair: None,
                 target_rows: Vec::new(),
                 later_applied: 0,
                 view: shown,
+                transaction: view::transaction_so_far(&self.begin_of(at), self.open_events()),
                 place,
             })),
             error,
         }
+    }
+
+    /// The events of the open transaction that were not handed on yet.
+    fn open_events(&self) -> &[RowsPart] {
+        self.open
+            .as_ref()
+            .map_or(&[], |open| open.events.as_slice())
     }
 
     fn step(&mut self, at: At<'_>, event: &Event<'_>, format: &FormatDescription) -> Result<()> {
@@ -357,6 +377,7 @@ impl Collector {
     /// commit.
     fn between(&mut self, at: At<'_>) {
         self.maps.clear();
+        self.unread.clear();
         self.annotation = None;
         if let Some(open) = self.open.take() {
             if open.is_split {
@@ -470,7 +491,10 @@ impl Collector {
                 return Ok(());
             }
             Resolved::Other => {
-                self.open_at(at).passed += 1;
+                match self.unread.get(&id).cloned() {
+                    Some(why) => self.keep_unread(at, event, &why, None, None),
+                    None => self.open_at(at).passed += 1,
+                }
                 return Ok(());
             }
         };
@@ -571,6 +595,9 @@ impl Collector {
         mut ddl: Ddl,
     ) -> Result<()> {
         self.refuse_prepared(&ddl)?;
+        if self.is_put_in_place(at, event, &ddl)? {
+            return Ok(());
+        }
         let open = self.open.as_ref();
         let has_begun = open.is_some_and(|open| open.has_begun);
         // A two-phase ALTER takes effect with its COMMIT, which has the whole statement once more.
@@ -617,6 +644,7 @@ impl Collector {
                 self.maps.clear();
                 let statement = Box::new(Statement {
                     place: at.event_place(),
+                    begin: self.begin_of(at),
                     end: at.end(),
                     gtid: self.open.as_ref().and_then(|open| open.gtid.clone()),
                     committed,
@@ -641,6 +669,11 @@ impl Collector {
         Ok(())
     }
 
+    /// Hands on what was left out of an event that is a transaction by itself.
+    pub(super) fn close_unread(&mut self, at: At<'_>, event: &Event<'_>) {
+        self.commit(at, event);
+    }
+
     fn commit(&mut self, at: At<'_>, event: &Event<'_>) {
         let committed = commit_time(self.open.as_ref(), event);
         self.close(at.end(), committed, None);
@@ -649,6 +682,7 @@ impl Collector {
     /// Hands on the open transaction, whose commit ends there.
     pub(super) fn close(&mut self, end: Place, committed: CommitTime, xa: Option<String>) {
         self.maps.clear();
+        self.unread.clear();
         self.annotation = None;
         let Some(mut open) = self.open.take() else {
             self.pass(end, None, 0, xa.map(XaChange::Ended));
@@ -665,6 +699,7 @@ impl Collector {
             gtid: open.gtid,
             committed,
             events: open.events,
+            unread: open.unread,
             passed: open.passed,
             bytes: open.bytes,
             is_first: !open.is_split,
@@ -707,6 +742,7 @@ impl Open {
             is_xa: false,
             xa_tables: BTreeSet::new(),
             events: Vec::new(),
+            unread: Vec::new(),
             passed: 0,
             bytes: 0,
             is_split: false,
@@ -717,7 +753,7 @@ impl Open {
 
     /// Whether it has changed anything of the task.
     pub(super) fn has_rows(&self) -> bool {
-        self.is_split || !self.events.is_empty()
+        self.is_split || !self.events.is_empty() || !self.unread.is_empty()
     }
 
     /// Hands on what is there of a long transaction.
@@ -729,6 +765,7 @@ impl Open {
             // It is not committed yet at the source either: at least as far behind as its rows.
             committed: so_far,
             events: std::mem::take(&mut self.events),
+            unread: std::mem::take(&mut self.unread),
             passed: std::mem::take(&mut self.passed),
             bytes: std::mem::take(&mut self.bytes),
             is_first: !std::mem::replace(&mut self.is_split, true),
@@ -749,40 +786,5 @@ pub(super) fn commit_time(open: Option<&Open>, event: &Event<'_>) -> CommitTime 
             at: Timestamp::from_seconds(u64::from(event.header.timestamp)),
             resolution_micros: 1_000_000,
         },
-    }
-}
-
-fn source_session(
-    event: &Event<'_>,
-    query: &QueryEvent<'_>,
-    format: &FormatDescription,
-) -> SourceSession {
-    let status = &query.status;
-    let version = &format.server_version;
-    let tells_by_bit = version.flavor == Flavor::MariaDB && version.at_least(10, 11, 0);
-    let explicit_bit = tells_by_bit.then(|| status.has_explicit_timestamps());
-    let seconds = u64::from(event.header.timestamp);
-    SourceSession {
-        sql_mode: status.sql_mode.unwrap_or(0),
-        charset: status
-            .charset
-            .map(|charset| (charset.client, charset.connection, charset.server)),
-        time_zone: status
-            .time_zone
-            .map(|zone| String::from_utf8_lossy(zone).into_owned()),
-        timestamp: Timestamp(seconds * 1_000_000 + u64::from(status.microseconds.unwrap_or(0))),
-        checks: Checks {
-            no_foreign_keys: status.no_foreign_key_checks(),
-            relaxed_unique: status.relaxed_unique_checks(),
-        },
-        auto_increment: status.auto_increment,
-        defaults: SessionDefaults {
-            explicit_timestamps: status.explicit_defaults_for_timestamp.or(explicit_bit),
-            collation_server: status.charset.map(|charset| charset.server),
-            utf8mb4_collation: status.default_collation_for_utf8mb4,
-            charset_collations: status.character_set_collations.clone(),
-        },
-        if_exists: status.if_exists(),
-        no_constraint_checks: status.no_constraint_checks(),
     }
 }

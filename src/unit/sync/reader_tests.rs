@@ -40,7 +40,7 @@ impl Stream {
         let tracker = StructureSet::new(defaults, [structure("d", "t")], BTreeMap::new());
         let tables = Tables::new(Arc::new(task("d.*")), version.flavor, tracker);
         Self {
-            collector: Collector::new(tables, part_bytes, mark),
+            collector: Collector::new(tables, part_bytes, mark, crate::unit::sync::Hand::idle()),
             format: FormatDescription::before_first(version, ChecksumAlgorithm::Off),
             offset: 100,
         }

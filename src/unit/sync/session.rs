@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::job::SyncJob;
+use super::statement::Checks;
 use super::transaction::{SourceSession, Statement};
+use crate::binlog::{Event, FormatDescription, QueryEvent};
 use crate::connect::{Session, Setup};
-use crate::model::{Error, ErrorKind, Flavor, Result, ServerVersion};
+use crate::model::{Error, ErrorKind, Flavor, Result, ServerVersion, Timestamp};
+use crate::schema::SessionDefaults;
 use crate::target::text::literal;
 
 /// `ER_UNKNOWN_TIME_ZONE`.
@@ -220,5 +223,41 @@ async fn set_charset(session: &mut Session, statement: &Statement) -> Result<()>
             ),
         )
         .with_fix("run the statement on the target by hand, in UTF-8")),
+    }
+}
+
+/// The session that a statement of the binlog ran in.
+pub(super) fn source_session(
+    event: &Event<'_>,
+    query: &QueryEvent<'_>,
+    format: &FormatDescription,
+) -> SourceSession {
+    let status = &query.status;
+    let version = &format.server_version;
+    let tells_by_bit = version.flavor == Flavor::MariaDB && version.at_least(10, 11, 0);
+    let explicit_bit = tells_by_bit.then(|| status.has_explicit_timestamps());
+    let seconds = u64::from(event.header.timestamp);
+    SourceSession {
+        sql_mode: status.sql_mode.unwrap_or(0),
+        charset: status
+            .charset
+            .map(|charset| (charset.client, charset.connection, charset.server)),
+        time_zone: status
+            .time_zone
+            .map(|zone| String::from_utf8_lossy(zone).into_owned()),
+        timestamp: Timestamp(seconds * 1_000_000 + u64::from(status.microseconds.unwrap_or(0))),
+        checks: Checks {
+            no_foreign_keys: status.no_foreign_key_checks(),
+            relaxed_unique: status.relaxed_unique_checks(),
+        },
+        auto_increment: status.auto_increment,
+        defaults: SessionDefaults {
+            explicit_timestamps: status.explicit_defaults_for_timestamp.or(explicit_bit),
+            collation_server: status.charset.map(|charset| charset.server),
+            utf8mb4_collation: status.default_collation_for_utf8mb4,
+            charset_collations: status.character_set_collations.clone(),
+        },
+        if_exists: status.if_exists(),
+        no_constraint_checks: status.no_constraint_checks(),
     }
 }

@@ -1,18 +1,21 @@
 //! Changes that `on_drift = "warn"` leaves out: kept as statements, to be applied later or thrown away.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::transaction::{RowsPart, Transaction};
-use crate::model::{Error, ErrorKind, EventPlace, Result, TableName, Timestamp};
+use super::transaction::{RowsPart, Statement, Transaction, Unread};
+use crate::model::{Decision, Error, ErrorKind, EventPlace, Result, TableName, Timestamp};
 use crate::target::SkippedRecord;
 
 /// The version of the form.
 const VERSION: u32 = 1;
+/// What was met, where the operator left it out.
+pub(super) const BY_HAND: &str = "by-hand";
 
-/// One row's change that was not applied, because the target's row was not what the binlog says.
+/// A change that was not applied: one row's, because the target's row was not what the binlog says or
+/// the operator left it out; or a statement's.
 ///
 /// It commits with the transaction that goes on without it, in a table of the target, and goes from
 /// there to the task's file; the id tells a record that is handed over twice.
@@ -37,11 +40,20 @@ pub struct SkippedChange {
     pub table: TableName,
     /// The table on the target.
     pub target: TableName,
-    /// What was met instead: `missing`, `collides`.
+    /// What was met instead: `missing`, `collides`; `by-hand`: the operator said so.
     pub met: String,
+    /// The decision that left it out, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+    /// Why it could not be read, if it could not: then there is no statement for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
+    /// The event's bytes in hexadecimal, where it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
     /// The statement that would have made the change, for a session like that of sync: `NAMES
-    /// utf8mb4`, `time_zone = '+00:00'`, a strict `sql_mode` with `NO_AUTO_VALUE_ON_ZERO`. It concerns
-    /// exactly one row. Text with bytes that are not UTF-8 is written in hexadecimal in it.
+    /// utf8mb4`, `time_zone = '+00:00'`, a strict `sql_mode` with `NO_AUTO_VALUE_ON_ZERO`. A row's
+    /// concerns exactly one row. Text with bytes that are not UTF-8 is written in hexadecimal in it.
     pub sql: String,
 }
 
@@ -111,7 +123,79 @@ impl Skipper {
             table: part.table.map.table.clone(),
             target: part.table.target.clone(),
             met: met.to_owned(),
+            decision: None,
+            unread: None,
+            raw: None,
             sql: String::from_utf8_lossy(sql).into_owned(),
+            place,
+        }
+    }
+
+    /// Describes a statement that does not run.
+    pub(super) fn statement(
+        &self,
+        statement: &Statement,
+        decision: &Decision,
+        at: Timestamp,
+    ) -> SkippedChange {
+        let ddl = &statement.ddl;
+        let table = ddl.changed_tables().next().cloned();
+        let table = table.unwrap_or_else(|| TableName::new(ddl.default_schema(), "*"));
+        let place = statement.place.clone();
+        SkippedChange {
+            version: VERSION,
+            id: format!("{}/{place}@{}", self.source, at.0),
+            at,
+            task: self.task.clone(),
+            source: self.source.clone(),
+            gtid: statement.gtid.as_ref().map(ToString::to_string),
+            target: table.clone(),
+            table,
+            met: BY_HAND.to_owned(),
+            decision: Some(decision.id.clone()),
+            unread: None,
+            raw: None,
+            sql: String::from_utf8_lossy(ddl.statement()).into_owned(),
+            place,
+        }
+    }
+
+    /// Describes an event that could not be read.
+    pub(super) fn unread(
+        &self,
+        transaction: &Transaction,
+        event: &Unread,
+        decision: &Decision,
+        at: Timestamp,
+    ) -> SkippedChange {
+        let mut place = decision.at.clone();
+        place.place.position.offset = event.offset;
+        place.inner = event.inner;
+        place.row = None;
+        let table = event.table.clone();
+        let table = table.unwrap_or_else(|| TableName::new("*", "*"));
+        let raw = event.body.as_ref().map(|body| {
+            body.iter()
+                .fold(String::with_capacity(body.len() * 2), |mut hex, byte| {
+                    // Writing to a `String` cannot fail.
+                    let _ = write!(hex, "{byte:02x}");
+                    hex
+                })
+        });
+        SkippedChange {
+            version: VERSION,
+            id: format!("{}/{place}@{}", self.source, at.0),
+            at,
+            task: self.task.clone(),
+            source: self.source.clone(),
+            gtid: transaction.gtid.as_ref().map(ToString::to_string),
+            target: table.clone(),
+            table,
+            met: BY_HAND.to_owned(),
+            decision: Some(decision.id.clone()),
+            unread: Some(format!("{}: {}", event.kind, event.why)),
+            raw,
+            sql: event.statement.clone().unwrap_or_default(),
             place,
         }
     }

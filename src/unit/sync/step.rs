@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::applier::{Applier, End, failed_event, is_passing};
+use super::by_hand::Left;
 use super::explain::{Met, MetRow};
+use super::hand::Orders;
 use super::plan::Plan;
 use super::skipped::SkippedChange;
 use super::span::Way;
@@ -18,27 +20,49 @@ use super::statement::{Finished, Origin, Style, Writer};
 use super::transaction::{RowsPart, Transaction};
 use crate::config::DriftPolicy;
 use crate::model::value::RowChange;
-use crate::model::{Error, ErrorKind, Result, Timestamp};
+use crate::model::{Decision, Error, ErrorKind, Result, Timestamp};
 use crate::target::execute::{self, LOOSE, STRICT, Step, is_guard_failure};
 use crate::target::{Outcome, Packet, Part};
 
 /// A stretch is closed at this size: what is behind a row that fails is built again.
-const STRETCH_BYTES: usize = 256 << 10;
+pub(super) const STRETCH_BYTES: usize = 256 << 10;
 /// What one transaction may leave out, in bytes of statements.
-const SKIPPED_BYTES: usize = 64 << 20;
+pub(super) const SKIPPED_BYTES: usize = 64 << 20;
 
 /// Where the next stretch begins.
-#[derive(Clone, Copy, Debug, Default)]
-struct Next {
-    event: usize,
-    row: u32,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Next {
+    pub(super) event: usize,
+    pub(super) row: u32,
+}
+
+/// Why a stretch ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reached {
+    /// There is no further row.
+    End,
+    /// It is large enough.
+    Full(Next),
+    /// The row there is dealt with by decision, within the transaction.
+    Decided(Next),
 }
 
 /// What of a transaction was not as the binlog says, and was dealt with.
 #[derive(Debug, Default)]
 pub(super) struct Mended {
     pub(super) skipped: Vec<SkippedChange>,
-    skipped_bytes: usize,
+    pub(super) skipped_bytes: usize,
+    pub(super) repaired: u64,
+    /// The operator's decisions that were used.
+    pub(super) used: Vec<Arc<Decision>>,
+    /// How many of what was left out, or made, was so by decision.
+    pub(super) by_hand: ByHand,
+}
+
+/// What was done by decision, counted apart from what `on_drift` does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ByHand {
+    pub(super) skipped: u64,
     pub(super) repaired: u64,
 }
 
@@ -71,14 +95,27 @@ impl Applier {
         if closes {
             part.advance(&mut mark);
         }
+        let orders = self.hand.take_for(&part.begin, part.gtid.as_ref());
+        self.leave_unread(part, &orders)?;
         let mut next = Some(Next::default());
         let mut rows = 0;
         while let Some(from) = next {
             let mut writer = self.writer(Style::Careful, std::mem::take(&mut head));
-            next = self.stretch(&mut writer, part, from).await?;
+            let mut left = Vec::new();
+            let reached = self
+                .stretch(&mut writer, part, from, &orders, &mut left)
+                .await?;
             let stretch = writer.pause();
             match self.step_through(&stretch.packets).await {
-                Step::Ran => rows += stretch.rows,
+                Step::Ran => {
+                    rows += stretch.rows;
+                    self.take_left(part, left, None)?;
+                    next = match reached {
+                        Reached::End => None,
+                        Reached::Full(next) => Some(next),
+                        Reached::Decided(at) => Some(self.row_by_hand(part, at, &orders).await?),
+                    };
+                }
                 Step::Unknown { error } => return Err(End::Again(Box::new(error.into()))),
                 Step::Stopped {
                     part: place,
@@ -86,17 +123,18 @@ impl Applier {
                     before,
                 } => {
                     let met = Met::of(place, &error, before);
-                    next = self
-                        .stopped(part, &stretch, place, met, error)
-                        .await
-                        .map(Some)?;
+                    let behind = self.stopped(part, &stretch, place, met, error).await?;
                     rows += rows_before(&stretch, place);
+                    // What is behind it is gone through once more.
+                    self.take_left(part, left, Some(behind))?;
+                    next = Some(behind);
                 }
             }
         }
         if closes {
             self.write_skipped().await?;
             let mut tail = Packet::new();
+            self.record_used(&mut tail)?;
             self.claim.sync_fence(&mut tail, &mark);
             tail.push(Part::Frame, "COMMIT");
             let alone = std::slice::from_ref(part);
@@ -114,9 +152,16 @@ impl Applier {
                 }
             }
             let has_skipped = !self.mended.skipped.is_empty();
+            let used = std::mem::take(&mut self.mended.used);
             self.stepped(part, mark, rows);
             if has_skipped {
                 self.hand_over_skipped().await?;
+            }
+            if part.is_last && !orders.is_empty() {
+                let gtid = part.gtid.as_ref();
+                self.hand.used(&used, &part.begin, gtid).await?;
+            } else {
+                self.hand.recorded(&used);
             }
         } else {
             self.meter.passed_over(part.passed);
@@ -132,18 +177,34 @@ impl Applier {
         writer: &mut Writer,
         transaction: &Transaction,
         from: Next,
-    ) -> Result<Option<Next>, End> {
+        orders: &Orders,
+        left: &mut Vec<Left>,
+    ) -> Result<Reached, End> {
         for (number, event) in transaction.events.iter().enumerate().skip(from.event) {
             let first = if number == from.event { from.row } else { 0 };
+            if let Some(decision) = orders.skips_event(event.offset, event.inner) {
+                self.leave_event(transaction, number, decision, left)
+                    .await?;
+                continue;
+            }
             let mut row = first;
             let (plan, way) = self.plan_and_way(transaction, event).await?;
-            let is_full = write_rows(writer, &plan, way, event, number, &mut row)
-                .map_err(|error| failed_event(transaction, event, Some(row), error))?;
-            if is_full {
-                return Ok(Some(Next { event: number, row }));
+            if orders.is_empty() {
+                let is_full = write_rows(writer, &plan, way, event, number, &mut row)
+                    .map_err(|error| failed_event(transaction, event, Some(row), error))?;
+                if is_full {
+                    return Ok(Reached::Full(Next { event: number, row }));
+                }
+                continue;
+            }
+            let into = (&mut *writer, way, &plan);
+            match self.write_decided(into, transaction, number, &mut row, orders, left) {
+                Ok(None) => {}
+                Ok(Some(reached)) => return Ok(reached),
+                Err(error) => return Err(failed_event(transaction, event, Some(row), error)),
             }
         }
-        Ok(None)
+        Ok(Reached::End)
     }
 
     async fn step_through(&mut self, packets: &[Packet]) -> Step {
@@ -282,7 +343,7 @@ impl Applier {
 
     /// `on_drift = "repair"`: makes the row what the source says. What cannot be made so without
     /// changing other rows, or without knowing which row is meant, stops at the row.
-    async fn repair(
+    pub(super) async fn repair(
         &mut self,
         plan: &Arc<Plan>,
         event: &RowsPart,

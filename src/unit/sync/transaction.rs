@@ -82,6 +82,8 @@ pub(super) struct Transaction {
     pub(super) committed: CommitTime,
     /// The rows events, in order.
     pub(super) events: Vec<RowsPart>,
+    /// Events that could not be read, and are left out by decision.
+    pub(super) unread: Vec<Unread>,
     /// Events passed over by rule.
     pub(super) passed: u64,
     /// Bytes held.
@@ -128,6 +130,25 @@ impl Transaction {
     }
 }
 
+/// An event that could not be read, and is left out because the operator said so.
+#[derive(Clone, Debug)]
+pub(super) struct Unread {
+    /// Where it starts in the transaction's file.
+    pub(super) offset: u64,
+    /// Its number within a compressed transaction.
+    pub(super) inner: Option<u32>,
+    /// `QUERY`, `TABLE_MAP`, …
+    pub(super) kind: String,
+    /// The table, where it is known.
+    pub(super) table: Option<TableName>,
+    /// The statement, where it is one.
+    pub(super) statement: Option<String>,
+    /// Why it could not be read.
+    pub(super) why: String,
+    /// What is between header and checksum, unless it is too long to be kept.
+    pub(super) body: Option<Vec<u8>>,
+}
+
 /// A rows event, undecoded.
 #[derive(Debug)]
 pub(super) struct RowsPart {
@@ -167,6 +188,8 @@ impl RowsPart {
 pub(super) struct Statement {
     /// Where its event starts.
     pub(super) place: EventPlace,
+    /// Where its transaction begins.
+    pub(super) begin: Place,
     /// Where its transaction ends.
     pub(super) end: Place,
     /// Its id.

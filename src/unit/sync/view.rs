@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use super::transaction::{RowsPart, Statement, Transaction};
+use crate::binlog::rows::RowAction;
 use crate::binlog::{Event, EventKind, FormatDescription, QueryEvent, RowsEvent, TableMap};
 use crate::model::value::{Row, RowChange};
-use crate::model::{EventPlace, EventRow, EventView, Timestamp};
+use crate::model::{
+    EventPlace, EventRow, EventView, Place, TableChanges, Timestamp, TransactionView,
+};
 use crate::schema::Structure;
 use crate::schema::literal::display_value;
 
@@ -52,6 +55,73 @@ pub(super) fn of_rows(transaction: &Transaction, part: &RowsPart, first: usize) 
         }
     }
     view
+}
+
+/// The transaction around one of its rows events.
+pub(super) fn of_transaction(transaction: &Transaction, at: &RowsPart) -> TransactionView {
+    let mut view = transaction_so_far(&transaction.begin, &transaction.events);
+    let number = transaction
+        .events
+        .iter()
+        .position(|event| event.offset == at.offset && event.inner == at.inner);
+    view.number = number.map_or(0, |number| number as u64 + 1);
+    view.is_whole = transaction.is_first && transaction.is_last;
+    view.is_understood = true;
+    view
+}
+
+/// The transaction that begins there, as far as it was read when an event of it could not be.
+pub(super) fn transaction_so_far(begin: &Place, events: &[RowsPart]) -> TransactionView {
+    let mut view = TransactionView {
+        begin: begin.clone(),
+        number: 0,
+        events: events.len() as u64,
+        rows: 0,
+        tables: Vec::new(),
+        is_whole: false,
+        is_understood: false,
+    };
+    for event in events {
+        let Ok(read) = event.rows_event() else {
+            continue;
+        };
+        let rows = read
+            .rows(&event.table.shape)
+            .map_or(0, |rows| rows.take_while(Result::is_ok).count() as u64);
+        let table = &event.table.map.table;
+        let known = view.tables.iter_mut().position(|of| of.table == *table);
+        let at = known.unwrap_or_else(|| {
+            view.tables.push(TableChanges {
+                table: table.clone(),
+                inserts: 0,
+                updates: 0,
+                deletes: 0,
+            });
+            view.tables.len() - 1
+        });
+        if let Some(of) = view.tables.get_mut(at) {
+            *match read.action {
+                RowAction::Insert => &mut of.inserts,
+                RowAction::Update => &mut of.updates,
+                RowAction::Delete => &mut of.deletes,
+            } += rows;
+        }
+        view.rows += rows;
+    }
+    view
+}
+
+/// The transaction of a statement, which is nothing else.
+pub(super) fn around_statement(statement: &Statement) -> TransactionView {
+    TransactionView {
+        begin: statement.begin.clone(),
+        number: 1,
+        events: 1,
+        rows: 0,
+        tables: Vec::new(),
+        is_whole: !statement.opens,
+        is_understood: true,
+    }
 }
 
 /// A statement.

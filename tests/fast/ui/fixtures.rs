@@ -8,7 +8,10 @@ use tideway::control::{
     SourceSnapshot, Stop, StopError, StopPosition, StreamPosition, StreamSnapshot, TableLoad,
     TargetRow, TargetSnapshot, TransferFigure,
 };
-use tideway::model::{ErrorKind, Flavor, Place, Position, Stage, TableName, Timestamp, Unit};
+use tideway::model::{
+    ErrorKind, Flavor, Place, Position, Stage, TableChanges, TableName, Timestamp, TransactionView,
+    Unit,
+};
 
 /// The moment at which all of them were taken.
 pub(super) fn now() -> Timestamp {
@@ -148,6 +151,7 @@ fn stream(task: &str, source: &str) -> StreamSnapshot {
         drift_skipped: 0,
         drift_repaired: 0,
         skipped_events: 0,
+        decisions: Vec::new(),
         stop: None,
         next_try_at: None,
         tries: 0,
@@ -379,6 +383,31 @@ pub(super) fn failing() -> Snapshot {
             }],
         })),
         table: Some(TableName::new("shop", "orders")),
+        transaction: Some(TransactionView {
+            begin: Place::new(
+                folder("mysql-01"),
+                Position::new("mysql-bin.000455", 90_213_902),
+            ),
+            number: 2,
+            events: 3,
+            rows: 7,
+            tables: vec![
+                TableChanges {
+                    table: TableName::new("shop", "orders"),
+                    inserts: 0,
+                    updates: 1,
+                    deletes: 0,
+                },
+                TableChanges {
+                    table: TableName::new("shop", "order_line"),
+                    inserts: 6,
+                    updates: 0,
+                    deletes: 0,
+                },
+            ],
+            is_whole: true,
+            is_understood: true,
+        }),
         target_rows: vec![TargetRow {
             key: "id = 88123".into(),
             values: vec![
@@ -417,7 +446,20 @@ pub(super) fn failing() -> Snapshot {
              WHERE `id` = 88123"
                 .into(),
         ),
-        choices: vec!["retry".into()],
+        repair: Some(
+            "UPDATE `shop`.`orders` SET `id` = 88123, `customer_id` = 5510, `state` = 'paid', `total` = 41.90, \
+             `updated_at` = '2026-11-23 10:28:55', `note` = NULL WHERE `id` = 88123"
+                .into(),
+        ),
+        choices: [
+            "retry",
+            "repair event",
+            "repair transaction",
+            "skip event",
+            "skip transaction",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     });
     let mut paused = stream("orders", "maria-01");
     paused.stage = Stage::Paused;
