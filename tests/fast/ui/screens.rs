@@ -7,7 +7,7 @@ use super::{Console, fixtures};
 
 const SIZES: [(u16, u16); 5] = [(80, 24), (100, 30), (160, 45), (60, 15), (40, 10)];
 
-fn check(name: &str, console: &Console) {
+pub(super) fn check(name: &str, console: &Console) {
     let (columns, rows) = console.state.size;
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("snapshots");
