@@ -42,11 +42,7 @@ pub(super) fn ctl(data_dir: &Path, order: Order) -> Result<u8> {
 }
 
 /// A decision for the event at which a stream stands.
-fn decide(
-    choice: Choice,
-    stop: AtStop,
-    later_rows: Option<LaterRowsFrom>,
-) -> (Command, bool) {
+fn decide(choice: Choice, stop: AtStop, later_rows: Option<LaterRowsFrom>) -> (Command, bool) {
     let AtStop {
         task,
         source,

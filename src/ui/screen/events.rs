@@ -274,8 +274,10 @@ fn room_is_small(view: &View<'_>) -> bool {
 /// The choices of a stop, each with its action.
 fn choices_of(stop: &Stop) -> Vec<(Action, Option<(Choice, Reach)>)> {
     let all = [Choice::Repair, Choice::Skip]
-    .into_iter()
-    .flat_map(|choice| [Reach::Row, Reach::Event, Reach::Transaction].map(|reach| (choice, reach)));
+        .into_iter()
+        .flat_map(|choice| {
+            [Reach::Row, Reach::Event, Reach::Transaction].map(|reach| (choice, reach))
+        });
     let mut found = Vec::new();
     if stop.choices.iter().any(|choice| choice == "retry") {
         found.push((Action::Retry, None));

@@ -206,7 +206,6 @@ fn entry(id: &str, what: &str, outcome: Option<&str>, skipped: u64) -> JournalEn
         begin,
         gtid: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:77120".into()),
         stop_id: "s".into(),
-        statements: Vec::new(),
         later_rows: LaterRows::Source,
         reason: "ticket 88, row was fixed by hand".into(),
         made_at: Timestamp::from_seconds(1_795_430_000),
