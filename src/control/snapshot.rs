@@ -244,12 +244,8 @@ pub struct Stop {
 impl Stop {
     /// Whether it stands at a statement that may change how later rows are to be read.
     pub fn changes_structure(&self) -> bool {
-        let event = self.event.as_ref();
-        event.is_some_and(|event| event.kind.starts_with("QUERY"))
-            && self
-                .transaction
-                .as_ref()
-                .is_some_and(|transaction| transaction.events <= 1)
+        let transaction = self.transaction.as_ref();
+        transaction.is_some_and(|transaction| transaction.is_statement)
     }
 }
 

@@ -71,6 +71,9 @@ pub struct TransactionView {
     pub tables: Vec<TableChanges>,
     /// Whether this is all of it; else it is at least so much.
     pub is_whole: bool,
+    /// Whether the event is a statement that may change how later rows are read.
+    #[serde(default)]
+    pub is_statement: bool,
     /// Whether the event could be read: an event that could not can be skipped, but what it would have
     /// changed is not known.
     pub is_understood: bool,

@@ -294,7 +294,7 @@ impl Table {
     ) -> Result<LaterRows, Reply> {
         let is_statement = stop.changes_structure();
         let Some(from) = asked else {
-            return if is_statement && choice == Choice::Skip && scope == Reach::Event {
+            return if is_statement && choice == Choice::Skip && scope != Reach::Row {
                 Err(refused(
                     "the statement changes a table: it must be said how the rows after it are read",
                     "add `--structure source`, as the statement left the table there; or `target`, `keep`, \

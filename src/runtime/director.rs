@@ -249,6 +249,12 @@ impl Director {
                     self.send_away(errand, reports, "reapply", async move {
                         match work.reapply(&id).await {
                             Ok(message) => done(message),
+                            // Whether it is in, the next try will tell.
+                            Err(error) if error.kind() == ErrorKind::Connect => Reply::Failed {
+                                kind: error.kind(),
+                                message: error.message().to_owned(),
+                                fix: error.fix().map(str::to_owned),
+                            },
                             Err(error) => Reply::Refused {
                                 message: error.message().to_owned(),
                                 fix: error.fix().map(str::to_owned),
@@ -362,7 +368,18 @@ impl Director {
 
     /// Writes down what came of a command, and answers whoever asked.
     fn settle(&mut self, errand: Errand, reply: Reply) {
-        let (asked, outcome) = (one_line(&errand.command), one_line(&reply));
+        let asked = one_line(&errand.command);
+        let outcome = match &errand.command {
+            // What a target says to a row may quote it.
+            Command::Decide { .. } | Command::Reapply { .. } | Command::Revert { .. } => {
+                match &reply {
+                    Reply::Done { .. } => "done".to_owned(),
+                    Reply::Refused { .. } => "refused".to_owned(),
+                    Reply::Failed { kind, .. } => format!("failed: {kind:?}"),
+                }
+            }
+            _ => one_line(&reply),
+        };
         tracing::info!(
             unit = "runtime",
             "{} asked {asked}: {outcome}",

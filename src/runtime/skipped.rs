@@ -44,16 +44,15 @@ impl SkippedFile {
         events.len() as u64
     }
 
-    /// The changes that a decision left out, or the one of that name, in their order. May block.
+    /// The changes that a decision left out, in their order. May block.
     pub(super) fn of(&self, id: &str) -> Result<Vec<SkippedChange>> {
         // Nothing is written while it is read.
         let _state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
         let mut wrong = None;
         each_line(&self.path, |bytes| {
-            let is_meant = serde_json::from_slice::<Line>(bytes).is_ok_and(|line| {
-                line.reapplied.is_none() && (line.id == id || line.decision.as_deref() == Some(id))
-            });
+            let is_meant = serde_json::from_slice::<Line>(bytes)
+                .is_ok_and(|line| line.reapplied.is_none() && line.decision.as_deref() == Some(id));
             if is_meant {
                 match serde_json::from_slice(bytes) {
                     Ok(change) => found.push(change),
@@ -114,6 +113,7 @@ impl SkippedFile {
             open.extend(line.event());
         })
         .map_err(failed)?;
+        close_torn(&self.path).map_err(failed)?;
         state.ids = Some(ids);
         state.open = open;
         Ok(())
@@ -257,8 +257,27 @@ fn event_name(place: &EventPlace) -> String {
     whole.to_string()
 }
 
-/// Reads a file; a last line that a crash cut off is none, and is closed so that the next begins a new
-/// one.
+/// Closes a last line that a crash cut off, so that the next begins a new one. For the writer alone.
+fn close_torn(path: &Path) -> std::io::Result<()> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let end = file.seek(SeekFrom::End(0))?;
+    let mut last = [b'\n'];
+    if end > 0 {
+        file.seek(SeekFrom::Start(end - 1))?;
+        file.read_exact(&mut last)?;
+    }
+    if last != *b"\n" {
+        open(path)?.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Reads a file; a last line without its end, cut off by a crash or being written, is none.
 fn read(path: &Path, mut take: impl FnMut(Line)) -> std::io::Result<()> {
     each_line(path, |bytes| {
         if let Ok(line) = serde_json::from_slice::<Line>(bytes) {
@@ -276,9 +295,7 @@ fn each_line(path: &Path, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line)? > 0 {
-        if line.last() != Some(&b'\n') {
-            open(path)?.write_all(b"\n")?;
-        } else {
+        if line.last() == Some(&b'\n') {
             take(&line);
         }
         line.clear();
@@ -363,7 +380,7 @@ mod tests {
         file.keep(&kept).unwrap();
         assert_eq!((file.open_events("a"), file.open_events("b")), (2, 0));
         assert_eq!(file.of("d1").unwrap(), kept[1..3]);
-        assert_eq!(file.of(&kept[0].id).unwrap(), kept[..1]);
+        assert!(file.of(&kept[0].id).unwrap().is_empty());
         file.reapplied("d1", Timestamp::from_seconds(2)).unwrap();
         assert_eq!(file.open_events("a"), 1);
         drop(file);

@@ -105,7 +105,7 @@ impl Deciding {
     }
 
     fn asks_later_rows(&self) -> bool {
-        self.choice == Choice::Skip && self.reach == Reach::Event && self.stop.changes_structure()
+        self.choice == Choice::Skip && self.reach != Reach::Row && self.stop.changes_structure()
     }
 }
 

@@ -468,8 +468,14 @@ fn what_was_skipped_is_applied_later_once_and_only_where_the_rows_allow_it() {
         assert!(!is_done && error.contains("nothing of"), "{error}");
     }
     assert!(desk.tideway.status().unwrap()["streams"][0]["skipped_events"] == 2);
+    // Nor where the key is there, and something newer under it.
+    desk.target.run("INSERT INTO t.a VALUES (10, 'newer')");
+    let (is_done, error) = reapply(&desk, 1);
+    assert!(!is_done && error.contains("nothing of"), "{error}");
     desk.target
-        .run("DELETE FROM t.a WHERE id = 2; INSERT INTO t.a VALUES (10, 'ten')");
+        .await_value("SELECT v FROM t.a WHERE id = 10", "newer");
+    desk.target
+        .run("DELETE FROM t.a WHERE id = 2; UPDATE t.a SET v = 'ten' WHERE id = 10");
     for at in [0, 1] {
         let (is_done, error) = reapply(&desk, at);
         assert!(is_done, "{error}");

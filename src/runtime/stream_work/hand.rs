@@ -35,13 +35,12 @@ impl StreamWork {
     ) -> Result<LaterRows> {
         match from {
             LaterRowsFrom::Source if is_understood => Ok(LaterRows::Source),
-            LaterRowsFrom::Source => {
-                let table = named(table)?;
-                let mut session = self.source.session().await?;
-                let text = shown(&mut session, table, table).await?;
-                session.close().await;
-                Ok(LaterRows::Typed(vec![text]))
-            }
+            // What the source has now may be of a later statement.
+            LaterRowsFrom::Source => Err(Error::new(
+                ErrorKind::Refused,
+                "the statement could not be read, so nothing says how it left the table",
+            )
+            .with_fix("keep the structure from before it, or give a file with the `CREATE TABLE`")),
             LaterRowsFrom::Target => {
                 let table = named(table)?;
                 let mut session = self.target_session().await?;
@@ -59,6 +58,13 @@ impl StreamWork {
 impl StreamWork {
     /// Applies what a decision left out, with the checks of drift; what came of it, in one line.
     pub(crate) async fn reapply(&self, id: &str) -> Result<String> {
+        if self.hand.waiting().iter().any(|waiting| waiting.id == id) {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("`{id}` has not taken effect as a whole yet"),
+            )
+            .with_fix("wait until its transaction is in, then ask again"));
+        }
         let kept = {
             let (skipped, id) = (Arc::clone(&self.skipped), id.to_owned());
             blocking(move || skipped.of(&id)).await?
@@ -87,7 +93,13 @@ impl StreamWork {
             )
             .with_fix("run by hand what it should do; the file of the skipped changes has it"));
         }
+        let place = first.place.clone();
         let server = self.source.log().origin().map(|(server, _)| server);
+        // An UPDATE of what the task does not take changes nothing.
+        let mine: Vec<_> = mine
+            .into_iter()
+            .filter(|change| !change.sql.is_empty())
+            .collect();
         let statements: Vec<&str> = mine.iter().map(|change| change.sql.as_str()).collect();
         let mut session = self.target_session().await?;
         checkpoint::prepare(&mut session, &self.meta_schema).await?;
@@ -96,12 +108,12 @@ impl StreamWork {
             source: self.source_name(),
             server: server.as_deref().unwrap_or_default(),
             id,
-            place: &first.place.to_string(),
+            place: &place.to_string(),
             statements: &statements,
         };
         let reapplied = checkpoint::reapply(&mut session, &self.meta_schema, &what).await?;
         session.close().await;
-        let (count, place) = (statements.len(), first.place.clone());
+        let count = statements.len();
         if let Reapplied::Refused { number, error } = reapplied {
             let at = number
                 .and_then(|number| mine.get(number))

@@ -139,6 +139,13 @@ impl Applier {
         let Some(event) = transaction.events.get(number) else {
             return Ok(());
         };
+        if !self.mark.spans.is_empty()
+            && let Ok(plan) = self.plan(&event.table).await
+            && matches!(self.way(transaction, event, &plan), Ok(Way::Not))
+        {
+            // The target has it already, from the dump.
+            return Ok(());
+        }
         let before = left.len();
         if let Err(error) = self
             .leave_rows(transaction, event, number, decision, left)
@@ -208,7 +215,7 @@ impl Applier {
     fn left(&self, found: &MetRow<'_, '_>, decision: &Arc<Decision>) -> Result<Left> {
         let at = Timestamp::from(SystemTime::now());
         let row = found.origin.row;
-        let sql = found.statement()?;
+        let sql = found.kept()?;
         let mut change =
             self.skipper
                 .change(found.transaction, found.event, row, BY_HAND, &sql, at);
@@ -244,7 +251,9 @@ impl Applier {
                 event: number,
                 row: *row,
             };
-            match orders.of_row(event, *row) {
+            // What the target has already, from the dump, is neither skipped nor repaired.
+            let order = orders.of_row(event, *row).filter(|_| way != Way::Not);
+            match order {
                 Some(decision) if decision.choice == Choice::Skip => {
                     let found = found(transaction, event, number, *row, plan, &change);
                     left.push(self.left(&found, decision)?);
@@ -398,13 +407,14 @@ fn found<'a, 'v>(
 }
 
 fn withdrawn(event: &Unread) -> Error {
+    taken_back(&event.why)
+}
+
+/// The error for what was read as skipped, and is not to be skipped any more.
+pub(super) fn taken_back(why: &str) -> Error {
     Error::new(
         ErrorKind::Refused,
-        format!(
-            "an event that cannot be read was to be skipped, and the decision was taken back \
-             meanwhile: {}",
-            event.why
-        ),
+        format!("an event was to be skipped, and the decision was taken back meanwhile: {why}"),
     )
     .with_fix("retry, then decide again")
 }

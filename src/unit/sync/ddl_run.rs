@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::applier::{Applier, End, is_passing};
+use super::by_hand::taken_back;
 use super::ddl_gate::Gate;
 use super::ddl_resume::{Looks, Ran, differences, is_alike, with_if_exists};
 use super::ddl_step::{Step, steps};
@@ -54,6 +55,11 @@ impl Applier {
         self.flush().await?;
         if let Some(decision) = self.hand.take_for_statement(statement) {
             return self.statement_by_hand(statement, &decision).await;
+        }
+        if statement.is_decided {
+            // Its effect on the structures was read otherwise than it says.
+            let error = taken_back("the statement runs as it is at the next try");
+            return Err(failed_statement(statement, error));
         }
         let over = self
             .over(statement)

@@ -90,6 +90,13 @@ impl MetRow<'_, '_> {
         Ok(out)
     }
 
+    /// The statement as it is kept, to be applied later.
+    pub(super) fn kept(&self) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        self.plan.write_kept(&mut out, self.change)?;
+        Ok(out)
+    }
+
     /// The statement with which a repair begins; where it finds no row, the new one is inserted.
     fn repair(&self) -> Result<Option<Vec<u8>>> {
         match self.change {

@@ -262,7 +262,7 @@ impl Hand {
         let mut outcomes = Vec::new();
         self.book().waiting.retain(|waiting| {
             let decision = &waiting.decision;
-            if used.iter().any(|used| used.id == decision.id) {
+            if waiting.is_recorded || used.iter().any(|used| used.id == decision.id) {
                 outcomes.push((decision.id.clone(), DecisionOutcome::Done));
                 return false;
             }
@@ -307,6 +307,13 @@ impl Hand {
             !is_meant
         });
         self.tell(outcomes).await
+    }
+
+    /// Nothing is under way any more.
+    pub(super) fn release(&self) {
+        for waiting in &mut self.book().waiting {
+            waiting.is_taken = false;
+        }
     }
 
     /// Reports outcomes. One that cannot be written stays in question for the next start.
@@ -458,8 +465,8 @@ mod tests {
         assert!(hand.withdraw("half").is_none(), "a part of it is done");
         let orders = hand.take_for(&begin(), None);
         assert!(orders.skips_event(900, Some(3)).is_some());
-        let used = [Arc::new(decision("half", Reach::Transaction, at(80, None)))];
-        hand.used(&used, &begin(), None).await.unwrap();
+        // The last part has nothing more for it to do.
+        hand.used(&[], &begin(), None).await.unwrap();
         assert_eq!(ids(&told), ["half done"]);
         assert!(hand.is_empty());
     }

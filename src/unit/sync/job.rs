@@ -102,6 +102,7 @@ const PACKET_MARGIN: usize = 64 << 10;
 /// for a passing reason is tried again a few times, from the checkpoint; then the error is given back.
 pub async fn run(job: SyncJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<(), Failure> {
     let mut ended = run_on(&job, &meter, &stop).await;
+    job.hand.release();
     if let Err(failure) = &ended
         && let Err(error) = settle_failed(&job.hand, failure).await
     {

@@ -8,7 +8,7 @@ use super::reader::{At, Collector};
 use super::transaction::{Item, SourceSession, Statement, Unread};
 use crate::binlog::{Event, EventKind, QueryEvent};
 use crate::model::{Choice, Decision, Error, ErrorKind, LaterRows, Place, Result, TableName};
-use crate::schema::{Ddl, DdlKind, SessionDefaults, SqlMode};
+use crate::schema::{Ddl, DdlClass, DdlKind, SessionDefaults, SqlMode};
 use crate::target::checkpoint::Change;
 
 /// An event larger than this is not kept with the decision that leaves it out.
@@ -41,18 +41,26 @@ impl Collector {
             return Err(error);
         };
         let kind = event.header.kind;
+        if kind.is_gtid() {
+            // Without it, two transactions would become one.
+            return Err(error);
+        }
         let query = match kind {
             EventKind::QUERY | EventKind::QUERY_COMPRESSED => QueryEvent::parse(event).ok(),
             _ => None,
         };
         let is_inside = self.open.as_ref().is_some_and(|open| open.has_begun);
-        if let Some(query) = &query
-            && !is_inside
-        {
-            let schema = String::from_utf8_lossy(query.schema);
-            let mode = SqlMode::from_bits(query.status.sql_mode.unwrap_or(0));
-            let ddl = Ddl::read(&query.statement, &schema, mode, self.tables.flavor());
-            return self.put_in_place(at, event, ddl, &decision);
+        if let Some(query) = &query {
+            let ddl = self.read_statement(query);
+            if !is_inside && may_change_tables(&ddl) {
+                return self.put_in_place(at, event, ddl, &decision);
+            }
+            match ddl.kind {
+                DdlKind::Rollback => return self.leave_out_rollback(at, event, query, error),
+                // What it ends would be left open.
+                DdlKind::Xa => return Err(error),
+                _ => {}
+            }
         }
         if kind == EventKind::TABLE_MAP {
             // The rows that follow cannot be read either.
@@ -68,6 +76,52 @@ impl Collector {
         if !is_inside {
             self.close_unread(at, event);
         }
+        Ok(())
+    }
+
+    fn read_statement(&self, query: &QueryEvent<'_>) -> Ddl {
+        let schema = String::from_utf8_lossy(query.schema);
+        let mode = SqlMode::from_bits(query.status.sql_mode.unwrap_or(0));
+        let mut ddl = Ddl::read(&query.statement, &schema, mode, self.tables.flavor());
+        if self.tables.tracker.defaults().folds_names {
+            ddl.fold_names();
+        }
+        ddl
+    }
+
+    /// Whether the event is a statement by itself that may change how later rows are read.
+    pub(super) fn is_own_statement(&self, event: &Event<'_>) -> bool {
+        let is_query = matches!(
+            event.header.kind,
+            EventKind::QUERY | EventKind::QUERY_COMPRESSED
+        );
+        let is_inside = self.open.as_ref().is_some_and(|open| open.has_begun);
+        is_query
+            && !is_inside
+            && QueryEvent::parse(event)
+                .is_ok_and(|query| may_change_tables(&self.read_statement(&query)))
+    }
+
+    /// A transaction that the source rolled back, and logged because a part of it could not be: none of
+    /// it is applied.
+    fn leave_out_rollback(
+        &mut self,
+        at: At<'_>,
+        event: &Event<'_>,
+        query: &QueryEvent<'_>,
+        error: Error,
+    ) -> Result<()> {
+        let is_whole = query
+            .statement
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"ROLLBACK");
+        let Some(open) = self.open.as_mut().filter(|open| is_whole && !open.is_split) else {
+            return Err(error);
+        };
+        open.drop_rows();
+        let text = String::from_utf8_lossy(&query.statement).into_owned();
+        self.keep_unread(at, event, error.message(), Some(text), None);
+        self.close_unread(at, event);
         Ok(())
     }
 
@@ -89,7 +143,11 @@ impl Collector {
             why: why.to_owned(),
             body: (event.body.len() <= KEPT_BYTES).then(|| event.body.to_vec()),
         };
-        self.open_at(at).unread.push(unread);
+        let bytes = unread.body.as_ref().map_or(0, Vec::len) + size_of::<Unread>();
+        let open = self.open_at(at);
+        open.bytes += bytes;
+        open.unread.push(unread);
+        self.cut_if_long(at, event);
     }
 
     /// A statement that does not run by decision, and behind which the tables are read otherwise than
@@ -120,13 +178,17 @@ impl Collector {
         decision: &Decision,
     ) -> Result<()> {
         let changes = match &decision.later_rows {
-            LaterRows::Source | LaterRows::Keep => Vec::new(),
-            LaterRows::Typed(texts) => {
-                // What is typed without a schema is the table at hand, whatever the session stood in.
-                let table = ddl.changed_tables().next();
-                let schema = table.map_or(ddl.default_schema(), |table| table.schema.as_str());
-                self.tables.take_typed(texts, schema)?
+            LaterRows::Source => {
+                return Err(Error::new(
+                    ErrorKind::Structure,
+                    "what the statement made of its tables cannot be read",
+                )
+                .with_fix(
+                    "skip it with `--structure keep`, or with a file that has the `CREATE TABLE`",
+                ));
             }
+            LaterRows::Keep => Vec::new(),
+            LaterRows::Typed(texts) => self.tables.take_typed(texts, &ddl)?,
         };
         self.maps.clear();
         let begin = self.begin_of(at);
@@ -147,6 +209,7 @@ impl Collector {
             before: Vec::new(),
             runs: false,
             opens: false,
+            is_decided: true,
         });
         Ok(())
     }
@@ -154,14 +217,25 @@ impl Collector {
 
 impl Tables {
     /// Takes tables as `CREATE TABLE` statements say, in place of what was known of them.
-    fn take_typed(&mut self, texts: &[String], schema: &str) -> Result<Vec<Change>> {
+    fn take_typed(&mut self, texts: &[String], skipped: &Ddl) -> Result<Vec<Change>> {
+        // What is typed without a schema is the table at hand, whatever the session stood in.
+        let first = skipped.changed_tables().next();
+        let schema = first.map_or(skipped.default_schema(), |table| table.schema.as_str());
         let mut changes = Vec::new();
         for text in texts {
-            let ddl = Ddl::read(text.as_bytes(), schema, SqlMode::default(), self.flavor());
+            let mut ddl = Ddl::read(text.as_bytes(), schema, SqlMode::default(), self.flavor());
+            if self.tracker.defaults().folds_names {
+                ddl.fold_names();
+            }
             let table = ddl.changed_tables().next().cloned();
             let (DdlKind::CreateTable, Some(table)) = (ddl.kind, table) else {
                 return Err(wrong_text(text, "it is no CREATE TABLE"));
             };
+            let is_meant = skipped.changed_tables().any(|changed| *changed == table)
+                || skipped.mentions(|named| *named == table);
+            if !is_meant {
+                return Err(wrong_text(text, "the statement does not name that table"));
+            }
             let before = self.tracker.remove(&table);
             let taken = self.tracker.apply_in(&ddl, &SessionDefaults::default());
             let structure = self.tracker.get(&table).map(Arc::unwrap_or_clone);
@@ -184,6 +258,14 @@ impl Tables {
         self.forget();
         Ok(changes)
     }
+}
+
+/// Whether a statement may change how later rows are read.
+fn may_change_tables(ddl: &Ddl) -> bool {
+    matches!(
+        ddl.class(),
+        DdlClass::Table | DdlClass::Database | DdlClass::Unknown
+    )
 }
 
 fn wrong_text(text: &str, why: &str) -> Error {

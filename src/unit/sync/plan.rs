@@ -289,6 +289,36 @@ impl Plan {
         String::from_utf8_lossy(&out).replace('`', "")
     }
 
+    /// A change as it is kept to be applied later: whatever the task verifies, the row must then be
+    /// the whole of what it was before the change.
+    pub(super) fn write_kept(&self, out: &mut Vec<u8>, change: &RowChange<'_>) -> Result<()> {
+        match change {
+            RowChange::Insert { after } => {
+                self.begin_insert(out);
+                self.write_row(out, after)
+            }
+            RowChange::Update { before, after } => {
+                if self.write_update(out, before, after)? {
+                    self.write_rest(out, before)?;
+                }
+                Ok(())
+            }
+            RowChange::Delete { before } => {
+                self.write_delete(out, before)?;
+                self.write_rest(out, before)
+            }
+        }
+    }
+
+    /// The rest of the condition, where only the key is in it.
+    fn write_rest(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
+        if self.has_key() && !self.verifies_all {
+            out.extend_from_slice(b" AND ");
+            self.write_whole_condition(out, row)?;
+        }
+        Ok(())
+    }
+
     fn write_where(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
         out.extend_from_slice(b" WHERE ");
         if self.has_key() {

@@ -26,6 +26,7 @@ use crate::binlog::{
 };
 use crate::model::{
     Error, ErrorKind, EventPlace, Gtid, Place, Position, Result, TableName, Timestamp,
+    TransactionView,
 };
 use crate::route::FilterAction;
 use crate::schema::{Ddl, DdlKind, SqlMode};
@@ -105,9 +106,9 @@ pub(super) struct Open {
     events: Vec<RowsPart>,
     pub(super) unread: Vec<Unread>,
     passed: u64,
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Whether a part of it was handed on.
-    is_split: bool,
+    pub(super) is_split: bool,
     /// Which part of a two-phase ALTER it is.
     alter: Option<AlterPhase>,
     /// The CREATE TABLE that it begins with, whose rows follow. It is handed on before the first of
@@ -250,7 +251,10 @@ impl Collector {
                 target_rows: Vec::new(),
                 later_applied: 0,
                 view: shown,
-                transaction: view::transaction_so_far(&self.begin_of(at), self.open_events()),
+                transaction: TransactionView {
+                    is_statement: self.is_own_statement(event),
+                    ..view::transaction_so_far(&self.begin_of(at), self.open_events())
+                },
                 place,
             })),
             error,
@@ -562,10 +566,20 @@ impl Collector {
             annotation: self.annotation.clone(),
         };
         let bytes = part.body.len() + size_of::<RowsPart>();
-        let limit = self.part_bytes;
         let open = self.open_at(at);
         open.bytes += bytes;
         open.events.push(part);
+        self.cut_if_long(at, event);
+        if ends_statement {
+            self.annotation = None;
+        }
+        Ok(())
+    }
+
+    /// Hands on what is there of a transaction that grows too long to be held.
+    pub(super) fn cut_if_long(&mut self, at: At<'_>, event: &Event<'_>) {
+        let limit = self.part_bytes;
+        let open = self.open_at(at);
         if open.bytes > limit {
             let opening = open.opening.take();
             let mut part = open.part(at.end(), commit_time(None, event));
@@ -576,10 +590,6 @@ impl Collector {
             self.items.extend(opening.map(Item::Statement));
             self.items.push(Item::Rows(Box::new(part)));
         }
-        if ends_statement {
-            self.annotation = None;
-        }
-        Ok(())
     }
 
     fn format(&mut self, format: &FormatDescription) -> Arc<FormatDescription> {
@@ -657,6 +667,7 @@ impl Collector {
                     before,
                     runs,
                     opens,
+                    is_decided: false,
                 });
                 if opens {
                     self.open_at(at).opening = Some(statement);
@@ -749,6 +760,12 @@ impl Open {
             alter: None,
             opening: None,
         }
+    }
+
+    /// Forgets the rows that it has.
+    pub(super) fn drop_rows(&mut self) {
+        self.events.clear();
+        self.bytes = 0;
     }
 
     /// Whether it has changed anything of the task.

@@ -214,6 +214,8 @@ pub(super) struct Statement {
     pub(super) runs: bool,
     /// Whether its transaction goes on behind it, with the new table's rows.
     pub(super) opens: bool,
+    /// Whether the reader took it for one that a decision passes over.
+    pub(super) is_decided: bool,
 }
 
 impl Statement {

@@ -79,6 +79,7 @@ pub(super) fn transaction_so_far(begin: &Place, events: &[RowsPart]) -> Transact
         rows: 0,
         tables: Vec::new(),
         is_whole: false,
+        is_statement: false,
         is_understood: false,
     };
     for event in events {
@@ -120,6 +121,7 @@ pub(super) fn around_statement(statement: &Statement) -> TransactionView {
         rows: 0,
         tables: Vec::new(),
         is_whole: !statement.opens,
+        is_statement: true,
         is_understood: true,
     }
 }

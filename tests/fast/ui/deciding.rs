@@ -163,6 +163,7 @@ fn a_skipped_statement_asks_how_later_rows_are_read() {
                 stop.target_rows.clear();
                 around.events = 1;
                 around.rows = 0;
+                around.is_statement = true;
                 around.tables.clear();
                 stop.choices = vec!["retry".into(), "skip event".into()];
             }

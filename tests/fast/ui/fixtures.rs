@@ -406,6 +406,7 @@ pub(super) fn failing() -> Snapshot {
                 },
             ],
             is_whole: true,
+            is_statement: false,
             is_understood: true,
         }),
         target_rows: vec![TargetRow {
