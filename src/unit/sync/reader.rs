@@ -13,9 +13,7 @@ use super::failure::{FailedEvent, Failure};
 use super::hand::Hand;
 use super::session::source_session;
 use super::statement::Checks;
-use super::transaction::{
-    CommitTime, Item, Passed, RowsPart, Statement, Transaction, Unread,
-};
+use super::transaction::{CommitTime, Item, Passed, RowsPart, Statement, Transaction, Unread};
 use super::view;
 use super::xa::Replay;
 use crate::binlog::rows::RowAction;
