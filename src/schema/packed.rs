@@ -477,7 +477,8 @@ mod tests {
     }
 
     fn everything() -> Vec<Structure> {
-        let wide: String = (0..300).map(|n| format!(", c{n} INT")).collect();
+        let columns: Vec<String> = (0..300).map(|n| format!("c{n} INT")).collect();
+        let wide = columns.join(", ");
         vec![
             created(
                 "CREATE TABLE d.`é` (a TINYINT, b BIGINT UNSIGNED AUTO_INCREMENT, c DECIMAL(65,30) UNSIGNED, f FLOAT, g DOUBLE, \
@@ -493,7 +494,7 @@ mod tests {
                 "11.8.2-MariaDB",
             ),
             created(
-                &format!("CREATE TABLE wide (id INT PRIMARY KEY{wide})"),
+                &format!("CREATE TABLE wide (id INT PRIMARY KEY, {wide})"),
                 "9.7.0",
             ),
         ]
