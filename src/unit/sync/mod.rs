@@ -12,6 +12,7 @@
 //! behind it.
 
 mod applier;
+mod at;
 mod by_hand;
 mod cascade;
 mod ddl;

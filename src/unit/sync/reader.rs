@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+pub(super) use super::at::At;
 use super::ddl::{self, Verdict};
 use super::decoder::{Resolved, Tables, logs_cascades};
 use super::failure::{FailedEvent, Failure};
@@ -22,46 +23,10 @@ use crate::binlog::{
     AlterPhase, Event, EventKind, FormatDescription, GtidEvent, Payload, PayloadEvents, QueryEvent,
     RowsEvent,
 };
-use crate::model::{
-    Error, ErrorKind, EventPlace, Gtid, Place, Position, Result, TableName, Timestamp,
-    TransactionView,
-};
+use crate::model::{Error, ErrorKind, Gtid, Place, Result, TableName, Timestamp, TransactionView};
 use crate::route::FilterAction;
 use crate::schema::{Ddl, DdlKind, SqlMode};
 use crate::target::{Mark, PartDone, PreparedXa, XaChange};
-
-/// Where an event stands, and how to read it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct At<'a> {
-    /// The relay sub-folder.
-    pub(super) folder: &'a str,
-    /// The file.
-    pub(super) file: &'a str,
-    /// Where the (outer) event starts.
-    pub(super) offset: u64,
-    /// Where it ends.
-    pub(super) end_offset: u64,
-    /// Its number within a compressed transaction.
-    pub(super) inner: Option<u32>,
-}
-
-impl At<'_> {
-    fn place(&self, offset: u64) -> Place {
-        Place::new(self.folder, Position::new(self.file, offset))
-    }
-
-    pub(super) fn event_place(&self) -> EventPlace {
-        EventPlace {
-            place: self.place(self.offset),
-            inner: self.inner,
-            row: None,
-        }
-    }
-
-    pub(super) fn end(&self) -> Place {
-        self.place(self.end_offset)
-    }
-}
 
 /// Puts events together.
 #[derive(Debug)]
