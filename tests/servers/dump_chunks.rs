@@ -442,15 +442,15 @@ async fn each_row_is_in_one_chunk(flavor: Flavor) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_row_is_in_one_chunk_on_mariadb_10_11() {
-    each_row_is_in_one_chunk(Flavor::MariaDb1011).await;
+    Box::pin(each_row_is_in_one_chunk(Flavor::MariaDb1011)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_row_is_in_one_chunk_on_mariadb_11_8() {
-    each_row_is_in_one_chunk(Flavor::MariaDb118).await;
+    Box::pin(each_row_is_in_one_chunk(Flavor::MariaDb118)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_row_is_in_one_chunk_on_mysql_9_7() {
-    each_row_is_in_one_chunk(Flavor::MySql97).await;
+    Box::pin(each_row_is_in_one_chunk(Flavor::MySql97)).await;
 }

@@ -17,8 +17,8 @@ use crate::support::{Client, Flavor, Server, Traffic};
 /// The milliseconds that writers were kept waiting, by the dump's notes.
 fn held(notes: &[String]) -> u64 {
     let note = notes.iter().find(|note| note.contains("kept waiting for"));
-    let words = note.expect("the time is told").split(' ');
-    words.filter_map(|word| word.parse().ok()).next().unwrap()
+    let mut words = note.expect("the time is told").split(' ');
+    words.find_map(|word| word.parse().ok()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

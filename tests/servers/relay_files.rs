@@ -167,7 +167,8 @@ fn assert_same(server: &Server, relay: &Path, crashed: &[String]) -> BTreeMap<St
 /// The first byte in which two files differ, the flag of a file in use left out where there is one.
 fn first_difference(ours: &Path, theirs: &Path, has_flag: bool) -> Option<u64> {
     const CHUNK: usize = 1 << 20;
-    let open = |path: &Path| fs::File::open(path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+    let open =
+        |path: &Path| fs::File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let (ours, theirs) = (open(ours), open(theirs));
     let mut at = 0;
     loop {

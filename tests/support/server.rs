@@ -339,6 +339,9 @@ fn spawn(folder: &Path, flavor: Flavor, port: u16, options: &[String]) -> Proces
     Process::start(&command, &folder.join("log"), folder)
 }
 
+/// MySQL's component that keeps keys in a file.
+const KEYRING: &str = "component_keyring_file";
+
 /// What a server needs to encrypt its binlog: a key in `folder`, which holds its data folder.
 fn encryption(flavor: Flavor, folder: &Path) -> Vec<String> {
     if flavor.is_mariadb() {
@@ -352,7 +355,6 @@ fn encryption(flavor: Flavor, folder: &Path) -> Vec<String> {
         ];
     }
     // The keyring is a component, which looks for its settings beside itself.
-    const KEYRING: &str = "component_keyring_file";
     let plugins = folder.join("plugins");
     let program = Command::new(script())
         .args(["plugins", flavor.name()])
