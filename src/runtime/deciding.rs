@@ -241,7 +241,7 @@ impl Table {
         if !stop.choices.contains(&name) {
             return Err(refused(
                 format!("`{name}` is no choice for this event"),
-                &format!("choose one of: {}", stop.choices.join(", ")),
+                format!("choose one of: {}", stop.choices.join(", ")),
             ));
         }
         let later_rows = self

@@ -161,10 +161,10 @@ fn on_typing(state: &mut State, key: Key) -> Vec<Effect> {
             };
             return vec![Effect::Send(Command::Reapply { scope, id })];
         }
-        KeyCode::Char(c) if !key.is_ctrl() && !key.is_alt() => {
-            if input.value().chars().count() < GUARD {
-                input.handle(InputRequest::InsertChar(c));
-            }
+        KeyCode::Char(c)
+            if !key.is_ctrl() && !key.is_alt() && input.value().chars().count() < GUARD =>
+        {
+            input.handle(InputRequest::InsertChar(c));
         }
         KeyCode::Backspace => {
             input.handle(InputRequest::DeletePrevChar);

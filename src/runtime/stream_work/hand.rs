@@ -133,19 +133,17 @@ impl StreamWork {
             let (skipped, id) = (Arc::clone(&self.skipped), id.to_owned());
             blocking(move || skipped.reapplied(&id, clock::now())).await
         };
-        match reapplied {
-            Reapplied::Before => Err(Error::new(
+        if matches!(reapplied, Reapplied::Before) {
+            return Err(Error::new(
                 ErrorKind::Refused,
                 format!("what `{id}` left out was applied before"),
             )
-            .with_fix("nothing is left to do")),
-            _ => {
-                noted?;
-                Ok(format!(
-                    "{id}: {count} changes that were left out are applied now"
-                ))
-            }
+            .with_fix("nothing is left to do"));
         }
+        noted?;
+        Ok(format!(
+            "{id}: {count} changes that were left out are applied now"
+        ))
     }
 }
 
