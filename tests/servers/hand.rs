@@ -1,6 +1,7 @@
 //! The operator's hand on the events: what stops a stream is skipped or mended by decision, and what is
 //! left afterwards is just what was decided.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use serde_json::Value;
@@ -122,10 +123,10 @@ pub(crate) fn place(stop: &Value) -> String {
         position["offset"]
     );
     if let Some(inner) = position["inner"].as_u64() {
-        text.push_str(&format!("#{inner}"));
+        write!(text, "#{inner}").unwrap();
     }
     if let Some(row) = position["row"].as_u64() {
-        text.push_str(&format!(".{row}"));
+        write!(text, ".{row}").unwrap();
     }
     text
 }

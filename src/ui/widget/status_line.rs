@@ -294,10 +294,9 @@ fn shown_entries(view: &View<'_>) -> Vec<(&'static Entry, &'static str)> {
         (Some(Dialog::Leave), _) => (entry.place == Place::Leaving).then_some(entry.label),
         (Some(Dialog::Decide), Action::Back) => Some("keep standing"),
         (Some(Dialog::Journal | Dialog::Help(_)), Action::Back) => Some("close"),
-        (Some(Dialog::Decide | Dialog::Journal), _) => None,
         (Some(Dialog::Help(_)), Action::Down | Action::Up) => Some(entry.name),
         (Some(Dialog::Help(_)), Action::Leave) => Some(entry.label),
-        (Some(Dialog::Help(_)), _) => None,
+        (Some(Dialog::Decide | Dialog::Journal | Dialog::Help(_)), _) => None,
         (None, _) => entry.place.covers(state.screen).then_some(entry.label),
     };
     crate::ui::action::TABLE
