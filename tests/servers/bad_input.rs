@@ -280,18 +280,18 @@ fn a_target_without_rights_stops_its_stream_alone() {
         .task(&Task::new("refused", &["a"], "poor", &["shop.*"]))
         .task(&Task::new("shop", &["a"], "rich", &["shop.*"]));
     tideway.start();
-    await_stop(
-        &mut tideway,
-        "refused",
-        "a",
-        &["CREATE", "1044", "`shop`", "tideway check"],
-    );
+    await_stop(&mut tideway, "refused", "a", &["CREATE", "1044", "`shop`"]);
     await_missing_grant(&mut tideway, "CREATE");
     tideway.await_stream("shop", "a", "running");
     // Granted, and tried again: on it goes.
     poor.target_account(&["shop"]);
     tideway.ctl(&["retry", "--task", "refused", "--source", "a"]);
     tideway.await_streams("sync", "running");
+    // It has all that it needs at its beginning.
+    tideway.await_status("both have caught up", |status| {
+        let streams = status["streams"].as_array().cloned().unwrap_or_default();
+        streams.len() == 2 && streams.iter().all(|stream| stream["idle"] == true)
+    });
     // A grant that is taken away later.
     poor.account(
         "tideway",

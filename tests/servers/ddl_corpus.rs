@@ -274,7 +274,8 @@ async fn through_a_stream(from: Flavor, to: Flavor) {
 /// What the checkpoint says of the source's tables.
 fn kept_structures(client: &mut Client) -> Vec<Structure> {
     let rows = client.texts(
-        "SELECT schema_name, table_name, definition FROM tideway.structure ORDER BY structures",
+        "SELECT schema_name, table_name, definition FROM tideway.structure \
+         WHERE table_name <> '' ORDER BY structures",
     );
     let mut newest = BTreeMap::new();
     for row in rows {
