@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::position::write_within;
 use super::{EventPlace, Place, Position, Timestamp};
 
 /// The version of a decision's form.
@@ -285,13 +286,7 @@ impl fmt::Display for TypedPlace {
             write!(f, "{folder}/")?;
         }
         write!(f, "{}", self.position)?;
-        if let Some(inner) = self.inner {
-            write!(f, "#{inner}")?;
-        }
-        if let Some(row) = self.row {
-            write!(f, ".{row}")?;
-        }
-        Ok(())
+        write_within(f, self.inner, self.row)
     }
 }
 

@@ -122,14 +122,23 @@ pub struct EventPlace {
 impl fmt::Display for EventPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.place)?;
-        if let Some(inner) = self.inner {
-            write!(f, "#{inner}")?;
-        }
-        if let Some(row) = self.row {
-            write!(f, ".{row}")?;
-        }
-        Ok(())
+        write_within(f, self.inner, self.row)
     }
+}
+
+/// Writes what stands behind a place for what is within its event: `#inner.row`.
+pub(super) fn write_within(
+    f: &mut fmt::Formatter<'_>,
+    inner: Option<u32>,
+    row: Option<u32>,
+) -> fmt::Result {
+    if let Some(inner) = inner {
+        write!(f, "#{inner}")?;
+    }
+    if let Some(row) = row {
+        write!(f, ".{row}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

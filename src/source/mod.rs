@@ -5,7 +5,9 @@ pub mod server_info;
 pub mod snapshot;
 pub mod structure;
 
-pub use server_info::{BinlogFile, ServerInfo, binary_logs, binlog_end, binlog_position};
+pub use server_info::{
+    BinlogFile, ServerInfo, binary_logs, binlog_end, binlog_filters, binlog_position,
+};
 pub use structure::{
     TableInfo, TableType, list_tables, read_defaults, read_schema_defaults, read_source_defaults,
     read_structure_set, read_structures, read_structures_in, read_structures_of,

@@ -247,8 +247,29 @@ pub async fn binlog_end(session: &mut Session) -> Result<(Position, Option<GtidS
     Ok((position, Some(set)))
 }
 
+/// The databases that the server alone logs (`binlog_do_db`; none: all), and those that it does not log
+/// (`binlog_ignore_db`). Needs REPLICATION CLIENT (MariaDB: BINLOG MONITOR).
+pub async fn binlog_filters(session: &mut Session) -> Result<(Vec<String>, Vec<String>)> {
+    let row = status_rows(session).await?.into_iter().next();
+    // File, Position, Binlog_Do_DB, Binlog_Ignore_DB.
+    let mut lists = row.into_iter().flatten().skip(2).map(|list| {
+        let names = list.map(text).unwrap_or_default();
+        names
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
+    });
+    let only = lists.next().unwrap_or_default();
+    Ok((only, lists.next().unwrap_or_default()))
+}
+
+async fn status_rows(session: &mut Session) -> Result<Vec<Vec<Option<Vec<u8>>>>> {
+    probe(session, "SHOW BINARY LOG STATUS", "SHOW MASTER STATUS").await
+}
+
 async fn status(session: &mut Session) -> Result<(Position, Option<String>)> {
-    let rows = probe(session, "SHOW BINARY LOG STATUS", "SHOW MASTER STATUS").await?;
+    let rows = status_rows(session).await?;
     let off = || {
         Error::new(ErrorKind::Setting, "the server writes no binlog").with_fix(
             "set `log_bin` and `binlog_format = ROW` in the server's configuration and restart it",

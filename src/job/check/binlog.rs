@@ -4,7 +4,7 @@ use crate::config::{Config, Mode, RelayStart, SourceConfig};
 use crate::connect::Session;
 use crate::model::{Position, Result};
 use crate::relay_log;
-use crate::source::{BinlogFile, ServerInfo, binary_logs};
+use crate::source::{BinlogFile, ServerInfo, binary_logs, binlog_filters};
 
 use super::facts::{SourceFacts, tasks_of_source};
 use super::rows::{Scope, one_line, some};
@@ -24,24 +24,11 @@ impl Binlog {
     /// Asks for it; needs REPLICATION CLIENT (MariaDB: BINLOG MONITOR).
     pub(super) async fn read(session: &mut Session) -> Result<Self> {
         let files = binary_logs(session).await?;
-        let mut status = session.rows("SHOW BINARY LOG STATUS").await;
-        if status.is_err() {
-            status = session.rows("SHOW MASTER STATUS").await;
-        }
-        // File, Position, Binlog_Do_DB, Binlog_Ignore_DB.
-        let row = status?.into_iter().next().unwrap_or_default();
-        let list = |at: usize| -> Vec<String> {
-            let bytes = row.get(at).and_then(Option::as_deref).unwrap_or_default();
-            String::from_utf8_lossy(bytes)
-                .split(',')
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect()
-        };
+        let (only, ignored) = binlog_filters(session).await?;
         Ok(Self {
             files,
-            only: list(2),
-            ignored: list(3),
+            only,
+            ignored,
         })
     }
 

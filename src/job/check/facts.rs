@@ -12,7 +12,7 @@ use crate::source::{self, ServerInfo, TableInfo, TableType};
 use super::account::{self, Identity};
 use super::binlog::{self, Binlog};
 use super::moment::Moment;
-use super::objects::Objects;
+use super::objects::{self, Objects};
 
 /// What is asked of every server.
 #[derive(Debug)]
@@ -68,8 +68,8 @@ pub(super) struct TargetFacts {
     pub(super) default_engine: String,
     /// Its collations.
     pub(super) collations: HashSet<String>,
-    /// Its triggers.
-    pub(super) objects: Objects,
+    /// Its tables with triggers, and how many each has, as far as the account may see them.
+    pub(super) triggers: BTreeMap<TableName, usize>,
     /// How many connections it takes, and has.
     pub(super) room: Room,
 }
@@ -238,7 +238,7 @@ impl TargetFacts {
             .filter_map(|row| row.first()?.as_deref())
             .map(|name| String::from_utf8_lossy(name).to_ascii_lowercase())
             .collect();
-        let objects = Objects::read(&mut session).await;
+        let triggers = objects::triggers(&mut session).await;
         let room = Room::read(&mut session).await;
         session.close().await;
         let mut read_only = Vec::new();
@@ -256,7 +256,7 @@ impl TargetFacts {
             read_only,
             default_engine,
             collations,
-            objects,
+            triggers,
             room,
         })
     }

@@ -24,15 +24,10 @@ pub(super) struct Objects {
 impl Objects {
     /// Looks. A server that has no such list has none of them.
     pub(super) async fn read(session: &mut Session) -> Self {
-        let mut objects = Self::default();
-        let of_tables = session
-            .names(
-                "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS",
-            )
-            .await;
-        for table in of_tables.into_iter().flatten() {
-            *objects.triggers.entry(table).or_default() += 1;
-        }
+        let mut objects = Self {
+            triggers: triggers(session).await,
+            ..Self::default()
+        };
         for (query, counts) in [
             (
                 "SELECT EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS",
@@ -49,6 +44,18 @@ impl Objects {
         }
         objects
     }
+}
+
+/// The tables with triggers that the account may see, and how many each has.
+pub(super) async fn triggers(session: &mut Session) -> BTreeMap<TableName, usize> {
+    let of_tables = session
+        .names("SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS")
+        .await;
+    let mut triggers = BTreeMap::new();
+    for table in of_tables.into_iter().flatten() {
+        *triggers.entry(table).or_default() += 1;
+    }
+    triggers
 }
 
 /// What the task leaves behind at a source.
@@ -101,7 +108,7 @@ pub(super) fn on_target(
         .iter()
         .flat_map(|(_, facts)| facts.taken(task))
         .map(|table| task.routes.target(&table.name))
-        .filter(|table| target.objects.triggers.contains_key(table))
+        .filter(|table| target.triggers.contains_key(table))
         .collect();
     tables.sort();
     tables.dedup();

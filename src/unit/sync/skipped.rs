@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::transaction::{RowsPart, Statement, Transaction, Unread};
-use crate::model::{Decision, Error, ErrorKind, EventPlace, Result, TableName, Timestamp};
+use crate::model::{Decision, Error, ErrorKind, EventPlace, Gtid, Result, TableName, Timestamp};
 use crate::target::SkippedRecord;
 
 /// The version of the form.
@@ -112,22 +112,42 @@ impl Skipper {
         sql: &[u8],
         at: Timestamp,
     ) -> SkippedChange {
-        let place = transaction.place_of(part, Some(row));
+        SkippedChange {
+            target: part.table.target.clone(),
+            met: met.to_owned(),
+            sql: String::from_utf8_lossy(sql).into_owned(),
+            ..self.blank(
+                transaction.place_of(part, Some(row)),
+                transaction.gtid.as_ref(),
+                part.table.map.table.clone(),
+                at,
+            )
+        }
+    }
+
+    /// The record of a change of `table`, which the operator left out, without what it would have done.
+    fn blank(
+        &self,
+        place: EventPlace,
+        gtid: Option<&Gtid>,
+        table: TableName,
+        at: Timestamp,
+    ) -> SkippedChange {
         SkippedChange {
             version: VERSION,
             id: format!("{}/{place}@{}", self.source, at.0),
             at,
             task: self.task.clone(),
             source: self.source.clone(),
-            gtid: transaction.gtid.as_ref().map(ToString::to_string),
-            table: part.table.map.table.clone(),
-            target: part.table.target.clone(),
-            met: met.to_owned(),
+            place,
+            gtid: gtid.map(ToString::to_string),
+            target: table.clone(),
+            table,
+            met: BY_HAND.to_owned(),
             decision: None,
             unread: None,
             raw: None,
-            sql: String::from_utf8_lossy(sql).into_owned(),
-            place,
+            sql: String::new(),
         }
     }
 
@@ -141,22 +161,10 @@ impl Skipper {
         let ddl = &statement.ddl;
         let table = ddl.changed_tables().next().cloned();
         let table = table.unwrap_or_else(|| TableName::new(ddl.default_schema(), "*"));
-        let place = statement.place.clone();
         SkippedChange {
-            version: VERSION,
-            id: format!("{}/{place}@{}", self.source, at.0),
-            at,
-            task: self.task.clone(),
-            source: self.source.clone(),
-            gtid: statement.gtid.as_ref().map(ToString::to_string),
-            target: table.clone(),
-            table,
-            met: BY_HAND.to_owned(),
             decision: Some(decision.id.clone()),
-            unread: None,
-            raw: None,
             sql: String::from_utf8_lossy(ddl.statement()).into_owned(),
-            place,
+            ..self.blank(statement.place.clone(), statement.gtid.as_ref(), table, at)
         }
     }
 
@@ -183,20 +191,11 @@ impl Skipper {
                 })
         });
         SkippedChange {
-            version: VERSION,
-            id: format!("{}/{place}@{}", self.source, at.0),
-            at,
-            task: self.task.clone(),
-            source: self.source.clone(),
-            gtid: transaction.gtid.as_ref().map(ToString::to_string),
-            target: table.clone(),
-            table,
-            met: BY_HAND.to_owned(),
             decision: Some(decision.id.clone()),
             unread: Some(format!("{}: {}", event.kind, event.why)),
             raw,
             sql: event.statement.clone().unwrap_or_default(),
-            place,
+            ..self.blank(place, transaction.gtid.as_ref(), table, at)
         }
     }
 }
