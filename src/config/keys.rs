@@ -90,6 +90,7 @@ const SECTIONS: [(&str, &[&str]); 18] = [
             "rate_limit",
             "back_off",
             "compress",
+            "programs",
         ],
     ),
     ("task.dump.back_off", &["threads_running", "replica_lag"]),

@@ -26,8 +26,8 @@ pub use server::{
     Address, RelayConfig, RelayStart, ServerConfig, SourceConfig, TargetConfig, TlsConfig, TlsMode,
 };
 pub use task::{
-    BackOff, Consistency, DriftPolicy, DumpConfig, LoadConfig, Mode, OnDuplicate, SyncConfig,
-    TaskConfig,
+    BackOff, Consistency, DriftPolicy, DumpConfig, LoadConfig, Mode, OnDuplicate, Programs,
+    SyncConfig, TaskConfig,
 };
 pub use worker::WorkerConfig;
 

@@ -70,6 +70,43 @@ pub struct DumpConfig {
     pub back_off: BackOff,
     /// How its files are packed.
     pub packing: Packing,
+    /// What is taken besides tables and views.
+    pub programs: Programs,
+}
+
+/// `programs` of `[task.dump]`: what a database runs by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// Triggers of the selected tables.
+    pub triggers: bool,
+    /// Procedures and functions of their databases.
+    pub routines: bool,
+    /// Events of their databases.
+    pub events: bool,
+}
+
+impl Programs {
+    /// Whether anything is wanted.
+    pub fn any(self) -> bool {
+        self.triggers || self.routines || self.events
+    }
+
+    fn read(section: &Section<'_>) -> Self {
+        let mut programs = Self::default();
+        for word in section.texts("programs", false).unwrap_or_default() {
+            match word.value.as_str() {
+                "triggers" => programs.triggers = true,
+                "routines" => programs.routines = true,
+                "events" => programs.events = true,
+                other => section.fault_of(
+                    &word,
+                    format!("`{other}` is nothing that a dump can take"),
+                    Some("name `triggers`, `routines` or `events`".to_owned()),
+                ),
+            }
+        }
+        programs
+    }
 }
 
 /// `back_off` of `[task.dump]`: reading pauses while one of these is passed.
@@ -180,6 +217,7 @@ impl Default for DumpConfig {
             rate_limit: None,
             back_off: BackOff::default(),
             packing: Packing::None,
+            programs: Programs::default(),
         }
     }
 }
@@ -281,6 +319,16 @@ impl TaskConfig {
                 Some("use `auto`, `flush` or `snapshot`".to_owned()),
             );
         }
+        if (dump.programs.triggers || dump.programs.events) && mode != Mode::Full {
+            section.fault_at(
+                "mode",
+                "`programs` takes triggers or events, and `mode` lets changes follow: on the target they \
+                 would do a second time what those changes have already",
+                Some(
+                    "use `mode = \"full\"`, or take them over at the cut-over".to_owned(),
+                ),
+            );
+        }
         let is_autostart = section.flag("autostart", true);
         let name = name?;
         let task = Self {
@@ -339,6 +387,7 @@ impl DumpConfig {
                 ],
                 defaults.packing,
             ),
+            programs: Programs::read(section),
         }
     }
 }

@@ -3,67 +3,11 @@
 //! The kind follows from the server's number alone ([`super::error_table`]), so that the same refusal
 //! means the same thing whichever client met it. Texts never hold more of a statement than the caller puts in.
 
-use mysql_async::{DriverError, IoError};
-
 use super::error_table::entry;
 use crate::model::{Error, ErrorKind, ServerError};
 
-/// Turns an error of the bulk client into ours; `doing` completes "cannot …", such as
-/// `read the list of tables`.
-pub fn server_error(error: mysql_async::Error, doing: &str) -> Error {
-    match error {
-        mysql_async::Error::Server(server) => refused(
-            ServerError {
-                number: server.code,
-                sqlstate: server.state,
-                message: server.message,
-            },
-            doing,
-        ),
-        mysql_async::Error::Io(IoError::Tls(tls)) => tls_failed(tls, doing),
-        mysql_async::Error::Io(IoError::Io(io)) => lost(io, doing),
-        mysql_async::Error::Driver(driver) => driver_error(driver, doing),
-        mysql_async::Error::Url(url) => {
-            Error::new(ErrorKind::Config, format!("cannot {doing}")).with_source(url)
-        }
-        mysql_async::Error::Other(other) => {
-            Error::new(ErrorKind::Connect, format!("cannot {doing}")).with_source(other)
-        }
-    }
-}
-
 const TLS_FIX: &str = "check `tls`, `tls_ca`, `tls_cert` and `tls_key` of this server; `tls = \"required\"` \
                        encrypts without checking the certificate";
-
-fn driver_error(error: DriverError, doing: &str) -> Error {
-    let (kind, fix) = match &error {
-        DriverError::UnknownAuthPlugin { .. }
-        | DriverError::MysqlOldPasswordDisabled
-        | DriverError::CleartextPluginDisabled
-        | DriverError::InvalidParsecSalt => (
-            ErrorKind::Auth,
-            Some(
-                "give the account an authentication plugin that is supported: \
-                 `caching_sha2_password`, `mysql_native_password`, `ed25519` or `parsec`",
-            ),
-        ),
-        DriverError::NoClientSslFlagFromServer => (
-            ErrorKind::Tls,
-            Some("the server offers no TLS: set it up there, or use `tls = \"preferred\"`"),
-        ),
-        DriverError::NoKeyFound => (ErrorKind::Tls, Some(TLS_FIX)),
-        DriverError::PacketTooLarge => (
-            ErrorKind::Target,
-            Some("raise `max_allowed_packet` on the server"),
-        ),
-        _ => (ErrorKind::Connect, None),
-    };
-    let made = Error::new(kind, format!("cannot {doing}")).with_source(error);
-    match fix {
-        Some(fix) => made.with_fix(fix),
-        None => made,
-    }
-}
 
 /// The library behind the checks looks at the host's name also for `verify-ca`.
 const TLS_NAME_FIX: &str = "the certificate does not name this host: give the server one that does (a \
@@ -164,12 +108,12 @@ mod tests {
     use super::*;
 
     fn from_server(number: u16) -> Error {
-        server_error(
-            mysql_async::Error::Server(mysql_async::ServerError {
-                code: number,
+        refused(
+            ServerError {
+                number,
                 message: "Access denied for user 'tideway'@'localhost'".into(),
-                state: "28000".into(),
-            }),
+                sqlstate: "28000".into(),
+            },
             "connect to `a` at `db:3306`",
         )
     }
@@ -207,7 +151,7 @@ mod tests {
     #[test]
     fn a_lost_connection_is_not_a_refusal() {
         let gone = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let error = server_error(mysql_async::Error::from(gone), "connect");
+        let error = lost(gone, "connect");
         assert_eq!(error.kind(), ErrorKind::Connect);
         assert!(error.fix().is_some());
     }

@@ -8,15 +8,19 @@ mod auth;
 mod catalogue;
 mod error;
 pub mod error_table;
+mod line;
+mod login;
 mod options;
+mod packets;
 pub mod replication;
 mod session;
 mod tls;
 mod wire;
 
 pub use catalogue::{Catalogue, CatalogueRow};
-pub use error::{kind_of, refused, server_error};
-pub use session::{Done, PacketError, RowStream, Session, Setup, TextRow};
+pub use error::{kind_of, refused};
+pub use line::{Done, TextRow};
+pub use session::{PacketError, RowStream, Session, Setup};
 
 use std::time::Duration;
 

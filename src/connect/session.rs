@@ -4,14 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, QueryResult, Row, TextProtocol, Value};
 
-use crate::config::{ServerConfig, TlsMode};
+use crate::config::ServerConfig;
 use crate::model::{Error, ErrorKind, Result, ServerVersion, TableName};
 
-use super::{CONNECT_TIMEOUT, error, options, server_error};
+use super::line::{Answer, Cells, Done, Failed, Line, Next, TextRow};
+use super::packets::capability;
+use super::{CONNECT_TIMEOUT, error, login, options};
 
 /// What a session is to be like from its first statement on.
 #[derive(Clone, Debug, Default)]
@@ -32,15 +31,6 @@ impl Setup {
             ..Self::default()
         }
     }
-}
-
-/// What a statement did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Done {
-    /// Rows affected; 0 for a statement that gives rows.
-    pub affected: u64,
-    /// Warnings; 0 for a statement that gives rows.
-    pub warnings: u16,
 }
 
 /// A packet of several statements that failed.
@@ -72,20 +62,17 @@ impl std::error::Error for PacketError {
 /// [`Session::is_broken`] is true from then on, and so it is after a lost connection. After any
 /// error of a statement the caller rolls back, or closes.
 pub struct Session {
-    conn: Conn,
-    label: String,
+    line: Line,
+    id: u32,
     version: ServerVersion,
     tls: Option<String>,
-    read_timeout: Option<Duration>,
-    // True while an answer is awaited: what stays true was cancelled or lost.
-    is_busy: bool,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("server", &self.label)
-            .field("id", &self.conn.id())
+            .field("server", &self.line.label())
+            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }
@@ -95,29 +82,33 @@ impl Session {
     pub async fn open(server: &ServerConfig, setup: &Setup) -> Result<Self> {
         let label = options::label(server);
         let doing = format!("connect to {label}");
-        let (conn, is_encrypted) =
-            match tokio::time::timeout(CONNECT_TIMEOUT, connect(server, setup.found_rows)).await {
-                Ok(Ok(connected)) => connected,
-                Ok(Err(Failed::Ours(error))) => return Err(error),
-                Ok(Err(Failed::Driver(error))) => return Err(server_error(error, &doing)),
-                Err(_) => return Err(error::silent(&doing, CONNECT_TIMEOUT)),
-            };
-        let mut session = Self {
-            conn,
-            label,
-            version: ServerVersion::parse(""),
-            tls: None,
-            // The first statements are short ones.
-            read_timeout: Some(CONNECT_TIMEOUT),
-            is_busy: false,
-        };
-        let version = session.single("SELECT VERSION()", 0).await?;
-        session.version = ServerVersion::parse(&version.unwrap_or_default());
-        if is_encrypted {
-            let tls = session.single("SHOW SESSION STATUS LIKE 'Ssl_version'", 1);
-            session.tls = Some(tls.await?.unwrap_or_else(|| "TLS".into()));
+        let mut flags =
+            capability::LOCAL_FILES | capability::MULTI_STATEMENTS | capability::MULTI_RESULTS;
+        if setup.found_rows {
+            flags |= capability::FOUND_ROWS;
         }
-        session.read_timeout = setup.read_timeout;
+        let opened = Box::pin(login::open(server, flags, &doing));
+        let opened = match tokio::time::timeout(CONNECT_TIMEOUT, opened).await {
+            Ok(opened) => opened?,
+            Err(_) => return Err(error::silent(&doing, CONNECT_TIMEOUT)),
+        };
+        let mut session = Self {
+            // The first statements are short ones.
+            line: Line::new(opened.wire, label, Some(CONNECT_TIMEOUT)),
+            id: opened.id,
+            version: opened.version,
+            tls: opened.tls,
+        };
+        // What greets may be a proxy with a version of its own.
+        let rows = session
+            .rows("SELECT VERSION(), @@max_allowed_packet")
+            .await?;
+        let mut cells = rows.into_iter().flatten().map(Option::unwrap_or_default);
+        let version = cells.next().unwrap_or_default();
+        session.version = ServerVersion::parse(&String::from_utf8_lossy(&version));
+        let most = cells.next().and_then(|most| String::from_utf8(most).ok());
+        session.line.most = most.and_then(|most| most.parse().ok());
+        session.line.wait = setup.read_timeout;
         for statement in &setup.statements {
             session.execute(statement.as_bytes()).await?;
         }
@@ -126,7 +117,7 @@ impl Session {
 
     /// The server's number of this connection, for `KILL` and the process list.
     pub fn connection_id(&self) -> u32 {
-        self.conn.id()
+        self.id
     }
 
     /// The server's version.
@@ -141,7 +132,7 @@ impl Session {
 
     /// Whether the connection is of no more use: lost, or abandoned in the middle of an answer.
     pub fn is_broken(&self) -> bool {
-        self.is_busy || self.conn.is_disconnected()
+        self.line.is_busy
     }
 
     /// Runs one statement; rows it may give are read and dropped.
@@ -173,7 +164,7 @@ impl Session {
         names.collect::<Option<_>>().ok_or_else(|| {
             Error::new(
                 ErrorKind::Unsupported,
-                format!("`{}` gives a name that is not UTF-8", self.label),
+                format!("`{}` gives a name that is not UTF-8", self.line.label()),
             )
             .with_fix("rename that database or table, or leave it out of the task")
         })
@@ -198,18 +189,29 @@ impl Session {
     /// Runs one statement and gives its rows as they arrive. The stream must be read to its end; if
     /// it is dropped before, the connection is broken.
     pub async fn stream(&mut self, sql: &str) -> Result<RowStream<'_>> {
-        let wait = self.read_timeout;
-        let doing = self.doing();
-        self.is_busy = true;
-        match answer(wait, self.conn.query_iter(sql.to_owned())).await {
-            Ok(result) => Ok(RowStream {
-                result,
-                wait,
-                doing,
-                is_busy: &mut self.is_busy,
-                is_over: false,
-            }),
-            Err(failed) => Err(settle(failed, &mut self.is_busy, &doing)
+        let mut names = Vec::new();
+        let begun = async {
+            self.line.ask(sql.as_bytes()).await?;
+            self.line.answer(Some(&mut names)).await
+        };
+        match begun.await {
+            Ok(answer) => {
+                let (columns, ended) = match answer {
+                    Answer::Rows(columns) => (columns, None),
+                    Answer::Done(_, more) => (0, Some(more)),
+                };
+                Ok(RowStream {
+                    line: &mut self.line,
+                    names,
+                    columns,
+                    cells: Cells::default(),
+                    ended,
+                    is_over: false,
+                })
+            }
+            Err(failed) => Err(self
+                .line
+                .settle(failed)
                 .at(|c| c.statement = Some(shorten(sql.as_bytes())))),
         }
     }
@@ -217,65 +219,41 @@ impl Session {
     /// Sends several statements, joined by `;`, as one packet and reads all the answers. The server
     /// stops at the first that fails.
     pub async fn packet(&mut self, statements: &[u8]) -> Result<Vec<Done>, PacketError> {
-        let wait = self.read_timeout;
-        let doing = self.doing();
-        let is_busy = &mut self.is_busy;
         let mut done = Vec::new();
-        *is_busy = true;
-        let mut result = match answer(wait, self.conn.query_iter(statements)).await {
-            Ok(result) => result,
-            Err(failed) => {
-                let error = settle(failed, is_busy, &doing);
-                return Err(PacketError {
-                    index: 0,
-                    before: Done::default(),
-                    error,
-                });
+        match self.run(statements, &mut done).await {
+            Ok(()) => {
+                self.line.is_busy = false;
+                Ok(done)
             }
-        };
+            Err(failed) => Err(PacketError {
+                index: done.len(),
+                before: done.last().copied().unwrap_or_default(),
+                error: self.line.settle(failed),
+            }),
+        }
+    }
+
+    async fn run(&mut self, statements: &[u8], done: &mut Vec<Done>) -> Result<(), Failed> {
+        self.line.ask(statements).await?;
         loop {
-            // No columns at all: the end, or an error that waits to be read.
-            let columns = result.columns();
-            if columns.as_ref().is_some_and(|columns| columns.is_empty()) {
-                done.push(Done {
-                    affected: result.affected_rows(),
-                    warnings: result.warnings(),
-                });
-            }
-            let read = async {
-                while result.next().await?.is_some() {}
-                Ok(())
+            let (what, more) = match self.line.answer(None).await? {
+                Answer::Done(what, more) => (what, more),
+                Answer::Rows(_) => (Done::default(), self.line.pass_over().await?),
             };
-            if let Err(failed) = answer(wait, read).await {
-                let error = settle(failed, is_busy, &doing);
-                return Err(PacketError {
-                    index: done.len(),
-                    before: done.last().copied().unwrap_or_default(),
-                    error,
-                });
-            }
-            match columns {
-                None => break,
-                Some(columns) if !columns.is_empty() => done.push(Done::default()),
-                Some(_) => {}
+            done.push(what);
+            if !more {
+                return Ok(());
             }
         }
-        *is_busy = false;
-        Ok(done)
     }
 
     /// Runs a `LOAD DATA LOCAL`; the server gets `data` for whichever file the statement names. `piece` is
     /// how much of it is sent in one packet.
     pub async fn load_data(&mut self, sql: &[u8], data: Bytes, piece: usize) -> Result<Done> {
-        let piece = piece.max(1);
-        let pieces: Vec<std::io::Result<Bytes>> = (0..data.len())
-            .step_by(piece)
-            .map(|from| Ok(data.slice(from..data.len().min(from + piece))))
-            .collect();
-        drop(data);
-        self.conn
-            .set_infile_handler(async move { Ok(futures_util::stream::iter(pieces).boxed()) });
-        self.execute(sql).await
+        self.line.file = Some((data, piece.min(PIECE_MAX)));
+        let done = self.execute(sql).await;
+        self.line.file = None;
+        done
     }
 
     /// Sends several queries, each of which gives rows, in one packet; gives the rows of each. The server
@@ -284,122 +262,63 @@ impl Session {
         &mut self,
         queries: &[String],
     ) -> Result<Vec<Vec<Vec<Option<Vec<u8>>>>>, PacketError> {
-        let wait = self.read_timeout;
-        let doing = self.doing();
-        let is_busy = &mut self.is_busy;
         let mut all = Vec::with_capacity(queries.len());
         if queries.is_empty() {
             return Ok(all);
         }
-        let failed = |index, failed, is_busy: &mut bool| PacketError {
-            index,
-            before: Done::default(),
-            error: settle(failed, is_busy, &doing),
-        };
-        *is_busy = true;
-        let mut result = match answer(wait, self.conn.query_iter(queries.join(";"))).await {
-            Ok(result) => result,
-            Err(error) => return Err(failed(0, error, is_busy)),
-        };
-        // No columns at all: the end, or an error that waits to be read.
-        while result.columns().is_some() || all.len() < queries.len() {
-            let mut rows = Vec::new();
-            let read = async {
-                while let Some(row) = result.next().await? {
-                    rows.push(TextRow { row }.into_values());
-                }
-                Ok(())
-            };
-            if let Err(error) = answer(wait, read).await {
-                return Err(failed(all.len(), error, is_busy));
+        match self.collect(&queries.join(";"), &mut all).await {
+            Ok(()) => {
+                self.line.is_busy = false;
+                Ok(all)
             }
-            all.push(rows);
+            Err(failed) => Err(PacketError {
+                index: all.len(),
+                before: Done::default(),
+                error: self.line.settle(failed),
+            }),
         }
-        *is_busy = false;
-        Ok(all)
+    }
+
+    async fn collect(
+        &mut self,
+        queries: &str,
+        all: &mut Vec<Vec<Vec<Option<Vec<u8>>>>>,
+    ) -> Result<(), Failed> {
+        self.line.ask(queries.as_bytes()).await?;
+        let mut cells = Cells::default();
+        loop {
+            let mut rows = Vec::new();
+            let more = match self.line.answer(None).await? {
+                Answer::Done(_, more) => more,
+                Answer::Rows(columns) => loop {
+                    match self.line.next().await? {
+                        Next::End(more) => break more,
+                        Next::Row => {
+                            let packet = self.line.packet();
+                            cells.find(packet, columns).ok_or(Failed::Garbage)?;
+                            rows.push(TextRow::new(packet, &cells).into_values());
+                        }
+                    }
+                },
+            };
+            all.push(rows);
+            if !more {
+                return Ok(());
+            }
+        }
     }
 
     /// Says good-bye to the server; a broken connection is just dropped.
-    pub async fn close(self) {
+    pub async fn close(mut self) {
         if !self.is_broken() {
             // The server may have gone first; there is nothing left to save.
-            let _ = tokio::time::timeout(CONNECT_TIMEOUT, self.conn.disconnect()).await;
+            let _ = tokio::time::timeout(CONNECT_TIMEOUT, self.line.quit()).await;
         }
     }
-
-    fn doing(&self) -> String {
-        format!("run a statement on {}", self.label)
-    }
-
-    /// One column of the first row, as text.
-    async fn single(&mut self, sql: &str, column: usize) -> Result<Option<String>> {
-        let rows = self.rows(sql).await?;
-        let value = rows
-            .into_iter()
-            .next()
-            .and_then(|row| row.into_iter().nth(column));
-        Ok(value
-            .flatten()
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-    }
 }
 
-enum Failed {
-    Driver(mysql_async::Error),
-    Ours(Error),
-}
-
-/// Connects, with TLS where it is wanted; `preferred` does without where the server has none.
-async fn connect(server: &ServerConfig, found_rows: bool) -> Result<(Conn, bool), Failed> {
-    let with_tls = options::wants_tls(server);
-    let opts = options::bulk(server, found_rows, with_tls).map_err(Failed::Ours)?;
-    match Conn::new(opts).await {
-        Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer))
-            if server.tls.mode == TlsMode::Preferred =>
-        {
-            // Each connection falls back anew; the runtime warns of it once.
-            tracing::debug!(server = %server.name, "no TLS: the server does not offer it");
-            let opts = options::bulk(server, found_rows, false).map_err(Failed::Ours)?;
-            let conn = Conn::new(opts).await.map_err(Failed::Driver)?;
-            Ok((conn, false))
-        }
-        Ok(conn) => Ok((conn, with_tls)),
-        Err(error) => Err(Failed::Driver(error)),
-    }
-}
-
-enum NoAnswer {
-    Failed(mysql_async::Error),
-    Silent(Duration),
-}
-
-/// Waits for an answer, at most as long as allowed.
-async fn answer<T>(
-    wait: Option<Duration>,
-    future: impl Future<Output = mysql_async::Result<T>>,
-) -> Result<T, NoAnswer> {
-    match wait {
-        None => future.await.map_err(NoAnswer::Failed),
-        Some(wait) => match tokio::time::timeout(wait, future).await {
-            Ok(result) => result.map_err(NoAnswer::Failed),
-            Err(_) => Err(NoAnswer::Silent(wait)),
-        },
-    }
-}
-
-/// Turns a failed wait into our error. A refusal ends the answer: the connection can be used again.
-fn settle(failed: NoAnswer, is_busy: &mut bool, doing: &str) -> Error {
-    match failed {
-        NoAnswer::Failed(failed) => {
-            let is_fatal = failed.is_fatal();
-            let error = server_error(failed, doing);
-            // A server that goes away may say so first.
-            *is_busy = is_fatal || error.kind() == ErrorKind::Connect;
-            error
-        }
-        NoAnswer::Silent(wait) => error::silent(doing, wait),
-    }
-}
+/// The most of a file that goes into one packet.
+const PIECE_MAX: usize = 8 << 20;
 
 const STATEMENT_SHOWN: usize = 300;
 
@@ -415,17 +334,19 @@ fn shorten(sql: &[u8]) -> String {
 
 /// The rows of a statement, as they arrive.
 pub struct RowStream<'a> {
-    result: QueryResult<'a, 'static, TextProtocol>,
-    wait: Option<Duration>,
-    doing: String,
-    is_busy: &'a mut bool,
+    line: &'a mut Line,
+    names: Vec<String>,
+    columns: usize,
+    cells: Cells,
+    /// Set where there are no more rows: whether another result follows, which there must not.
+    ended: Option<bool>,
     is_over: bool,
 }
 
 impl fmt::Debug for RowStream<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RowStream")
-            .field("doing", &self.doing)
+            .field("server", &self.line.label())
             .finish_non_exhaustive()
     }
 }
@@ -433,80 +354,48 @@ impl fmt::Debug for RowStream<'_> {
 impl RowStream<'_> {
     /// The columns' names.
     pub fn column_names(&self) -> Vec<String> {
-        self.result
-            .columns_ref()
-            .iter()
-            .map(|column| column.name_str().into_owned())
-            .collect()
+        self.names.clone()
     }
 
     /// The next row; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<TextRow>> {
+    pub async fn next(&mut self) -> Result<Option<TextRow<'_>>> {
         if self.is_over {
             return Ok(None);
         }
-        match answer(self.wait, self.result.next()).await {
-            Ok(Some(row)) => Ok(Some(TextRow { row })),
-            Ok(None) => {
-                self.is_over = true;
-                if self.result.columns().is_some() {
-                    // Left as busy: the answers to come would be taken for those of the next one.
-                    return Err(Error::new(
-                        ErrorKind::Internal,
-                        format!("cannot {}: more than one result", self.doing),
-                    ));
+        let more = match self.ended {
+            Some(more) => more,
+            None => match self.read().await {
+                Ok(Next::Row) => {
+                    return Ok(Some(TextRow::new(self.line.packet(), &self.cells)));
                 }
-                *self.is_busy = false;
-                Ok(None)
-            }
-            Err(failed) => {
-                self.is_over = true;
-                Err(settle(failed, self.is_busy, &self.doing))
-            }
+                Ok(Next::End(more)) => more,
+                Err(failed) => {
+                    self.is_over = true;
+                    return Err(self.line.settle(failed));
+                }
+            },
+        };
+        self.is_over = true;
+        if more {
+            // Left as busy: the answers to come would be taken for those of the next one.
+            return Err(Error::new(
+                ErrorKind::Internal,
+                format!(
+                    "cannot run a statement on {}: more than one result",
+                    self.line.label()
+                ),
+            ));
         }
-    }
-}
-
-/// One row, as the text protocol carries it.
-#[derive(Debug)]
-pub struct TextRow {
-    row: Row,
-}
-
-impl TextRow {
-    /// How many columns it has.
-    pub fn len(&self) -> usize {
-        self.row.len()
+        self.line.is_busy = false;
+        Ok(None)
     }
 
-    /// Whether it has no column.
-    pub fn is_empty(&self) -> bool {
-        self.row.len() == 0
-    }
-
-    /// The value of a column; `None` is NULL, or that there is no such column.
-    pub fn get(&self, column: usize) -> Option<&[u8]> {
-        match self.row.as_ref(column) {
-            // The text protocol has bytes and NULL alone.
-            Some(Value::Bytes(bytes)) => Some(bytes),
-            _ => None,
+    async fn read(&mut self) -> Result<Next, Failed> {
+        let next = self.line.next().await?;
+        if matches!(next, Next::Row) {
+            let found = self.cells.find(self.line.packet(), self.columns);
+            found.ok_or(Failed::Garbage)?;
         }
-    }
-
-    /// All values.
-    pub fn values(&self) -> Vec<Option<&[u8]>> {
-        (0..self.len()).map(|column| self.get(column)).collect()
-    }
-
-    /// All values, owned.
-    pub fn into_values(self) -> Vec<Option<Vec<u8>>> {
-        self.row
-            .unwrap_raw()
-            .into_iter()
-            .map(|value| match value {
-                Some(Value::Bytes(bytes)) => Some(bytes),
-                _ => None,
-            })
-            .collect()
+        Ok(next)
     }
 }

@@ -10,6 +10,8 @@ const HEADER_LEN: usize = 4;
 /// Packets up to this are handed on whole.
 const WHOLE_MAX: usize = 1 << 20;
 const BUFFER: usize = 2 * WHOLE_MAX;
+/// So much of a command is copied to go out together with its header.
+const COPIED_MAX: usize = 16 << 10;
 /// What begins an error, in place of anything else.
 const ERR: u8 = 0xff;
 /// An answer of a query is never as long as this; what says so is garbage.
@@ -108,7 +110,7 @@ impl Wire {
     /// Receives one whole packet.
     pub(super) async fn receive(&mut self) -> Result<Vec<u8>> {
         let mut packet = self.piece(0).await?.bytes.to_vec();
-        while self.is_inside() {
+        while !self.is_over().await? {
             if packet.len() > ANSWER_MAX {
                 return Err(IoError::new(IoKind::InvalidData, "an answer too long"));
             }
@@ -116,6 +118,83 @@ impl Wire {
             packet.extend_from_slice(piece.bytes);
         }
         Ok(packet)
+    }
+
+    /// Sends a command with a body of any length.
+    pub(super) async fn send_command(&mut self, command: u8, body: &[u8]) -> Result<()> {
+        let mut command = Some(command);
+        let mut rest = body;
+        loop {
+            let head = usize::from(command.is_some());
+            let (part, behind) = rest.split_at(rest.len().min(PACKET_MAX - head));
+            let length = head + part.len();
+            // Short ones go out at once, and long ones without being copied.
+            let (near, far) = part.split_at(part.len().min(COPIED_MAX));
+            let mut begin = Vec::with_capacity(HEADER_LEN + head + near.len());
+            let [a, b, c, _] = (length as u32).to_le_bytes();
+            begin.extend([a, b, c, self.sequence]);
+            begin.extend(command.take());
+            begin.extend_from_slice(near);
+            self.sequence = self.sequence.wrapping_add(1);
+            self.io.write_all(&begin).await?;
+            if !far.is_empty() {
+                self.io.write_all(far).await?;
+            }
+            rest = behind;
+            if length < PACKET_MAX {
+                return self.io.flush().await;
+            }
+        }
+    }
+
+    /// Receives one whole packet, of any length: into `long` where it does not come in one piece, which
+    /// is told; else [`Wire::handed`] has it.
+    pub(super) async fn receive_whole(&mut self, long: &mut Vec<u8>) -> Result<bool> {
+        self.piece(0).await?;
+        if !self.is_inside() {
+            return Ok(false);
+        }
+        long.clear();
+        long.extend_from_slice(self.handed());
+        while !self.is_over().await? {
+            self.piece(0).await?;
+            long.extend_from_slice(self.handed());
+        }
+        Ok(true)
+    }
+
+    /// Whether the packet is over: with its last piece, or with an empty part behind it where its length
+    /// is a multiple of the longest part's. Nothing is handed any more where it is.
+    async fn is_over(&mut self) -> Result<bool> {
+        if !self.is_inside() {
+            return Ok(true);
+        }
+        if self.inside.left > 0 {
+            return Ok(false);
+        }
+        while self.header_at(self.start + self.handed).is_none() {
+            self.more().await?;
+        }
+        if self.header_at(self.start + self.handed) != Some(0) {
+            return Ok(false);
+        }
+        self.start += std::mem::take(&mut self.handed);
+        self.check_sequence(false)?;
+        self.start += HEADER_LEN;
+        self.inside = Inside::default();
+        Ok(true)
+    }
+
+    /// What was handed on last.
+    pub(super) fn handed(&self) -> &[u8] {
+        self.buffer
+            .get(self.start..self.start + self.handed)
+            .unwrap_or_default()
+    }
+
+    /// Whether the next packet has been received already, whole and short enough for one piece.
+    pub(super) fn has_whole(&self) -> bool {
+        self.inside.left == 0 && !self.inside.is_continued && self.has_piece(self.buffer.len())
     }
 
     fn is_inside(&self) -> bool {
@@ -301,6 +380,42 @@ mod tests {
         };
         let ((), received) = tokio::join!(writing, reading);
         assert!(received == sent, "other packets came back");
+    }
+
+    #[tokio::test]
+    async fn commands_of_any_length_arrive_whole() {
+        for length in [
+            0,
+            3,
+            COPIED_MAX,
+            PACKET_MAX - 2,
+            PACKET_MAX - 1,
+            PACKET_MAX,
+            2 * PACKET_MAX,
+        ] {
+            let body: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+            let (server, client) = tokio::io::duplex(60_000);
+            let sending = async {
+                let mut wire = Wire::new(Box::new(client));
+                wire.send_command(3, &body).await.unwrap();
+                wire.send_command(1, b"next").await.unwrap();
+                wire
+            };
+            let receiving = async {
+                let mut wire = Wire::new(Box::new(server));
+                let mut long = Vec::new();
+                let is_long = wire.receive_whole(&mut long).await.unwrap();
+                let first = if is_long { &long } else { wire.handed() }.to_vec();
+                assert!(!wire.receive_whole(&mut long).await.unwrap());
+                (first, wire.handed().to_vec())
+            };
+            let (_open, (first, next)) = tokio::join!(sending, receiving);
+            assert!(
+                first.split_first() == Some((&3, body.as_slice())),
+                "{length}"
+            );
+            assert_eq!(next, b"\x01next");
+        }
     }
 
     #[tokio::test]

@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::names;
+use super::programs::DumpProgram;
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result, TableName, Timestamp};
 use crate::schema::SchemaDefaults;
 use crate::schema::structure::Structure;
 
-/// The version of the form that this program writes: 2 has packed files, views and files of others,
-/// and is 1 in all else.
-const VERSION: u32 = 2;
+/// The version of the form that this program writes: 2 has packed files, views and files of others, 3
+/// has triggers, routines and events; each is the one before it in all else.
+const VERSION: u32 = 3;
 
 /// What a whole dump holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,8 @@ pub struct Manifest {
     pub tables: BTreeMap<TableName, DumpTable>,
     /// The views, by name.
     pub views: BTreeMap<TableName, DumpView>,
+    /// Triggers, routines and events, in the order in which they are to be created.
+    pub programs: Vec<DumpProgram>,
 }
 
 /// Where a dump comes from and where in the source's history it stands.
@@ -195,11 +198,14 @@ enum Record {
         name: TableName,
         view: DumpView,
     },
+    Program(Box<DumpProgram>),
     Complete {
         schemas: usize,
         tables: usize,
         #[serde(default)]
         views: usize,
+        #[serde(default)]
+        programs: usize,
         files: usize,
         rows: u64,
         bytes: u64,
@@ -222,6 +228,7 @@ impl Manifest {
             schemas: self.schemas.len(),
             tables: self.tables.len(),
             views: self.views.len(),
+            programs: self.programs.len(),
             files: self.tables.values().map(|table| table.files.len()).sum(),
             rows: self.rows(),
             bytes: self.bytes(),
@@ -261,6 +268,9 @@ impl Manifest {
                 name: name.clone(),
                 view: view.clone(),
             })?;
+        }
+        for program in &self.programs {
+            add(&Record::Program(Box::new(program.clone())))?;
         }
         add(&self.closing())?;
         let failed = |error| Error::file("write", &temporary, error);
@@ -304,6 +314,7 @@ impl Manifest {
         let mut schemas = BTreeMap::new();
         let mut tables = BTreeMap::new();
         let mut views = BTreeMap::new();
+        let mut programs = Vec::new();
         let mut closing = None;
         for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
             if line.is_empty() {
@@ -348,6 +359,7 @@ impl Manifest {
                 Record::View { name, view } => {
                     views.insert(name, view);
                 }
+                Record::Program(program) => programs.push(*program),
                 complete @ Record::Complete { .. } => closing = Some(complete),
             }
         }
@@ -359,6 +371,7 @@ impl Manifest {
             schemas,
             tables,
             views,
+            programs,
         };
         let same =
             serde_json::to_value(&closing).ok() == serde_json::to_value(manifest.closing()).ok();
@@ -372,6 +385,7 @@ impl Manifest {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::dump_files::ProgramKind;
 
     pub(in crate::dump_files) fn manifest() -> Manifest {
         let table = TableName::new("shop", "orders");
@@ -438,6 +452,15 @@ pub(super) mod tests {
                 },
             )]
             .into(),
+            programs: vec![DumpProgram {
+                kind: ProgramKind::Trigger,
+                name: TableName::new("shop", "g"),
+                table: Some(TableName::new("shop", "orders")),
+                sql_mode: String::new(),
+                collation: "utf8mb4_bin".into(),
+                time_zone: None,
+                create: "CREATE TRIGGER".into(),
+            }],
         }
     }
 
@@ -462,7 +485,7 @@ pub(super) mod tests {
             (cut, ErrorKind::Damaged),
             (fewer, ErrorKind::Damaged),
             (
-                text.replace("\"version\":2", "\"version\":3"),
+                text.replace("\"version\":3", "\"version\":4"),
                 ErrorKind::Checkpoint,
             ),
             (String::new(), ErrorKind::Damaged),

@@ -11,6 +11,7 @@ pub mod foreign;
 pub mod manifest;
 pub mod names;
 mod pack;
+pub mod programs;
 pub mod progress;
 pub mod read;
 pub mod statement;
@@ -20,6 +21,7 @@ pub use feed::{Announcement, Feed, FeedReader, FeedWriter, Opening};
 pub use manifest::{
     DumpFile, DumpHeader, DumpSpan, DumpTable, DumpView, Manifest, Packed, StrictFrom,
 };
+pub use programs::{DumpProgram, ProgramKind};
 pub use progress::{Begun, DoneChunk, Left, ProgressWriter, Range};
 pub use read::StatementReader;
 pub use statement::{Insert, Splitter};

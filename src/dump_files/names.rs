@@ -49,6 +49,20 @@ pub fn view_file(view: &TableName) -> String {
     )
 }
 
+/// The file that creates a table's triggers.
+pub fn triggers_file(table: &TableName) -> String {
+    format!(
+        "{}.{}-schema-triggers.sql",
+        encode(&table.schema),
+        encode(&table.name)
+    )
+}
+
+/// The file that creates a database's routines and events.
+pub fn programs_file(schema: &str) -> String {
+    format!("{}-schema-post.sql", encode(schema))
+}
+
 /// What the names of all files with rows of the table begin with, up to their number.
 pub fn data_prefix(table: &TableName) -> String {
     format!("{}.{}.", encode(&table.schema), encode(&table.name))

@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::manifest::{DumpFile, DumpHeader, DumpTable, DumpView, Manifest};
 use super::names;
+use super::programs::DumpProgram;
 use crate::model::{Error, ErrorKind, Position, Result, TableName};
 
 /// The name of the file; no loader looks at such names.
@@ -36,6 +37,9 @@ pub struct Begun {
     /// The views.
     #[serde(default)]
     pub views: Vec<(TableName, DumpView)>,
+    /// Triggers, routines and events.
+    #[serde(default)]
+    pub programs: Vec<DumpProgram>,
 }
 
 impl Begun {
@@ -47,6 +51,7 @@ impl Begun {
             schemas: plan.schemas.clone(),
             tables: plan.tables.values().cloned().collect(),
             views: plan.views.clone().into_iter().collect(),
+            programs: plan.programs.clone(),
         }
     }
 
@@ -61,6 +66,7 @@ impl Begun {
                 .map(|table| (table.structure.table.clone(), table.clone()))
                 .collect(),
             views: self.views.iter().cloned().collect(),
+            programs: self.programs.clone(),
         }
     }
 }
@@ -204,7 +210,7 @@ impl ProgressWriter {
             chunk
                 .files
                 .iter()
-                .all(|file| sizes.get(&file.name) == Some(&file.bytes))
+                .all(|file| sizes.get(&file.name) == Some(&file.on_disk().0))
         });
         let known: BTreeSet<&str> = left
             .done

@@ -1,16 +1,20 @@
 //! Writes the files of a dump.
 //!
-//! Files are 0600 and folders 0700: they hold people's data. A file counts only once it is whole and
-//! on disk, which is when [`FileWriter::finish`] gives its entry for the manifest.
+//! Files are 0600 and folders 0700: they hold people's data. What a manifest tells of is on disk before
+//! the manifest is; all files of a dump are brought there at once, as each by itself would cost a wait
+//! for the disk, ten thousand times over in a dump of as many tables.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::fs;
-use tokio::io::AsyncWriteExt as _;
 
 use super::manifest::{DumpFile, DumpView, Manifest, Packed};
 use super::names;
 use super::pack::Packer;
+use super::programs::DumpProgram;
 use crate::model::table::quote_name;
 use crate::model::{Error, ErrorKind, Flavor, Packing, Result, TableName};
 
@@ -99,18 +103,39 @@ impl DumpFolder {
         self.write_whole(&names::view_file(name), &text).await
     }
 
+    /// Writes the statements that create triggers, routines and events.
+    pub async fn write_programs(&self, programs: &[DumpProgram]) -> Result<()> {
+        for (name, text) in super::programs::files(programs) {
+            self.write_whole(&name, &text).await?;
+        }
+        Ok(())
+    }
+
     /// Starts a file with rows of `table`.
-    pub async fn rows_file(&self, table: &TableName, number: u32) -> Result<FileWriter> {
+    pub fn rows_file(&self, table: &TableName, number: u32) -> Result<FileWriter> {
         let name = names::data_file(table, number, self.packing);
-        let mut writer = FileWriter::create(self.path.join(&name), name, self.packing).await?;
-        writer.write(PREAMBLE.as_bytes(), 0).await?;
-        Ok(writer)
+        FileWriter::new(self.path.join(&name), name, self.packing, PREAMBLE)
+    }
+
+    /// Brings everything that was written to disk.
+    pub async fn sync(&self) -> Result<()> {
+        let path = self.path.clone();
+        let synced = tokio::task::spawn_blocking(move || {
+            let folder = File::open(&path)?;
+            rustix::fs::syncfs(&folder).map_err(io::Error::from)
+        });
+        let synced = synced.await.map_err(|error| {
+            Error::new(ErrorKind::Internal, "bringing a dump to disk did not end")
+                .with_source(error)
+        })?;
+        synced.map_err(|error| Error::file("sync", &self.path, error))
     }
 
     /// Writes `metadata` for other loaders, and last the manifest, which makes the dump count.
     pub async fn finish(&self, manifest: Manifest) -> Result<Manifest> {
         self.write_whole(names::METADATA, &metadata(&manifest))
             .await?;
+        self.sync().await?;
         let path = self.path.clone();
         tokio::task::spawn_blocking(move || manifest.write(&path).map(|()| manifest))
             .await
@@ -124,10 +149,10 @@ impl DumpFolder {
     }
 
     async fn write_whole(&self, name: &str, text: &str) -> Result<()> {
-        let mut file =
-            FileWriter::create(self.path.join(name), name.to_owned(), Packing::None).await?;
-        file.write(text.as_bytes(), 0).await?;
-        file.finish().await.map(drop)
+        let path = self.path.join(name);
+        let mut file = FileWriter::new(path, name.to_owned(), Packing::None, "")?;
+        file.write(text.as_bytes().to_vec(), 0).await?;
+        file.finish(false).await.map(drop)
     }
 }
 
@@ -174,86 +199,69 @@ fn metadata(manifest: &Manifest) -> String {
     text
 }
 
-/// A file being written, with its checksum.
+/// A file being written, with its checksum. It is there from the first text on.
 #[derive(Debug)]
 pub struct FileWriter {
-    file: fs::File,
+    /// Taken out while it works on another thread.
+    sink: Option<Sink>,
     path: PathBuf,
     name: String,
     rows: u64,
     bytes: u64,
-    crc: crc32fast::Hasher,
-    /// Taken out while it works on another thread.
-    packer: Option<Packer>,
-    packed: Packed,
-    packed_crc: crc32fast::Hasher,
 }
 
 impl FileWriter {
-    async fn create(path: PathBuf, name: String, packing: Packing) -> Result<Self> {
-        // Two tables whose names come to one file would be a defect of `names`; it must not pass.
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .await
-            .map_err(|error| Error::file("create", &path, error))?;
+    fn new(path: PathBuf, name: String, packing: Packing, begin: &'static str) -> Result<Self> {
         let packer = Packer::new(packing).map_err(|error| Error::file("pack", &path, error))?;
         Ok(Self {
-            file,
-            packer,
-            packed: Packed { bytes: 0, crc32: 0 },
-            packed_crc: crc32fast::Hasher::new(),
+            sink: Some(Sink {
+                path: path.clone(),
+                file: None,
+                begin,
+                is_packed: packer.is_some(),
+                packer,
+                crc: crc32fast::Hasher::new(),
+                packed: Packed { bytes: 0, crc32: 0 },
+                packed_crc: crc32fast::Hasher::new(),
+            }),
             path,
             name,
             rows: 0,
-            bytes: 0,
-            crc: crc32fast::Hasher::new(),
+            bytes: begin.len() as u64,
         })
     }
 
-    /// Adds `text`, which has `rows` rows in it. Best called with some hundred kilobytes.
-    pub async fn write(&mut self, text: &[u8], rows: u64) -> Result<()> {
-        if let Some(packer) = self.packer.take() {
-            let text = text.to_vec();
-            let packed = self
-                .pack(move || {
-                    let mut packer = packer;
-                    packer.push(&text).map(|packed| (Some(packer), packed))
-                })
-                .await?;
-            self.put(&packed).await?;
-        } else {
-            self.put(text).await?;
-        }
-        self.crc.update(text);
+    /// Adds `text`, which has `rows` rows in it, and gives the room it took back, empty. Best called with
+    /// some hundred kilobytes.
+    pub async fn write(&mut self, text: Vec<u8>, rows: u64) -> Result<Vec<u8>> {
         self.bytes += text.len() as u64;
         self.rows += rows;
-        Ok(())
+        let (sink, mut text) = self
+            .work(move |mut sink| {
+                sink.put(&text)?;
+                Ok((sink, text))
+            })
+            .await?;
+        self.sink = Some(sink);
+        text.clear();
+        Ok(text)
     }
 
-    /// Runs the packer where it keeps nobody waiting.
-    async fn pack(
+    /// Runs the work where it keeps nobody waiting.
+    async fn work<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce() -> std::io::Result<(Option<Packer>, Vec<u8>)> + Send + 'static,
-    ) -> Result<Vec<u8>> {
-        let done = tokio::task::spawn_blocking(work).await.map_err(|error| {
-            Error::new(ErrorKind::Internal, "the packer of a dump file did not end")
+        work: impl FnOnce(Sink) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        // It stays away behind an error.
+        let failed = |error| Error::file("write", &self.path, error);
+        let sink = self.sink.take();
+        let sink = sink.ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+        let done = tokio::task::spawn_blocking(move || work(sink)).await;
+        done.map_err(|error| {
+            Error::new(ErrorKind::Internal, "the writer of a dump file did not end")
                 .with_source(error)
-        })?;
-        let (packer, packed) = done.map_err(|error| Error::file("pack", &self.path, error))?;
-        self.packer = packer;
-        self.packed_crc.update(&packed);
-        self.packed.bytes += packed.len() as u64;
-        Ok(packed)
-    }
-
-    async fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
-            .await
-            .map_err(|error| Error::file("write", &self.path, error))
+        })?
+        .map_err(failed)
     }
 
     /// The bytes of text so far.
@@ -261,28 +269,90 @@ impl FileWriter {
         self.bytes
     }
 
-    /// Brings the file to disk; its entry for the manifest.
-    pub async fn finish(mut self) -> Result<DumpFile> {
-        let is_packed = self.packer.is_some();
-        if let Some(packer) = self.packer.take() {
-            let rest = self
-                .pack(move || packer.finish().map(|rest| (None, rest)))
-                .await?;
-            self.put(&rest).await?;
-        }
-        let failed = |error| Error::file("write", &self.path, error);
-        self.file.flush().await.map_err(failed)?;
-        self.file.sync_data().await.map_err(failed)?;
+    /// Ends the file; its entry for the manifest. With `to_disk`, it is on disk then; else that is for
+    /// [`DumpFolder::sync`].
+    pub async fn finish(mut self, to_disk: bool) -> Result<DumpFile> {
+        let (crc32, packed) = self.work(move |sink| sink.end(to_disk)).await?;
         Ok(DumpFile {
             name: self.name,
             rows: self.rows,
             bytes: self.bytes,
-            crc32: self.crc.finalize(),
-            packed: is_packed.then(|| Packed {
-                bytes: self.packed.bytes,
-                crc32: self.packed_crc.finalize(),
-            }),
+            crc32,
+            packed,
         })
+    }
+}
+
+/// Where a file's text goes: checksum, packer, file. It works on threads that may wait for disks.
+#[derive(Debug)]
+struct Sink {
+    path: PathBuf,
+    file: Option<File>,
+    /// What the file begins with.
+    begin: &'static str,
+    is_packed: bool,
+    packer: Option<Packer>,
+    crc: crc32fast::Hasher,
+    packed: Packed,
+    packed_crc: crc32fast::Hasher,
+}
+
+impl Sink {
+    fn put(&mut self, text: &[u8]) -> io::Result<()> {
+        if self.file.is_none() {
+            // Two tables whose names come to one file would be a defect of `names`; it must not pass.
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&self.path)?;
+            self.file = Some(file);
+            let begin = self.begin;
+            self.put_text(begin.as_bytes())?;
+        }
+        self.put_text(text)
+    }
+
+    fn put_text(&mut self, text: &[u8]) -> io::Result<()> {
+        self.crc.update(text);
+        match &mut self.packer {
+            None => self.put_bytes(text),
+            Some(packer) => {
+                let packed = packer.push(text)?;
+                self.put_packed(&packed)
+            }
+        }
+    }
+
+    fn put_packed(&mut self, packed: &[u8]) -> io::Result<()> {
+        self.packed_crc.update(packed);
+        self.packed.bytes += packed.len() as u64;
+        self.put_bytes(packed)
+    }
+
+    fn put_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.file {
+            Some(file) => file.write_all(bytes),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Ends the file: the checksum of its text, and what it is packed.
+    fn end(mut self, to_disk: bool) -> io::Result<(u32, Option<Packed>)> {
+        // One without any text has its beginning all the same.
+        self.put(&[])?;
+        if let Some(packer) = self.packer.take() {
+            let rest = packer.finish()?;
+            self.put_packed(&rest)?;
+        }
+        if to_disk && let Some(file) = &self.file {
+            file.sync_data()?;
+        }
+        let packed = self.is_packed.then(|| Packed {
+            bytes: self.packed.bytes,
+            crc32: self.packed_crc.finalize(),
+        });
+        Ok((self.crc.finalize(), packed))
     }
 }
 
@@ -300,17 +370,20 @@ mod tests {
         std::fs::write(path.join("old.sql"), "x").unwrap();
         let dump = DumpFolder::create(&path).await.unwrap();
         let table = TableName::new("shop", "a.b");
-        let mut file = dump.rows_file(&table, 1).await.unwrap();
-        file.write(b"INSERT;\n", 2).await.unwrap();
-        let entry = file.finish().await.unwrap();
+        let mut file = dump.rows_file(&table, 1).unwrap();
+        let room = file.write(b"INSERT;\n".to_vec(), 2).await.unwrap();
+        assert!(room.is_empty() && room.capacity() >= 8);
+        let entry = file.finish(true).await.unwrap();
+        dump.sync().await.unwrap();
         let text = std::fs::read(path.join(&entry.name)).unwrap();
         assert_eq!((entry.rows, entry.bytes), (2, text.len() as u64));
         assert_eq!(entry.crc32, crc32fast::hash(&text));
         assert!(!path.join("old.sql").exists());
         let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join(&entry.name))), (0o700, 0o600));
+        let again = dump.rows_file(&table, 1).unwrap();
         assert!(
-            dump.rows_file(&table, 1).await.is_err(),
+            again.finish(false).await.is_err(),
             "a file is never written twice"
         );
     }

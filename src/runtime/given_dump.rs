@@ -193,5 +193,6 @@ async fn others(from: &Path, taker: &Taker<'_>) -> Result<Manifest> {
         schemas: found.schemas,
         tables: found.tables,
         views: found.views,
+        programs: Vec::new(),
     })
 }

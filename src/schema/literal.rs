@@ -409,10 +409,25 @@ fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in bytes {
-        out.push(HEX[usize::from(byte >> 4)]);
-        out.push(HEX[usize::from(byte & 15)]);
+    // Both digits of a byte, by the byte: blobs are long.
+    static PAIRS: [[u8; 2]; 256] = {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        let mut pairs = [[0; 2]; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            pairs[byte] = [HEX[byte >> 4], HEX[byte & 15]];
+            byte += 1;
+        }
+        pairs
+    };
+    let begin = out.len();
+    out.resize(begin + 2 * bytes.len(), 0);
+    let (pairs, _) = out
+        .get_mut(begin..)
+        .unwrap_or_default()
+        .as_chunks_mut::<2>();
+    for (place, byte) in pairs.iter_mut().zip(bytes) {
+        *place = PAIRS[usize::from(*byte)];
     }
 }
 

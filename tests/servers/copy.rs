@@ -64,6 +64,7 @@ fn task(tables: &[&str]) -> TaskConfig {
             threads: 3,
             chunk_bytes: 256 << 10,
             packing: tideway::model::Packing::None,
+            programs: tideway::config::Programs::default(),
             consistency: Consistency::Auto,
             ..DumpConfig::default()
         },

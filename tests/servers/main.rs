@@ -87,6 +87,7 @@ mod load_trouble;
 mod load_ways;
 mod lost_folder;
 mod main_job;
+mod programs;
 mod real_target;
 mod refused;
 mod relay;

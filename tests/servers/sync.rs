@@ -54,6 +54,7 @@ fn task(tables: &str) -> TaskConfig {
             threads: 1,
             chunk_bytes: 1 << 20,
             packing: tideway::model::Packing::None,
+            programs: tideway::config::Programs::default(),
             consistency: Consistency::Auto,
             ..DumpConfig::default()
         },

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::config::Programs;
 use crate::connect::Session;
-use crate::dump_files::DumpView;
+use crate::dump_files::{DumpProgram, DumpView};
 use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::route::Selection;
 use crate::schema::{SchemaDefaults, Structure, engine, without_counter};
 use crate::source::{TableInfo, TableType, list_tables, read_schema_defaults, read_structures_in};
 
-use super::changed;
+use super::{changed, programs};
 
 /// A selected table.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Found {
     pub(super) schema_defaults: SchemaDefaults,
     /// The selected views.
     pub(super) views: BTreeMap<TableName, DumpView>,
+    /// The triggers, routines and events that were asked for.
+    pub(super) programs: Vec<DumpProgram>,
     /// A sentence for each kind of object that is left out.
     pub(super) left_out: Vec<String>,
 }
@@ -89,11 +92,16 @@ impl Found {
 pub(super) struct Catalogue {
     session: Session,
     selection: Selection,
+    wanted: Programs,
 }
 
 impl Catalogue {
-    pub(super) fn new(session: Session, selection: Selection) -> Self {
-        Self { session, selection }
+    pub(super) fn new(session: Session, selection: Selection, wanted: Programs) -> Self {
+        Self {
+            session,
+            selection,
+            wanted,
+        }
     }
 
     /// Everything that is selected, ordered by name.
@@ -156,11 +164,19 @@ impl Catalogue {
         }
         let mut left_out = self.left_out(&listed).await?;
         let views = self.views(&listed, &mut left_out).await?;
+        let programs = programs::read(
+            &mut self.session,
+            &self.selection,
+            self.wanted,
+            &mut left_out,
+        )
+        .await?;
         Ok(Found {
             tables,
             schemas,
             schema_defaults,
             views,
+            programs,
             left_out,
         })
     }
@@ -253,20 +269,28 @@ impl Catalogue {
             notes.extend(left_out_note(what, names.map(|info| info.name.to_string())));
         }
         let mut has_programs = false;
-        for (what, sql) in [
+        for (what, is_wanted, sql) in [
             (
                 "triggers",
-                "SELECT TRIGGER_SCHEMA, TRIGGER_NAME FROM information_schema.TRIGGERS",
+                self.wanted.triggers,
+                // The condition keeps the server from opening its own tables.
+                "SELECT TRIGGER_SCHEMA, TRIGGER_NAME FROM information_schema.TRIGGERS \
+                 WHERE EVENT_OBJECT_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')",
             ),
             (
                 "routines",
+                self.wanted.routines,
                 "SELECT ROUTINE_SCHEMA, ROUTINE_NAME FROM information_schema.ROUTINES",
             ),
             (
                 "events",
+                self.wanted.events,
                 "SELECT EVENT_SCHEMA, EVENT_NAME FROM information_schema.EVENTS",
             ),
         ] {
+            if is_wanted {
+                continue;
+            }
             let names = self.pairs(sql).await?;
             let names = names
                 .into_iter()
@@ -277,9 +301,10 @@ impl Catalogue {
         }
         if has_programs {
             notes.push(
-                "triggers, routines and events are not copied: on the target they would do a second time \
-                 what the source's rows have already; take them over at the cut-over, with \
-                 `mysqldump --no-data --no-create-info --triggers --routines --events`"
+                "these triggers, routines and events are not copied: while changes follow, they would do a \
+                 second time what the source's rows have already; take them over at the cut-over, with \
+                 `mysqldump --no-data --no-create-info --triggers --routines --events`, or have a copy \
+                 without replication take them (`programs` in `[task.dump]`)"
                     .into(),
             );
         }

@@ -77,14 +77,6 @@ impl ChunkKey {
         })
     }
 
-    /// Its one column, if that is an integer: its ranges can be counted out.
-    pub(super) fn integer(&self) -> Option<&Column> {
-        match self.columns.as_slice() {
-            [column] if matches!(column.kind, ColumnKind::Integer { .. }) => Some(column),
-            _ => None,
-        }
-    }
-
     /// The condition for a chunk's rows; `None` where it is all of them.
     pub(super) fn condition(&self, chunk: &Chunk) -> Option<String> {
         let parts: Vec<String> = [
@@ -259,7 +251,6 @@ mod tests {
              `a` <= 4 AND (`a` < 4 OR `a` = 4 AND (`b` < 5 OR `b` = 5 AND `c` < 6))"
         );
         let one = ChunkKey::of(&table(vec![column("a", "int", None)])).unwrap();
-        assert!(one.integer().is_some() && three.integer().is_none());
         assert_eq!(one.behind(&["7".into()]), "`a` > 7");
         assert_eq!(one.condition(&Chunk::whole()), None);
     }

@@ -45,7 +45,7 @@ pub(super) async fn dump(
 ) -> Result<Manifest> {
     let mut session = Session::open(&job.source.server, &catalogue_setup()).await?;
     let info = ServerInfo::read(&mut session).await?;
-    let mut catalogue = Catalogue::new(session, job.task.selection.clone());
+    let mut catalogue = Catalogue::new(session, job.task.selection.clone(), job.task.dump.programs);
     let mut notes = Vec::new();
     let moments = Moments::open(&job.source.server, &mut notes).await?;
     let start = match Left::find(&job.folder).await? {

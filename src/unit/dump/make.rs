@@ -60,6 +60,7 @@ pub(super) async fn dump(
         catalogue: Arc::new(Mutex::new(Catalogue::new(
             session,
             job.task.selection.clone(),
+            job.task.dump.programs,
         ))),
         feed: None,
         meter: Arc::clone(meter),
@@ -174,6 +175,7 @@ pub(super) fn plan(
             })
             .collect(),
         views: std::mem::take(&mut found.views),
+        programs: std::mem::take(&mut found.programs),
     }
 }
 
@@ -217,6 +219,7 @@ pub(super) async fn finish(
     for (name, view) in &manifest.views {
         folder.write_view(name, view).await?;
     }
+    folder.write_programs(&manifest.programs).await?;
     for (name, table) in &mut manifest.tables {
         folder.write_table(name, &table.create).await?;
         table.files = files.remove(name).unwrap_or_default();

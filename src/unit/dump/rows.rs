@@ -1,6 +1,6 @@
 //! Reads rows and writes them as INSERT statements.
 
-use crate::connect::Session;
+use crate::connect::{Session, TextRow};
 use crate::dump_files::statement::INVALID_ENUM_MARK;
 use crate::dump_files::{DumpFile, DumpFolder, FileWriter};
 use crate::model::Result;
@@ -16,18 +16,21 @@ use super::work::{How, Work};
 /// enough for speed.
 const STATEMENT_BYTES: usize = 1_000_000;
 
-/// Reads a chunk's rows into files of the table's next numbers; no rows, no file.
+/// Reads a chunk's rows into files of the table's next numbers; no rows, no file. With `to_disk`, each
+/// is on disk once it is done.
 pub(super) async fn read(
     reader: &mut Session,
     plan: &TablePlan,
     chunk: &Chunk,
     work: &Work,
+    to_disk: bool,
 ) -> Result<Vec<DumpFile>> {
     let mut writer = RowWriter {
         plan,
         folder: &work.folder,
         meter: &work.meter,
         throttle: (!matches!(work.how, How::Locked)).then_some(&*work.throttle),
+        to_disk,
         head: plan.insert_head(),
         plain: Vec::new(),
         plain_rows: 0,
@@ -38,27 +41,11 @@ pub(super) async fn read(
         files: Vec::new(),
     };
     let mut stream = reader.stream(&plan.select(chunk)).await?;
-    let mut row_text = Vec::new();
     while let Some(row) = stream.next().await? {
-        let mut invalid = 0;
-        row_text.clear();
-        row_text.push(b'(');
-        for (index, (column, form)) in plan.columns.iter().enumerate() {
-            if index > 0 {
-                row_text.push(b',');
-            }
-            let bytes = row.get(index);
-            match (form, bytes) {
-                (Form::Enum, Some(b"")) | (Form::EnumIndex, Some(b"0")) => {
-                    row_text.push(b'0');
-                    invalid += 1;
-                }
-                (Form::EnumIndex, Some(number)) => row_text.extend_from_slice(number),
-                _ => write_text_value(&mut row_text, bytes, column)?,
-            }
+        writer.add(row)?;
+        if writer.is_full() {
+            writer.flush().await?;
         }
-        row_text.push(b')');
-        writer.add(&row_text, invalid).await?;
     }
     writer.finish().await
 }
@@ -70,7 +57,9 @@ struct RowWriter<'a> {
     meter: &'a Meter,
     /// None under a lock, which must not be kept for longer.
     throttle: Option<&'a Throttle>,
+    to_disk: bool,
     head: String,
+    /// A statement but for its end.
     plain: Vec<u8>,
     plain_rows: u64,
     /// Rows with ENUM values of index 0: no strict session takes them, so they stand apart.
@@ -82,62 +71,80 @@ struct RowWriter<'a> {
 }
 
 impl RowWriter<'_> {
-    async fn add(&mut self, row: &[u8], invalid_enums: u64) -> Result<()> {
-        if invalid_enums == 0 {
-            append(&mut self.plain, row);
-            self.plain_rows += 1;
-            if self.plain.len() >= STATEMENT_BYTES {
-                self.flush_plain().await?;
-            }
+    /// Adds a row.
+    fn add(&mut self, row: TextRow<'_>) -> Result<()> {
+        let before = self.plain.len();
+        let between = if before == 0 {
+            self.head.as_bytes()
         } else {
-            append(&mut self.odd, row);
-            self.odd_rows += 1;
-            self.odd_enums += invalid_enums;
-            if self.odd.len() >= STATEMENT_BYTES {
-                self.flush_odd().await?;
+            b",\n"
+        };
+        self.plain.extend_from_slice(between);
+        let begin = self.plain.len();
+        let mut invalid = 0;
+        let mut separator = b'(';
+        for (index, (column, form)) in self.plan.columns.iter().enumerate() {
+            self.plain.push(separator);
+            separator = b',';
+            let bytes = row.get(index);
+            match (form, bytes) {
+                (Form::Enum, Some(b"")) | (Form::EnumIndex, Some(b"0")) => {
+                    self.plain.push(b'0');
+                    invalid += 1;
+                }
+                (Form::EnumIndex, Some(number)) => self.plain.extend_from_slice(number),
+                _ => write_text_value(&mut self.plain, bytes, column)?,
             }
         }
+        self.plain.push(b')');
+        if invalid == 0 {
+            self.plain_rows += 1;
+            return Ok(());
+        }
+        if !self.odd.is_empty() {
+            self.odd.extend_from_slice(b",\n");
+        }
+        self.odd.extend(self.plain.drain(begin..));
+        self.plain.truncate(before);
+        self.odd_rows += 1;
+        self.odd_enums += invalid;
         Ok(())
     }
 
-    async fn flush_plain(&mut self) -> Result<()> {
-        let rows = std::mem::take(&mut self.plain_rows);
-        if rows > 0 {
+    fn is_full(&self) -> bool {
+        self.plain.len() >= STATEMENT_BYTES || self.odd.len() >= STATEMENT_BYTES
+    }
+
+    /// Writes what is there as statements.
+    async fn flush(&mut self) -> Result<()> {
+        if self.plain_rows > 0 {
+            let rows = std::mem::take(&mut self.plain_rows);
             let mut text = std::mem::take(&mut self.plain);
-            self.write("", &text, rows).await?;
-            text.clear();
-            self.plain = text;
+            text.extend_from_slice(b";\n");
+            self.plain = self.write(text, rows).await?;
+        }
+        if self.odd_rows > 0 {
+            let rows = std::mem::take(&mut self.odd_rows);
+            let invalid = std::mem::take(&mut self.odd_enums);
+            let mut text = format!("{INVALID_ENUM_MARK}{invalid} */ {}", self.head).into_bytes();
+            text.append(&mut self.odd);
+            text.extend_from_slice(b";\n");
+            self.write(text, rows).await?;
         }
         Ok(())
     }
 
-    async fn flush_odd(&mut self) -> Result<()> {
-        let rows = std::mem::take(&mut self.odd_rows);
-        if rows > 0 {
-            let mark = format!(
-                "{INVALID_ENUM_MARK}{} */ ",
-                std::mem::take(&mut self.odd_enums)
-            );
-            let text = std::mem::take(&mut self.odd);
-            self.write(&mark, &text, rows).await?;
-        }
-        Ok(())
-    }
-
-    /// Writes one statement, into the next file where the current one is full.
-    async fn write(&mut self, mark: &str, rows_text: &[u8], rows: u64) -> Result<()> {
+    /// Writes one statement, into the next file where the current one is full; gives its room back.
+    async fn write(&mut self, text: Vec<u8>, rows: u64) -> Result<Vec<u8>> {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
                 let number = self.plan.next_file_number();
-                none.insert(self.folder.rows_file(self.plan.table(), number).await?)
+                none.insert(self.folder.rows_file(self.plan.table(), number)?)
             }
         };
-        let head = format!("{mark}{}", self.head);
-        file.write(head.as_bytes(), 0).await?;
-        file.write(rows_text, rows).await?;
-        file.write(b";\n", 0).await?;
-        let bytes = head.len() + rows_text.len() + 2;
+        let bytes = text.len();
+        let room = file.write(text, rows).await?;
         self.meter.add(self.plan.table(), rows, bytes as u64);
         if let Some(throttle) = self.throttle {
             throttle.pass(bytes).await;
@@ -145,24 +152,16 @@ impl RowWriter<'_> {
         if file.bytes() >= self.plan.file_bytes
             && let Some(file) = self.file.take()
         {
-            self.files.push(file.finish().await?);
+            self.files.push(file.finish(self.to_disk).await?);
         }
-        Ok(())
+        Ok(room)
     }
 
     async fn finish(mut self) -> Result<Vec<DumpFile>> {
-        self.flush_plain().await?;
-        self.flush_odd().await?;
+        self.flush().await?;
         if let Some(file) = self.file.take() {
-            self.files.push(file.finish().await?);
+            self.files.push(file.finish(self.to_disk).await?);
         }
         Ok(self.files)
     }
-}
-
-fn append(text: &mut Vec<u8>, row: &[u8]) {
-    if !text.is_empty() {
-        text.extend_from_slice(b",\n");
-    }
-    text.extend_from_slice(row);
 }

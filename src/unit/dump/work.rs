@@ -282,10 +282,13 @@ impl Work {
             How::Moving(moving) => Some(moving.begin(reader, &chunks).await?),
             How::Snapshot | How::Locked => None,
         };
+        // What is done is written down only where it is on disk: one big file by itself, many small ones
+        // together.
+        let is_one = chunks.len() == 1;
         let mut by_chunk = Vec::with_capacity(chunks.len());
         for (plan, chunk) in &chunks {
             self.meter.begin_table(plan.table());
-            let files = rows::read(reader, plan, chunk, self)
+            let files = rows::read(reader, plan, chunk, self, is_one && moment.is_some())
                 .await
                 .map_err(|error| gone(error, plan.table()))?;
             by_chunk.push(files);
@@ -299,6 +302,9 @@ impl Work {
         self.expect_unchanged(&chunks).await?;
         match (&self.how, moment) {
             (How::Moving(moving), Some(moment)) => {
+                if !is_one {
+                    self.folder.sync().await?;
+                }
                 moving.done(reader, &chunks, &by_chunk, moment).await?;
             }
             (how, _) => let_go(reader, how.is_snapshot()).await?,

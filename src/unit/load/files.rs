@@ -191,6 +191,11 @@ impl Files<'_> {
         if work.from > 0 {
             self.meter.resume(table, work.rows_in, work.from);
         }
+        if work.from > 0 && work.rows_in == work.file.rows {
+            // All of it is in: it need not be there any more.
+            self.meter.finish_chunk(table);
+            return Ok(());
+        }
         if self.merged.contains(&work.target) {
             queue.held.push(work);
         } else {

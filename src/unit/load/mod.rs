@@ -22,6 +22,7 @@ mod fuzzy;
 mod keys;
 mod long_row;
 mod pieces;
+mod programs;
 mod settings;
 mod tables;
 mod views;
@@ -308,6 +309,7 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
     )
     .await?;
     views::create(&mut session, job, &manifest, meter).await?;
+    programs::create(&mut session, job, &manifest, meter).await?;
     let mark = finish(job, &manifest, &mut claim, &mut session).await?;
     session.close().await;
     meter.finish();

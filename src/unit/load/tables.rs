@@ -4,6 +4,7 @@
 //! filled by another stream of the same task (merged tables).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use crate::connect::Session;
 use crate::dump_files::{DumpTable, Manifest, names};
@@ -13,12 +14,16 @@ use crate::schema::{Ddl, SqlMode, Structure, engine, fit};
 use crate::source::{TableType, list_tables, read_structures_of};
 use crate::target::Claim;
 use crate::target::checkpoint::Tables;
+use crate::target::execute;
 use crate::target::text::literal;
 
 use super::{LoadJob, Meter};
 
 /// `ER_TABLE_EXISTS_ERROR`.
 const TABLE_EXISTS: u16 = 1050;
+
+/// A further session is worth its opening for so many tables that are to be created.
+const TABLES_A_SESSION: usize = 100;
 
 /// Creates what is missing and looks at what is there; takes the tables for this stream. Gives the
 /// names of the files of the tables that it created.
@@ -68,23 +73,56 @@ pub(super) async fn prepare(
         }
     }
     create_schemas(session, job, manifest, &pairs).await?;
-    // A child may be created before its parent.
-    session
-        .execute(b"SET SESSION foreign_key_checks = 0")
-        .await?;
-    let mut created = Vec::new();
-    for (target, sources) in &by_target {
-        if let (None, Some(table)) = (there.get(*target), sources.first())
-            && create_table(session, job, manifest, table, meter).await?
-            && sources.len() == 1
-        {
-            created.push(names::table_file(&table.structure.table));
-        }
+    let missing = by_target
+        .iter()
+        .filter(|(target, _)| !there.contains_key(**target))
+        .filter_map(|(_, sources)| Some((*sources.first()?, sources.len() == 1)));
+    create_tables(session, job, manifest, missing.collect(), meter).await
+}
+
+/// Creates tables, several at a time where there are many: a server waits for its disk with each. Gives
+/// the names of the files of those that are made of one source table alone.
+async fn create_tables(
+    session: &mut Session,
+    job: &LoadJob,
+    manifest: &Manifest,
+    missing: Vec<(&DumpTable, bool)>,
+    meter: &Meter,
+) -> Result<Vec<String>> {
+    let more = (missing.len() / TABLES_A_SESSION).min(job.task.load.threads.saturating_sub(1));
+    let mut sessions = Vec::with_capacity(more);
+    for _ in 0..more {
+        sessions.push(execute::open(&job.target.server).await?);
     }
-    session
-        .execute(b"SET SESSION foreign_key_checks = 1")
-        .await?;
-    Ok(created)
+    let queue = Mutex::new(missing.into_iter());
+    let made = sessions.iter_mut().chain([&mut *session]).map(|session| {
+        let queue = &queue;
+        Box::pin(async move {
+            // A child may be created before its parent.
+            session
+                .execute(b"SET SESSION foreign_key_checks = 0")
+                .await?;
+            let mut created = Vec::new();
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((table, is_alone)) = next else {
+                    break;
+                };
+                if create_table(session, job, manifest, table, meter).await? && is_alone {
+                    created.push(names::table_file(&table.structure.table));
+                }
+            }
+            session
+                .execute(b"SET SESSION foreign_key_checks = 1")
+                .await?;
+            Ok::<_, Error>(created)
+        })
+    });
+    let made = futures_util::future::try_join_all(made).await?;
+    for session in sessions {
+        session.close().await;
+    }
+    Ok(made.into_iter().flatten().collect())
 }
 
 async fn create_schemas(

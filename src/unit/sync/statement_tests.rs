@@ -31,6 +31,7 @@ pub(super) fn task(tables: &str) -> TaskConfig {
             threads: 1,
             chunk_bytes: 1,
             packing: crate::model::Packing::None,
+            programs: crate::config::Programs::default(),
             consistency: Consistency::Auto,
             ..DumpConfig::default()
         },
