@@ -1,9 +1,9 @@
 //! Reads the files of a dump, statement by statement, in bounded memory.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use tokio::fs;
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
 use super::manifest::DumpFile;
@@ -12,7 +12,7 @@ use super::statement::{Splitter, Statement};
 use crate::model::{Error, ErrorKind, Packing, Result};
 
 /// How much is read at once.
-const BLOCK: usize = 256 << 10;
+const BLOCK: usize = 512 << 10;
 
 /// Reads a whole file, as it lies on the disk, and compares its length and checksum with what the
 /// manifest says.
@@ -34,20 +34,29 @@ pub async fn verify(folder: &Path, entry: &DumpFile) -> Result<()> {
 /// The size and the CRC32 of a file as it lies on the disk.
 pub(super) async fn sum(path: &Path) -> Result<(u64, u32)> {
     let mut file = open(path).await?;
-    let mut crc = crc32fast::Hasher::new();
-    let mut bytes = 0;
-    let mut block = vec![0; BLOCK];
-    loop {
-        let count = file
-            .read(&mut block)
-            .await
-            .map_err(|error| Error::file("read", path, error))?;
-        let Some(read) = block.get(..count).filter(|read| !read.is_empty()) else {
-            return Ok((bytes, crc.finalize()));
-        };
-        crc.update(read);
-        bytes += count as u64;
-    }
+    let summed = aside(move || {
+        let mut crc = crc32fast::Hasher::new();
+        let mut bytes = 0;
+        let mut block = vec![0; BLOCK];
+        loop {
+            let count = file.read(&mut block)?;
+            let Some(read) = block.get(..count).filter(|read| !read.is_empty()) else {
+                return Ok((bytes, crc.finalize()));
+            };
+            crc.update(read);
+            bytes += count as u64;
+        }
+    });
+    summed
+        .await?
+        .map_err(|error| Error::file("read", path, error))
+}
+
+/// Runs work with a disk where it keeps nobody waiting.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::new(ErrorKind::Internal, "the reader of a dump file did not end").with_source(error)
+    })
 }
 
 /// The error of a dump file that is not what it should be.
@@ -60,8 +69,9 @@ pub fn damaged(path: &Path, what: &str) -> Error {
     .at(|c| c.path = Some(path.display().to_string()))
 }
 
-async fn open(path: &Path) -> Result<fs::File> {
-    fs::File::open(path).await.map_err(|error| {
+async fn open(path: &Path) -> Result<File> {
+    let of = path.to_owned();
+    aside(move || File::open(of)).await?.map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         let made = Error::file("open", path, error);
         if missing {
@@ -86,7 +96,8 @@ pub struct StatementReader {
 /// Where the text comes from.
 #[derive(Debug)]
 enum Text {
-    Plain(fs::File, Vec<u8>),
+    /// The file and room for a block; away while they are being read.
+    Plain(Option<(File, Vec<u8>)>),
     Packed(mpsc::Receiver<std::io::Result<Vec<u8>>>),
 }
 
@@ -99,7 +110,7 @@ impl StatementReader {
         let file = open(path).await?;
         Ok(Self {
             text: match packing {
-                Packing::None => Text::Plain(file, vec![0; BLOCK]),
+                Packing::None => Text::Plain(Some((file, vec![0; BLOCK]))),
                 _ => Text::Packed(unpack(path, packing)),
             },
             path: path.to_owned(),
@@ -140,16 +151,23 @@ impl StatementReader {
             _ => Error::file("read", &self.path, error),
         };
         let count = match &mut self.text {
-            Text::Plain(file, block) => {
-                let count = file
-                    .read(block)
-                    .await
-                    .map_err(|error| Error::file("read", &self.path, error))?;
+            Text::Plain(source) => {
+                // Gone behind an error or a read that nobody waited for.
+                let Some((mut file, mut block)) = source.take() else {
+                    return Err(unreadable(std::io::ErrorKind::Interrupted.into()));
+                };
+                let read = aside(move || {
+                    let count = file.read(&mut block);
+                    (count, file, block)
+                });
+                let (count, file, block) = read.await?;
+                let count = count.map_err(|error| Error::file("read", &self.path, error))?;
                 let read = block.get(..count).unwrap_or_default();
                 if let Some(crc) = &mut self.crc {
                     crc.update(read);
                 }
                 self.splitter.push(read)?;
+                *source = Some((file, block));
                 count
             }
             Text::Packed(blocks) => match blocks.recv().await {

@@ -172,6 +172,15 @@ impl Splitter {
                         self.has_text |= is_text;
                     }
                 },
+                Inside::Text if !is_mark(first) => {
+                    // Most bytes mean nothing here: all up to the next that may are passed at once.
+                    let length = rest.iter().position(|byte| is_mark(*byte));
+                    let (plain, _) = rest.split_at(length.unwrap_or(rest.len()));
+                    if !self.has_text {
+                        self.has_text = plain.iter().any(|byte| !byte.is_ascii_whitespace());
+                    }
+                    self.scanned += plain.len();
+                }
                 Inside::Text => match first {
                     b';' => {
                         self.scanned += 1;
@@ -224,6 +233,14 @@ impl Splitter {
             }
         }
     }
+}
+
+/// Whether a byte may mean something outside of quotes and comments.
+fn is_mark(byte: u8) -> bool {
+    matches!(
+        byte,
+        b';' | b'\'' | b'"' | b'`' | b'#' | b'-' | b'/' | b'(' | b')'
+    )
 }
 
 fn is_space(byte: Option<&u8>) -> bool {
