@@ -8,8 +8,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::fs;
+use tokio::task::JoinHandle;
 
 use super::manifest::{DumpFile, DumpView, Manifest, Packed};
 use super::names;
@@ -29,7 +31,14 @@ const PREAMBLE: &str = "/*!40101 SET NAMES utf8mb4*/;\n/*!40014 SET FOREIGN_KEY_
 pub struct DumpFolder {
     path: PathBuf,
     packing: Packing,
+    going: Going,
 }
+
+/// Files on their way to disk, beside what is being done.
+type Going = Arc<Mutex<Vec<JoinHandle<io::Result<()>>>>>;
+
+/// From this size on, a file is sent on its way to disk once it ends; smaller ones go together.
+const BIG: u64 = 1 << 20;
 
 impl DumpFolder {
     /// An empty folder at `path`: what an unfinished dump left there is removed first, its manifest
@@ -45,6 +54,7 @@ impl DumpFolder {
         Ok(Self {
             path: path.to_owned(),
             packing: Packing::None,
+            going: Going::default(),
         })
     }
 
@@ -53,6 +63,7 @@ impl DumpFolder {
         Self {
             path: path.to_owned(),
             packing: Packing::None,
+            going: Going::default(),
         }
     }
 
@@ -114,21 +125,33 @@ impl DumpFolder {
     /// Starts a file with rows of `table`.
     pub fn rows_file(&self, table: &TableName, number: u32) -> Result<FileWriter> {
         let name = names::data_file(table, number, self.packing);
-        FileWriter::new(self.path.join(&name), name, self.packing, PREAMBLE)
+        let going = Arc::clone(&self.going);
+        FileWriter::new(
+            self.path.join(&name),
+            name,
+            self.packing,
+            PREAMBLE,
+            Some(going),
+        )
     }
 
     /// Brings everything that was written to disk.
     pub async fn sync(&self) -> Result<()> {
+        let mut going =
+            std::mem::take(&mut *self.going.lock().unwrap_or_else(PoisonError::into_inner));
         let path = self.path.clone();
-        let synced = tokio::task::spawn_blocking(move || {
+        going.push(tokio::task::spawn_blocking(move || {
             let folder = File::open(&path)?;
             rustix::fs::syncfs(&folder).map_err(io::Error::from)
-        });
-        let synced = synced.await.map_err(|error| {
-            Error::new(ErrorKind::Internal, "bringing a dump to disk did not end")
-                .with_source(error)
-        })?;
-        synced.map_err(|error| Error::file("sync", &self.path, error))
+        }));
+        for synced in going {
+            let synced = synced.await.map_err(|error| {
+                Error::new(ErrorKind::Internal, "bringing a dump to disk did not end")
+                    .with_source(error)
+            })?;
+            synced.map_err(|error| Error::file("sync", &self.path, error))?;
+        }
+        Ok(())
     }
 
     /// Writes `metadata` for other loaders, and last the manifest, which makes the dump count.
@@ -150,7 +173,7 @@ impl DumpFolder {
 
     async fn write_whole(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path.join(name);
-        let mut file = FileWriter::new(path, name.to_owned(), Packing::None, "")?;
+        let mut file = FileWriter::new(path, name.to_owned(), Packing::None, "", None)?;
         file.write(text.as_bytes().to_vec(), 0).await?;
         file.finish(false).await.map(drop)
     }
@@ -208,10 +231,17 @@ pub struct FileWriter {
     name: String,
     rows: u64,
     bytes: u64,
+    going: Option<Going>,
 }
 
 impl FileWriter {
-    fn new(path: PathBuf, name: String, packing: Packing, begin: &'static str) -> Result<Self> {
+    fn new(
+        path: PathBuf,
+        name: String,
+        packing: Packing,
+        begin: &'static str,
+        going: Option<Going>,
+    ) -> Result<Self> {
         let packer = Packer::new(packing).map_err(|error| Error::file("pack", &path, error))?;
         Ok(Self {
             sink: Some(Sink {
@@ -228,6 +258,7 @@ impl FileWriter {
             name,
             rows: 0,
             bytes: begin.len() as u64,
+            going,
         })
     }
 
@@ -272,7 +303,14 @@ impl FileWriter {
     /// Ends the file; its entry for the manifest. With `to_disk`, it is on disk then; else that is for
     /// [`DumpFolder::sync`].
     pub async fn finish(mut self, to_disk: bool) -> Result<DumpFile> {
-        let (crc32, packed) = self.work(move |sink| sink.end(to_disk)).await?;
+        let (crc32, packed, file) = self.work(move |sink| sink.end(to_disk)).await?;
+        if let (Some(going), Some(file), false) = (&self.going, file, to_disk)
+            && self.bytes >= BIG
+        {
+            let on_its_way = tokio::task::spawn_blocking(move || file.sync_data());
+            let mut going = going.lock().unwrap_or_else(PoisonError::into_inner);
+            going.push(on_its_way);
+        }
         Ok(DumpFile {
             name: self.name,
             rows: self.rows,
@@ -337,8 +375,8 @@ impl Sink {
         }
     }
 
-    /// Ends the file: the checksum of its text, and what it is packed.
-    fn end(mut self, to_disk: bool) -> io::Result<(u32, Option<Packed>)> {
+    /// Ends the file: the checksum of its text, what it is packed, and itself.
+    fn end(mut self, to_disk: bool) -> io::Result<(u32, Option<Packed>, Option<File>)> {
         // One without any text has its beginning all the same.
         self.put(&[])?;
         if let Some(packer) = self.packer.take() {
@@ -352,7 +390,7 @@ impl Sink {
             bytes: self.packed.bytes,
             crc32: self.packed_crc.finalize(),
         });
-        Ok((self.crc.finalize(), packed))
+        Ok((self.crc.finalize(), packed, self.file))
     }
 }
 
