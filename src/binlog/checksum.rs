@@ -21,12 +21,15 @@ pub enum ChecksumAlgorithm {
 }
 
 impl ChecksumAlgorithm {
+    /// The number of CRC32 in the format description.
+    pub(crate) const CRC32_NUMBER: u8 = 1;
+
     /// Reads the number in the format description.
     pub(crate) fn from_number(number: u8) -> Result<Self> {
         match number {
             // 255 stands for "not known to the server that wrote it": a server before checksums.
             0 | 255 => Ok(Self::Off),
-            1 => Ok(Self::Crc32),
+            Self::CRC32_NUMBER => Ok(Self::Crc32),
             other => Err(super::unsupported(format!(
                 "checksum algorithm {other} of the binlog is not known"
             ))

@@ -55,6 +55,7 @@ impl FormatDescription {
             )));
         }
         check_length(&header, event)?;
+        check_sum(event)?;
         let mut cursor = Cursor::new(event);
         cursor.take(HEADER_LEN)?;
         let version = cursor.u16()?;
@@ -81,9 +82,6 @@ impl FormatDescription {
             .ok_or_else(|| damaged("a format description without a checksum"))?;
         let post_header_lengths = cursor.take(lengths_len)?.to_vec();
         let checksum = ChecksumAlgorithm::from_number(cursor.u8()?)?;
-        if checksum == ChecksumAlgorithm::Crc32 {
-            checksum::verify_format_crc32(event)?;
-        }
         Ok(Self {
             server_version,
             created,
@@ -131,6 +129,32 @@ impl FormatDescription {
         let index = usize::from(kind.0).checked_sub(1)?;
         self.post_header_lengths.get(index).copied()
     }
+}
+
+/// Checks the sum of a whole format description, where it has one.
+///
+/// The number that says so is covered by the sum: where it says that there is none, and the sum is right
+/// with the number of one that has, it is the number that was damaged. Nothing in that file would be
+/// checked any more.
+fn check_sum(event: &[u8]) -> Result<()> {
+    let at = event.len().checked_sub(1 + CHECKSUM_LEN);
+    let Some(number) = at.and_then(|at| event.get(at)) else {
+        return Err(damaged("a format description without a checksum"));
+    };
+    if *number == ChecksumAlgorithm::CRC32_NUMBER {
+        return checksum::verify_format_crc32(event);
+    }
+    let mut summed = event.to_vec();
+    if let Some(number) = at.and_then(|at| summed.get_mut(at)) {
+        *number = ChecksumAlgorithm::CRC32_NUMBER;
+    }
+    if checksum::verify_format_crc32(&summed).is_ok() {
+        return Err(damaged(format!(
+            "the format description says that its checksums are of kind {number}, and has one of kind {}",
+            ChecksumAlgorithm::CRC32_NUMBER
+        )));
+    }
+    Ok(())
 }
 
 fn check_length(header: &EventHeader, event: &[u8]) -> Result<()> {

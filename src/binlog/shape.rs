@@ -89,6 +89,27 @@ impl RowShape {
         Some(Self { decoders, visible })
     }
 
+    /// The columns, by their number, of whose values the table map alone does not say what they mean: a
+    /// number's sign, a text's character set.
+    pub fn untold(map: &TableMap) -> Vec<usize> {
+        let is_untold = |(index, mapped): (usize, &MappedColumn)| {
+            let is_number = integer_width(mapped.kind).is_some();
+            let is_text = matches!(
+                mapped.kind,
+                ColumnType::VarChar { .. } | ColumnType::Char { .. } | ColumnType::Blob { .. }
+            );
+            let sign = map.metadata.unsigned.get(index).copied().flatten();
+            let collation = map.metadata.collations.get(index).copied().flatten();
+            let is_untold = (is_number && sign.is_none()) || (is_text && collation.is_none());
+            is_untold.then_some(index)
+        };
+        map.columns
+            .iter()
+            .enumerate()
+            .filter_map(is_untold)
+            .collect()
+    }
+
     /// How many columns the decoded rows have: those of the structure.
     pub fn column_count(&self) -> usize {
         self.visible

@@ -108,6 +108,7 @@ impl Reader {
             statement: None,
             map: Some(map),
             structure: None,
+            max_rows: view::MAX_ROWS,
         };
         let shown = view(event, format, &around);
         self.rows
@@ -194,6 +195,78 @@ fn mariadb_is_read_whole() {
         );
     }
     assert!(reader.gtids.iter().all(|gtid| gtid.starts_with("0-93-")));
+}
+
+/// What cannot be decoded is said, and what is shown by assumption.
+#[test]
+fn a_picture_says_what_it_lacks() {
+    for (file, is_told) in [(MYSQL, true), (MARIADB, false)] {
+        let events = split(file);
+        let mut format = FormatDescription::parse(events[0]).unwrap();
+        format.checksum = ChecksumAlgorithm::Off;
+        let mut map = None;
+        let rows = events.iter().skip(1).find_map(|event| {
+            let event = event.get(..event.len() - 4).unwrap();
+            let mut bytes = event.to_vec();
+            bytes[9..13].copy_from_slice(&(event.len() as u32).to_le_bytes());
+            let event = format.open(&bytes).unwrap();
+            if event.header.kind == EventKind::TABLE_MAP {
+                map = Some(TableMap::parse(&event, &format).unwrap());
+            }
+            event.header.kind.is_rows().then_some(bytes)
+        });
+        let (rows, map) = (rows.unwrap(), map.unwrap());
+        let picture = |bytes: &[u8], map: Option<&TableMap>, max_rows| {
+            let mut bytes = bytes.to_vec();
+            let size = (bytes.len() as u32).to_le_bytes();
+            bytes[9..13].copy_from_slice(&size);
+            let around = Surroundings {
+                place: Place::new("f", Position::new("bin.000001", 4)),
+                end_offset: 4,
+                inner: None,
+                gtid: None,
+                statement: None,
+                map,
+                structure: None,
+                max_rows,
+            };
+            view(&format.open(&bytes).unwrap(), &format, &around)
+        };
+        let whole = picture(&rows, Some(&map), 20);
+        assert_eq!(whole.undecoded, None);
+        assert!(whole.rows > 0 && !whole.images.is_empty());
+        assert_eq!(whole.assumed.is_empty(), is_told, "{:?}", whole.assumed);
+        let counted = picture(&rows, Some(&map), 0);
+        assert_eq!((counted.rows, counted.images.len()), (whole.rows, 0));
+        // Its map is missing; its last bytes are.
+        assert!(picture(&rows, None, 20).undecoded.is_some());
+        let torn = picture(&rows[..rows.len() - 1], Some(&map), 20);
+        assert!(torn.undecoded.is_some() && torn.rows < whole.rows);
+    }
+}
+
+/// Also the one that says whether there are checksums at all.
+#[test]
+fn each_flipped_bit_of_a_format_description_is_found() {
+    for file in [MYSQL, MARIADB] {
+        let event = split(file)[0].to_vec();
+        let format = FormatDescription::parse(&event).unwrap();
+        assert_eq!(format.checksum, ChecksumAlgorithm::Crc32);
+        for place in 0..event.len() {
+            for bit in 0..8 {
+                let mut flipped = event.clone();
+                flipped[place] ^= 1 << bit;
+                // The server sets its in-use flag when it opens the file, and takes it back.
+                let is_in_use = place == 17 && bit == 0;
+                let parsed = FormatDescription::parse(&flipped);
+                assert_eq!(parsed.is_ok(), is_in_use, "byte {place}, bit {bit}");
+                if place > 18 {
+                    let kind = parsed.unwrap_err().kind();
+                    assert_eq!(kind, ErrorKind::Damaged, "byte {place}, bit {bit}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

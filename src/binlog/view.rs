@@ -1,7 +1,7 @@
 //! Events decoded for people: what a screen shows of the binlog, and of the event at a stop.
 //!
-//! Nothing fails here: what cannot be decoded is left out of the picture, because a picture of what
-//! went wrong is wanted most when something did.
+//! Nothing fails here: what cannot be decoded is left out of the picture, which says so, because a
+//! picture of what went wrong is wanted most when something did.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::model::{EventRow, EventView, Gtid, Place, Timestamp};
 use crate::schema::literal::display_value;
 use crate::schema::{Column, ColumnKind, Generated, Structure};
 
-/// How many rows of an event are shown.
+/// How many rows of an event are shown where nobody asks for more.
 pub const MAX_ROWS: usize = 20;
 /// How many characters of a value are shown.
 pub const MAX_VALUE: usize = 256;
@@ -43,6 +43,8 @@ pub struct Surroundings<'a> {
     pub map: Option<&'a TableMap>,
     /// The table's structure at that position.
     pub structure: Option<&'a Structure>,
+    /// How many of its rows are wanted.
+    pub max_rows: usize,
 }
 
 /// Decodes an event for people.
@@ -61,28 +63,33 @@ pub fn view(event: &Event<'_>, format: &FormatDescription, around: &Surroundings
         session: Vec::new(),
         columns: Vec::new(),
         images: Vec::new(),
+        undecoded: None,
+        assumed: Vec::new(),
     };
     match kind {
-        EventKind::QUERY | EventKind::QUERY_COMPRESSED => {
-            view.statement = QueryEvent::parse(event)
-                .ok()
-                .map(|query| statement(&query.statement));
-        }
+        EventKind::QUERY | EventKind::QUERY_COMPRESSED => match QueryEvent::parse(event) {
+            Ok(query) => view.statement = Some(statement(&query.statement)),
+            Err(error) => view.undecoded = Some(error.message().to_owned()),
+        },
         EventKind::ROWS_QUERY => {
             view.statement = simple::parse_rows_query(event.body).ok().map(statement);
         }
         EventKind::ANNOTATE_ROWS => view.statement = Some(statement(event.body)),
-        EventKind::TABLE_MAP => {
-            view.table = TableMap::parse(event, format).ok().map(|map| map.table);
-        }
-        _ if kind.is_gtid() => {
-            let opening = GtidEvent::parse(event).ok();
-            view.gtid = opening.and_then(|opening| Some(opening.gtid()?.to_string()));
-        }
+        EventKind::TABLE_MAP => match TableMap::parse(event, format) {
+            Ok(map) => view.table = Some(map.table),
+            Err(error) => view.undecoded = Some(error.message().to_owned()),
+        },
+        _ if kind.is_gtid() => match GtidEvent::parse(event) {
+            Ok(opening) => view.gtid = opening.gtid().map(|gtid| gtid.to_string()),
+            Err(error) => view.undecoded = Some(error.message().to_owned()),
+        },
         _ if kind.is_rows() => {
-            if let Some(map) = around.map {
-                add_rows(&mut view, event, format, map, around.structure);
-            }
+            let added = match around.map {
+                Some(map) => add_rows(&mut view, event, format, map, around),
+                None if is_dummy(event, format) => Ok(()),
+                None => Err("its table's map is not before it".to_owned()),
+            };
+            view.undecoded = added.err();
         }
         _ => {}
     }
@@ -93,13 +100,21 @@ fn statement(bytes: &[u8]) -> String {
     shortened(&String::from_utf8_lossy(bytes), MAX_STATEMENT, bytes.len())
 }
 
+/// Whether it is the empty rows event that ends a statement of which a filter took everything else.
+fn is_dummy(event: &Event<'_>, format: &FormatDescription) -> bool {
+    const DUMMY: u64 = 0x00ff_ffff;
+    RowsEvent::parse(event, format).is_ok_and(|rows| rows.table_id == DUMMY)
+}
+
+/// Gives what cannot be decoded.
 fn add_rows(
     view: &mut EventView,
     event: &Event<'_>,
     format: &FormatDescription,
     map: &TableMap,
-    structure: Option<&Structure>,
-) {
+    around: &Surroundings<'_>,
+) -> Result<(), String> {
+    let structure = around.structure;
     view.table = Some(map.table.clone());
     // A structure that does not fit is told by the error beside the picture.
     let by_structure =
@@ -111,8 +126,15 @@ fn add_rows(
         ))
     });
     let Some((shape, columns)) = drawn else {
-        return;
+        return Err(
+            "its table's map alone does not say where the values end: a column has MariaDB's old              temporal form, or one of which no more is known"
+                .to_owned(),
+        );
     };
+    if matches!(columns, Cow::Owned(_)) {
+        let name = |index: usize| columns.get(index).map(|column| column.name.clone());
+        view.assumed = RowShape::untold(map).into_iter().filter_map(name).collect();
+    }
     view.columns = columns
         .iter()
         .enumerate()
@@ -127,18 +149,16 @@ fn add_rows(
             (column.name.clone(), in_key)
         })
         .collect();
-    let Ok(rows_event) = RowsEvent::parse(event, format) else {
-        return;
-    };
-    let Ok(rows) = rows_event.rows(&shape) else {
-        return;
-    };
-    for change in rows.map_while(Result::ok) {
+    let text = |error: crate::model::Error| error.message().to_owned();
+    let rows_event = RowsEvent::parse(event, format).map_err(text)?;
+    for change in rows_event.rows(&shape).map_err(text)? {
+        let change = change.map_err(text)?;
         view.rows += 1;
-        if view.images.len() < MAX_ROWS {
+        if view.images.len() < around.max_rows {
             view.images.push(row_view(&change, &columns));
         }
     }
+    Ok(())
 }
 
 /// One changed row as text.

@@ -11,7 +11,7 @@ use crate::job::browse::{From, browse};
 use crate::model::{Error, ErrorKind, EventRow, EventView, Result};
 use crate::remote::Client;
 
-use super::FINE;
+use super::{FINE, PROBLEM};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -21,8 +21,18 @@ pub(super) struct Wanted {
     pub(super) from: Option<From>,
     /// How many at the most; all there are where it is 0.
     pub(super) count: u64,
-    pub(super) with_rows: bool,
+    /// How many rows of an event, if any are wanted.
+    pub(super) rows: Option<usize>,
     pub(super) json: bool,
+}
+
+/// Reads how many rows of an event are to be shown.
+pub(super) fn row_count(text: &str) -> Result<usize, String> {
+    if text == "all" {
+        return Ok(usize::MAX);
+    }
+    let count = text.parse();
+    count.map_err(|_| format!("`{text}` is neither a number nor `all`"))
 }
 
 /// Prints events of a relay log, whether a worker runs or not.
@@ -45,7 +55,9 @@ pub(super) fn events(config: &Path, wanted: Wanted) -> Result<u8> {
         wanted.count
     };
     let folder = data_dir.join("relay").join(source);
-    let has_log = browse(&folder, from.as_ref(), |view| {
+    let with_rows = wanted.rows.is_some();
+    let mut code = FINE;
+    let has_log = browse(&folder, from.as_ref(), wanted.rows.unwrap_or(0), |view| {
         let is_others = |task: &TaskConfig| {
             view.table
                 .as_ref()
@@ -55,10 +67,13 @@ pub(super) fn events(config: &Path, wanted: Wanted) -> Result<u8> {
             return Ok(true);
         }
         let text = if wanted.json {
-            line(&view, wanted.with_rows).to_string()
+            line(&view, with_rows).to_string()
         } else {
-            text(&view, wanted.with_rows)
+            text(&view, with_rows)
         };
+        if view.undecoded.is_some() {
+            code = PROBLEM;
+        }
         left -= 1;
         match writeln!(out, "{text}") {
             Ok(()) => Ok(left > 0),
@@ -77,7 +92,7 @@ pub(super) fn events(config: &Path, wanted: Wanted) -> Result<u8> {
     }
     match flushed {
         Err(e) if e.kind() != IoKind::BrokenPipe => Err(unwritten(e)),
-        _ => Ok(FINE),
+        _ => Ok(code),
     }
 }
 
@@ -167,11 +182,13 @@ fn line(view: &EventView, with_rows: bool) -> serde_json::Value {
         "table": view.table.as_ref().map(|table| &table.name),
         "rows": view.rows,
         "statement": view.statement,
+        "undecoded": view.undecoded,
     });
     if with_rows && let Some(line) = line.as_object_mut() {
         let names: Vec<&String> = view.columns.iter().map(|(name, _)| name).collect();
         line.insert("columns".into(), json!(names));
         line.insert("images".into(), json!(view.images));
+        line.insert("assumed".into(), json!(view.assumed));
     }
     line
 }
@@ -206,7 +223,17 @@ fn text(view: &EventView, with_rows: bool) -> String {
         };
         let _ = write!(text, "  `{shown}{more}`");
     }
+    if let Some(undecoded) = &view.undecoded {
+        let _ = write!(text, "  cannot be decoded: {undecoded}");
+    }
     if with_rows {
+        if !view.assumed.is_empty() {
+            let _ = write!(
+                text,
+                "\n    the binlog does not tell the sign or character set of {}: shown as signed, as UTF-8",
+                view.assumed.join(", ")
+            );
+        }
         for row in &view.images {
             rows(&mut text, view, row);
         }

@@ -107,9 +107,16 @@ enum Action {
         /// How many at the most; 0: all there are.
         #[arg(short = 'n', long = "count", default_value_t = 20)]
         count: u64,
-        /// Show the rows too, at most 20 of an event.
-        #[arg(long)]
-        rows: bool,
+        /// Show the rows too: of an event at most 20, or this many, or all.
+        #[arg(
+            long,
+            value_name = "N|all",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "20",
+            value_parser = events::row_count
+        )]
+        rows: Option<usize>,
         /// Print JSON, one object an event.
         #[arg(long)]
         json: bool,
@@ -331,7 +338,7 @@ fn act(arguments: Arguments) -> Result<u8> {
                 task,
                 from,
                 count,
-                with_rows: rows,
+                rows,
                 json,
             };
             events::events(&config, wanted)
@@ -426,6 +433,8 @@ mod tests {
             "tideway compare --task t --json",
             "tideway events --task t --from bin.000123:4 -n 5 --json",
             "tideway events --source a --from 7.1/bin.000123 --rows",
+            "tideway events --rows=all --json",
+            "tideway events --rows=5 --source a",
             "tideway relay list --json",
             "tideway relay verify --source s --mend",
             "tideway relay purge --source s --before bin.000007",
@@ -440,6 +449,7 @@ mod tests {
             "tideway ctl skip --task t",
             "tideway ctl skip --at bin.000123 --scope event",
             "tideway ctl skip --at bin.000123:4 --scope table",
+            "tideway events --rows=few",
             "tideway relay purge --source s",
             "tideway relay purge --source s --before a.1 --force a.1",
         ] {

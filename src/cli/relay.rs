@@ -104,7 +104,7 @@ fn verify(config: &Config, only: Option<&str>, mend: bool, json: bool) -> Result
         let mut damaged = Vec::new();
         relay_log::verify(&folder, |report| {
             show(&source, &report, json)?;
-            if report.damage.is_some() && !report.is_newest {
+            if report.damage.is_some() {
                 damaged.push(report.file);
             }
             Ok(())
@@ -173,12 +173,10 @@ fn show(source: &str, report: &FileReport, json: bool) -> Result<()> {
         return super::print_json(&joined(json!({ "source": source }), report)?);
     }
     let file = &report.file;
-    let state = match &report.damage {
-        None => "whole".to_owned(),
-        Some(damage) if report.is_newest => {
-            format!("whole up to {}; the rest is being written", damage.offset)
-        }
-        Some(damage) => format!("damaged at {}: {}", damage.offset, damage.what),
+    let state = match (&report.damage, report.whole_to) {
+        (None, None) => "whole".to_owned(),
+        (None, Some(end)) => format!("whole up to {end}; the rest is being written"),
+        (Some(damage), _) => format!("damaged at {}: {}", damage.offset, damage.what),
     };
     super::print(&format!("{source}  {}/{}  {state}", file.folder, file.name))
 }

@@ -4,6 +4,7 @@
 //! copy can be exact and an event of any size needs no memory. What the events mean is for others.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -129,7 +130,11 @@ impl ReplicationClient {
     /// Prepares the session as a replica does, and registers.
     async fn register(&mut self, server_id: u32, heartbeat: Duration) -> Result<()> {
         let nanos = heartbeat.as_nanos();
-        let uuid = replica_uuid(server_id);
+        let uuid = if server_id == 0 {
+            look_uuid()
+        } else {
+            replica_uuid(server_id)
+        };
         // Old and new names: each server reads those it knows.
         let mut settings = vec![
             "SET @master_binlog_checksum = @@global.binlog_checksum, \
@@ -146,9 +151,15 @@ impl ReplicationClient {
             self.query(setting).await?;
         }
         let doing = format!("replicate from {}", self.label);
-        self.command(COM_REGISTER_SLAVE, &registration(server_id), &doing)
-            .await?;
-        self.receive(&doing).await.map_err(not_a_replica)?;
+        let answer = timeout(CONNECT_TIMEOUT, async {
+            self.command(COM_REGISTER_SLAVE, &registration(server_id), &doing)
+                .await?;
+            self.receive(&doing).await
+        });
+        match answer.await {
+            Ok(answer) => answer.map_err(not_a_replica)?,
+            Err(_) => return Err(error::silent(&doing, CONNECT_TIMEOUT)),
+        };
         self.silence = heartbeat.saturating_mul(3);
         Ok(())
     }
@@ -195,7 +206,16 @@ impl ReplicationClient {
         body.extend(server_id.to_le_bytes());
         body.extend(file.as_bytes());
         let doing = format!("replicate from {}", self.label);
-        self.command(COM_BINLOG_DUMP, &body, &doing).await
+        // From here on it is the stream that may not be silent.
+        match timeout(
+            CONNECT_TIMEOUT,
+            self.command(COM_BINLOG_DUMP, &body, &doing),
+        )
+        .await
+        {
+            Ok(sent) => sent,
+            Err(_) => Err(error::silent(&doing, CONNECT_TIMEOUT)),
+        }
     }
 
     /// Waits until the next piece of the stream is here. Can be dropped and called again.
@@ -290,6 +310,22 @@ fn replica_uuid(server_id: u32) -> String {
     format!("74696465-7761-7900-8000-0000{server_id:08x}")
 }
 
+/// What MySQL tells the dumps of those apart by who have no `server_id`. It ends the older of two of the
+/// same uuid, and of two without any; so each has another one.
+fn look_uuid() -> String {
+    // Each of these has other keys.
+    let number = || RandomState::new().build_hasher().finish();
+    let (head, tail) = (number(), number());
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        head >> 32,
+        (head >> 16) & 0xffff,
+        head & 0xfff,
+        tail >> 52,
+        tail & 0xffff_ffff_ffff
+    )
+}
+
 fn registration(server_id: u32) -> Vec<u8> {
     const HOST: &[u8] = b"tideway";
     let mut body = server_id.to_le_bytes().to_vec();
@@ -374,7 +410,56 @@ fn stream_refused(server: ServerError, doing: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    /// One that logs us in, answers statements, and then never says anything again.
+    #[tokio::test]
+    async fn a_server_that_hangs_is_not_waited_for_for_ever() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let mut client = ReplicationClient {
+            wire: Wire::new(Box::new(ours)),
+            label: "`a`".into(),
+            version: ServerVersion::parse("9.7.4"),
+            tls: None,
+            silence: CONNECT_TIMEOUT,
+        };
+        let server = async {
+            let mut head = [0; 4];
+            let mut body = vec![COM_QUERY];
+            while body.first() == Some(&COM_QUERY) {
+                theirs.read_exact(&mut head).await.unwrap();
+                body.resize(usize::from(u16::from_le_bytes([head[0], head[1]])), 0);
+                theirs.read_exact(&mut body).await.unwrap();
+                if body.first() == Some(&COM_QUERY) {
+                    let ok = [7, 0, 0, 1, OK, 0, 0, 2, 0, 0, 0];
+                    theirs.write_all(&ok).await.unwrap();
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let request = DumpRequest {
+            server_id: 7,
+            position: Position::new("bin.000001", 4),
+            heartbeat: Duration::from_secs(10),
+        };
+        let asked = tokio::select! {
+            asked = client.dump(&request) => asked,
+            () = server => Ok(()),
+        };
+        let error = asked.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    }
+
+    #[test]
+    fn looks_are_told_apart() {
+        let (one, other) = (look_uuid(), look_uuid());
+        assert_ne!(one, other);
+        let lengths: Vec<usize> = one.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert_eq!(replica_uuid(7), replica_uuid(7));
+    }
 
     #[test]
     fn stream_errors_are_told_apart() {

@@ -55,10 +55,11 @@ impl From {
 }
 
 /// Shows `see` each event from `from` on, or from the oldest, until it answers `false` or there are no
-/// more. Gives whether there is a relay log at all.
+/// more; of each at most `max_rows` rows. Gives whether there is a relay log at all.
 pub fn browse(
     folder: &Path,
     from: Option<&From>,
+    max_rows: usize,
     mut see: impl FnMut(EventView) -> Result<bool>,
 ) -> Result<bool> {
     let file = from.map(|from| (from.folder.as_deref(), from.file.as_str()));
@@ -66,7 +67,10 @@ pub fn browse(
         return Ok(false);
     };
     let mut asked = from.and_then(|from| from.offset).unwrap_or(0);
-    let mut before = Before::default();
+    let mut before = Before {
+        max_rows,
+        ..Before::default()
+    };
     let mut last = browser.place();
     loop {
         let here = browser.place();
@@ -170,17 +174,23 @@ struct Before {
     gtid: Option<Gtid>,
     statement: Option<Vec<u8>>,
     maps: HashMap<u64, TableMap>,
+    max_rows: usize,
 }
 
 impl Before {
-    /// What cannot be read is left out: the event itself shows it.
+    /// What cannot be read is left out: the event itself says so.
     fn take(&mut self, event: &Event<'_>, format: &FormatDescription) {
         match event.header.kind {
             EventKind::FORMAT_DESCRIPTION
             | EventKind::ROTATE
             | EventKind::STOP
             | EventKind::PREVIOUS_GTIDS
-            | EventKind::GTID_LIST => *self = Self::default(),
+            | EventKind::GTID_LIST => {
+                *self = Self {
+                    max_rows: self.max_rows,
+                    ..Self::default()
+                }
+            }
             EventKind::ROWS_QUERY => {
                 let text = simple::parse_rows_query(event.body).ok();
                 self.statement = text.map(<[u8]>::to_vec);
@@ -224,6 +234,7 @@ impl Before {
                 statement: self.statement.as_deref().filter(|_| is_rows),
                 map: rows.and_then(|rows| self.maps.get(&rows.table_id)),
                 structure: None,
+                max_rows: self.max_rows,
             },
         )
     }

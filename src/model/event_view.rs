@@ -32,8 +32,15 @@ pub struct EventView {
     pub session: Vec<(String, String)>,
     /// The table's column names, with `true` for those of its key.
     pub columns: Vec<(String, bool)>,
-    /// Its first rows, at most 20.
+    /// Its first rows, at most 20 where no other number was asked for.
     pub images: Vec<EventRow>,
+    /// Why it, or its rows from some on, cannot be decoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undecoded: Option<String>,
+    /// The columns of which nobody says the sign or the character set: they are shown as signed and as
+    /// UTF-8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumed: Vec<String>,
 }
 
 /// A row of an event, each value as text for people; `None` is NULL. Long values are shortened.

@@ -1,11 +1,12 @@
 //! Relay files as they lie there, for those who only look: nothing is opened for writing, cut or
 //! waited for, and a worker may be at work meanwhile.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind as IoKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::files;
+use super::files::{self, State};
 use crate::binlog::{Event, EventHeader, EventKind, FormatDescription, HEADER_LEN, MAGIC};
 use crate::model::position::FIRST_OFFSET;
 use crate::model::{Error, ErrorKind, Place, Position, Result};
@@ -30,6 +31,8 @@ pub struct Browsed<'a> {
 pub struct Browser {
     /// Sub-folder, name and path of each, oldest first.
     files: Vec<(String, String, PathBuf)>,
+    /// How many bytes those have that are complete, as far as that was noted.
+    sizes: HashMap<PathBuf, u64>,
     at: usize,
     reader: Option<BufReader<File>>,
     offset: u64,
@@ -42,9 +45,13 @@ impl Browser {
     /// the oldest file where nothing is asked for. `None` while there is no file at all.
     pub fn open(folder: &Path, from: Option<(Option<&str>, &str)>) -> Result<Option<Self>> {
         let mut files = Vec::new();
+        let mut sizes = HashMap::new();
         if folder.exists() {
             for name in files::list_folders(folder)? {
                 let path = folder.join(&name);
+                let noted = State::load(&path)?.map(|state| state.sizes);
+                let noted = noted.into_iter().flatten();
+                sizes.extend(noted.map(|(name, size)| (path.join(name), size)));
                 for file in files::list_files(&path)? {
                     let path = path.join(&file.name);
                     files.push((name.clone(), file.name, path));
@@ -75,6 +82,7 @@ impl Browser {
         };
         Ok(Some(Self {
             files,
+            sizes,
             at,
             reader: None,
             offset: FIRST_OFFSET,
@@ -110,6 +118,9 @@ impl Browser {
             match read {
                 Ok(Some(size)) => break size,
                 Ok(None) if is_newest => return Ok(None),
+                Ok(None) if self.sizes.get(path).is_some_and(|size| *size > self.offset) => {
+                    return Err(self.damaged("it has lost its end"));
+                }
                 Ok(None) => {
                     self.at += 1;
                     self.reader = None;

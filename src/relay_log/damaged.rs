@@ -95,7 +95,9 @@ pub(super) fn cut(path: &Path, end: u64) -> Result<()> {
             file.set_len(end)?;
             return file.sync_all();
         }
-        let part = path.with_extension("cut");
+        let mut part = path.as_os_str().to_owned();
+        part.push(".cut");
+        let part = PathBuf::from(part);
         let mut copy = OpenOptions::new()
             .write(true)
             .create(true)
@@ -112,12 +114,12 @@ pub(super) fn cut(path: &Path, end: u64) -> Result<()> {
 }
 
 /// Where the next whole event starts behind the first that is missing or wrong; `None` where there is
-/// none, as behind a write that was cut off.
-pub(super) fn whole_event_behind(path: &Path, whole: &Progress) -> Result<Option<u64>> {
+/// none, as behind a write that was cut off, or that is under way. What is behind `size` does not count.
+pub(super) fn whole_event_behind(path: &Path, whole: &Progress, size: u64) -> Result<Option<u64>> {
     let checksum = whole.format.as_ref().map(|format| format.checksum);
     let find = || -> std::io::Result<Option<u64>> {
         let mut file = File::open(path)?;
-        let size = file.metadata()?.len();
+        let size = file.metadata()?.len().min(size);
         // Damage in the magic bytes leaves even the first event whole.
         let mut at = if whole.event_end < FIRST_OFFSET {
             FIRST_OFFSET
@@ -177,7 +179,7 @@ fn is_whole(
     Ok(claimed_end(&head, end, size).is_some())
 }
 
-fn has_right_sum(file: &File, start: u64, end: u64) -> std::io::Result<bool> {
+pub(super) fn has_right_sum(file: &File, start: u64, end: u64) -> std::io::Result<bool> {
     let Some(body_end) = end.checked_sub(CHECKSUM_LEN as u64).filter(|e| *e > start) else {
         return Ok(false);
     };

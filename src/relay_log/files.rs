@@ -1,22 +1,27 @@
 //! Folders, files and the state file of a relay log.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind as IoKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::position::{compare_files, file_number};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result};
 
+use super::held::Held;
 use super::received::Errant;
 
 /// The state file's name; no binlog file can be called so, as it does not end in digits.
 pub(super) const STATE: &str = "state.json";
 const STATE_NEW: &str = "state.json.new";
 /// The version of the state file's form.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
+/// What copies of relay files end in while they are made. No binlog file can be called so.
+pub(super) const COPIES: [&str; 2] = [".again", ".cut"];
 
 /// What is kept beside the files of a sub-folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +50,10 @@ pub(super) struct State {
     /// Behind this place nothing of them can come, once that is known.
     #[serde(default)]
     pub(super) received_until: Option<Position>,
+    /// How many bytes the files have that were left behind: one that is shorter later has lost its end.
+    /// Since version 2.
+    #[serde(default)]
+    pub(super) sizes: BTreeMap<String, u64>,
 }
 
 impl State {
@@ -60,6 +69,7 @@ impl State {
             errant: Errant::new(),
             origin: None,
             received_until: None,
+            sizes: BTreeMap::new(),
         }
     }
 
@@ -116,7 +126,10 @@ impl State {
             )
             .with_fix("use the newer program that wrote it"));
         }
-        serde_json::from_slice(&text).map(Some).map_err(wrong)
+        let mut state: Self = serde_json::from_slice(&text).map_err(wrong)?;
+        // An older form lacks what has a default, and is written anew in this one.
+        state.version = state.version.max(STATE_VERSION);
+        Ok(Some(state))
     }
 }
 
@@ -211,7 +224,26 @@ pub(super) fn next_number(last: Option<u64>) -> u64 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FileEntry {
     pub(super) name: String,
+    /// How many bytes it has; of one that was left behind, how many it had then.
     pub(super) size: u64,
+    /// Whether transactions are missing behind its end, nobody knows how many.
+    pub(super) is_cut: bool,
+    /// Whether somebody needed it when that was last noted.
+    pub(super) was_needed: bool,
+    /// MariaDB: the transactions it has, once that was looked up of a complete file.
+    pub(super) held: Option<Arc<Held>>,
+}
+
+impl FileEntry {
+    pub(super) fn new(name: impl Into<String>, size: u64) -> Self {
+        Self {
+            name: name.into(),
+            size,
+            is_cut: false,
+            was_needed: false,
+            held: None,
+        }
+    }
 }
 
 /// The binlog files of a sub-folder, oldest first.
@@ -226,14 +258,27 @@ pub(super) fn list_files(folder: &Path) -> Result<Vec<FileEntry>> {
             && about.is_file()
             && file_number(name).is_some()
         {
-            found.push(FileEntry {
-                name: name.to_owned(),
-                size: about.len(),
-            });
+            found.push(FileEntry::new(name, about.len()));
         }
     }
     found.sort_by(|a, b| compare_files(&a.name, &b.name));
     Ok(found)
+}
+
+/// Removes the copies of relay files that a process did not come to finish.
+pub(super) fn remove_copies(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(|e| Error::file("list", folder, e))? {
+        let entry = entry.map_err(|e| Error::file("list", folder, e))?;
+        let name = entry.file_name();
+        let is_copy = |end: &str| {
+            let whole = name.to_str().and_then(|name| name.strip_suffix(end));
+            whole.is_some_and(|whole| file_number(whole).is_some())
+        };
+        if COPIES.into_iter().any(is_copy) {
+            fs::remove_file(entry.path()).map_err(|e| Error::file("remove", &entry.path(), e))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -254,6 +299,19 @@ mod tests {
         state.save(folder.path()).unwrap();
         let error = State::load(folder.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Checkpoint);
+    }
+
+    #[test]
+    fn a_state_of_the_first_form_is_taken_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{"version": 1, "identity": "7", "flavor": "mariadb", "file": "bin.000002",
+            "offset": 900, "gtid_set": null}"#;
+        let flavor = serde_json::to_string(&Flavor::MariaDB).unwrap();
+        let text = text.replace("\"mariadb\"", &flavor);
+        fs::write(folder.path().join(STATE), text).unwrap();
+        let state = State::load(folder.path()).unwrap().unwrap();
+        assert_eq!((state.version, state.offset), (STATE_VERSION, 900));
+        assert!(state.sizes.is_empty());
     }
 
     #[test]

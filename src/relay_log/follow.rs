@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::ErrorKind as IoKind;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -14,6 +16,7 @@ use crate::binlog::{Event, EventHeader, EventKind, FormatDescription, HEADER_LEN
 use crate::model::position::{FIRST_OFFSET, compare_files};
 use crate::model::{Error, ErrorKind, Place, Position, Result};
 
+use super::files::FileEntry;
 use super::received::{Received, Seen};
 use super::{RelayLog, Tip, blocking};
 
@@ -69,6 +72,8 @@ pub struct Reader {
     limit: u64,
     /// Whether `limit` is the file's end for good.
     is_complete: bool,
+    /// Whether transactions are missing behind it.
+    is_cut: bool,
     /// The file's bytes from `buffer_start` on.
     buffer: Vec<u8>,
     buffer_start: u64,
@@ -115,6 +120,7 @@ impl Reader {
             offset: start.offset,
             limit: 0,
             is_complete: false,
+            is_cut: false,
             buffer: Vec::new(),
             buffer_start: 0,
             received,
@@ -130,6 +136,7 @@ impl Reader {
         self.offset = position.offset;
         self.limit = 0;
         self.is_complete = false;
+        self.is_cut = false;
     }
 
     /// Where the next event starts.
@@ -265,6 +272,9 @@ impl Reader {
     /// Looks how far the file may be read by now, and goes on to the next one at its end; gives
     /// whether anything came of it.
     fn look(&mut self) -> Result<bool> {
+        if self.is_cut && self.offset == self.limit {
+            return Err(self.damaged("the relay file lacks transactions at its end"));
+        }
         if self.is_complete
             && let Some((folder, name)) = self.log.file_after(&self.folder, &self.name)?
         {
@@ -283,9 +293,10 @@ impl Reader {
         if tip.folder == self.folder && tip.position.file == self.name {
             self.limit = tip.position.offset;
             self.is_complete = false;
-        } else if let Some(size) = self.final_size()? {
-            self.limit = size;
+        } else if let Some(file) = self.final_size()? {
+            self.limit = file.size;
             self.is_complete = true;
+            self.is_cut = file.is_cut;
         }
         if self.is_complete && self.offset > self.limit {
             return Err(Error::new(
@@ -301,7 +312,7 @@ impl Reader {
     }
 
     /// The size of this file, if the tip is beyond it; an error if the file will never come.
-    fn final_size(&self) -> Result<Option<u64>> {
+    fn final_size(&self) -> Result<Option<FileEntry>> {
         let index = self.log.index();
         if let Some(folder) = index.folder(&self.folder)
             && let Some(file) = folder.files.iter().find(|file| file.name == self.name)
@@ -313,7 +324,7 @@ impl Reader {
                         .last()
                         .is_some_and(|last| last.name == self.name)
             });
-            return Ok((!is_newest).then_some(file.size));
+            return Ok((!is_newest).then(|| file.clone()));
         }
         // A newest sub-folder that has no file yet waits for it.
         let is_to_come = match index.newest_folder() {
@@ -355,26 +366,14 @@ impl Reader {
         let path = self.log.path_of(&self.place());
         let shown = path.clone();
         let wants_format = self.offset > FIRST_OFFSET;
-        let opened = blocking(move || -> std::io::Result<_> {
-            let file = File::open(&path)?;
-            let mut head = vec![0; MAGIC.len() + HEADER_LEN];
-            file.read_exact_at(&mut head, 0)?;
-            let header = head.get(MAGIC.len()..).map(EventHeader::parse);
-            let mut first = Vec::new();
-            if wants_format && let Some(Ok(header)) = header {
-                first.resize(header.event_size as usize, 0);
-                file.read_exact_at(&mut first, FIRST_OFFSET)?;
+        let opened = blocking(move || open(&path, wants_format)).await?;
+        let (file, first) = match opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => {
+                return Err(self.damaged("the relay file does not begin as a binlog file does"));
             }
-            Ok((file, head, first))
-        })
-        .await?;
-        let (file, head, first) = opened.map_err(|e| Error::file("read", &shown, e))?;
-        if !head.starts_with(&MAGIC) {
-            return Err(Error::new(
-                ErrorKind::Damaged,
-                format!("`{}` is no binlog file", shown.display()),
-            ));
-        }
+            Err(e) => return Err(Error::file("read", &shown, e)),
+        };
         if wants_format {
             let format = FormatDescription::parse(&first);
             self.format = Some(format.map_err(|e| e.at(|c| c.place = Some(self.place())))?);
@@ -422,18 +421,61 @@ impl Reader {
             // One huge event does not hold its memory for good.
             buffer.shrink_to(CHUNK);
         }
-        let have = buffer.len();
-        let read_from = self.offset + have as u64;
+        let read_from = self.offset + buffer.len() as u64;
         let read = blocking(move || {
-            buffer.resize(wanted, 0);
-            let (_, rest) = buffer.split_at_mut(have);
+            let size = file.metadata()?.len();
+            // Of a file that lost its end there is less to read than there should be; and no more memory
+            // is taken than that.
+            let there = usize::try_from(size.saturating_sub(read_from)).unwrap_or(usize::MAX);
+            let have = buffer.len();
+            buffer.resize(wanted.min(have.saturating_add(there)), 0);
+            let rest = buffer.get_mut(have..).unwrap_or_default();
             file.read_exact_at(rest, read_from).map(|()| buffer)
         })
         .await?;
-        self.buffer = read.map_err(|e| {
-            let path = self.log.path_of(&self.place());
-            Error::file("read", &path, e)
-        })?;
+        self.buffer = match read {
+            Ok(buffer) => buffer,
+            // It was cut between the look and the reading.
+            Err(e) if e.kind() == IoKind::UnexpectedEof => Vec::new(),
+            Err(e) => {
+                let path = self.log.path_of(&self.place());
+                return Err(Error::file("read", &path, e));
+            }
+        };
+        if self.buffer.len() < length {
+            return Err(self.damaged("the relay file has lost its end"));
+        }
         Ok(())
     }
+
+    fn damaged(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Damaged, what).at(|c| c.place = Some(self.place()))
+    }
+}
+
+/// Opens a relay file, with its first event where that is wanted; `None` if it does not begin as a binlog
+/// file does.
+fn open(path: &Path, wants_format: bool) -> std::io::Result<Option<(File, Vec<u8>)>> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut head = vec![0; MAGIC.len() + HEADER_LEN];
+    if size < head.len() as u64 {
+        return Ok(None);
+    }
+    file.read_exact_at(&mut head, 0)?;
+    if !head.starts_with(&MAGIC) {
+        return Ok(None);
+    }
+    let mut first = Vec::new();
+    if wants_format {
+        let header = EventHeader::parse(head.get(MAGIC.len()..).unwrap_or_default());
+        // Not as long as a damaged length says, but as what is there.
+        let length = header.map(|header| u64::from(header.event_size)).ok();
+        let Some(length) = length.filter(|length| *length <= size - FIRST_OFFSET) else {
+            return Ok(None);
+        };
+        first.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+        file.read_exact_at(&mut first, FIRST_OFFSET)?;
+    }
+    Ok(Some((file, first)))
 }

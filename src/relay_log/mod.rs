@@ -18,6 +18,7 @@ mod files;
 mod follow;
 mod group;
 mod held;
+mod open;
 mod progress;
 mod purge;
 mod received;
@@ -27,9 +28,9 @@ mod verify;
 mod writer;
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -82,9 +83,12 @@ pub struct DiskFigure {
 /// The relay log of one source. Shared; see the module's documentation.
 pub struct RelayLog {
     folder: PathBuf,
-    opened_at: Option<Place>,
+    /// Set once it is open: where it ended then.
+    opened: OnceLock<Option<Place>>,
     tip: watch::Sender<Tip>,
     index: Mutex<Index>,
+    /// Held by whoever opens it or writes a state file; before the index, never within it.
+    saving: Mutex<()>,
     /// Held by whoever takes files out; before the index, never within it.
     purging: Mutex<()>,
 }
@@ -113,14 +117,8 @@ struct Index {
 struct FolderEntry {
     about: SubFolder,
     files: Vec<FileEntry>,
-    /// What the sub-folder before had, where this one goes on from it.
-    received: Option<GtidSet>,
-    /// What its server wrote among those by itself.
-    errant: Errant,
-    /// The server that the first of the sub-folders it goes on from was of.
-    origin: Option<String>,
-    /// Behind this place nothing of it can come, once that is known.
-    received_until: Option<Position>,
+    /// What its state file says, or will when it is written next.
+    state: State,
 }
 
 impl Index {
@@ -146,70 +144,51 @@ impl RelayLog {
     /// Opens the relay log in `folder`, making it if there is none. The newest file is read through
     /// and cut back to its last whole event, so this blocks for as long as that takes.
     pub fn open(folder: &Path) -> Result<Arc<Self>> {
-        files::make_folder(folder)?;
-        let mut index = Index::default();
-        for name in files::list_folders(folder)? {
-            let path = folder.join(&name);
-            let files = files::list_files(&path)?;
-            if files.is_empty() && files::is_half_made(&path) {
-                continue;
-            }
-            let state = describe(&path, &name, &files, index.folders.is_empty())?;
-            index.folders.push(FolderEntry {
-                about: SubFolder {
-                    name,
-                    identity: state.identity,
-                    flavor: state.flavor,
-                },
-                files,
-                received: state.received,
-                errant: state.errant,
-                origin: state.origin,
-                received_until: state.received_until,
-            });
-        }
-        let mut tip = Tip::default();
-        if let Some(newest) = index.folders.last_mut() {
-            let path = folder.join(&newest.about.name);
-            index.newest = recover(&path, &mut newest.files)?;
-            tip.gtid_set.clone_from(&index.newest.gtid_set);
-        }
-        for entry in &index.folders {
-            let path = folder.join(&entry.about.name);
-            index
-                .damaged
-                .extend(damaged::list(&path, &entry.about.name)?);
-        }
-        // A newest sub-folder without a file: readers end in the one before it.
-        tip.place = index
-            .folders
-            .iter()
-            .rev()
-            .find_map(|folder| Some((folder, folder.files.last()?)))
-            .map(|(folder, file)| {
-                Place::new(
-                    folder.about.name.clone(),
-                    Position::new(file.name.clone(), file.size),
-                )
-            });
-        if let Some(place) = index.newest_place(index.newest.group_end) {
-            tip.place = Some(place);
-        }
-        index.durable.clone_from(&tip.place);
-        let log = Self {
+        let log = Self::unopened(folder);
+        log.open_now()?;
+        Ok(log)
+    }
+
+    /// A relay log in `folder` that is still to be opened: until then it has nothing, and neither
+    /// readers nor a writer.
+    pub fn unopened(folder: &Path) -> Arc<Self> {
+        Arc::new(Self {
             folder: folder.to_owned(),
-            opened_at: tip.place.clone(),
-            tip: watch::Sender::new(tip),
-            index: Mutex::new(index),
+            opened: OnceLock::new(),
+            tip: watch::Sender::new(Tip::default()),
+            index: Mutex::default(),
+            saving: Mutex::new(()),
             purging: Mutex::new(()),
-        };
-        log.drop_mended();
-        Ok(Arc::new(log))
+        })
+    }
+
+    /// Opens it, as [`RelayLog::open`] does; one that is open already stays as it is.
+    pub fn open_now(&self) -> Result<()> {
+        {
+            let _alone = self.saving();
+            if self.opened.get().is_some() {
+                return Ok(());
+            }
+            let (index, tip) = open::read(&self.folder)?;
+            *self.index() = index;
+            let _set_once = self.opened.set(tip.place.clone());
+            self.tip.send_replace(tip);
+        }
+        self.drop_mended();
+        Ok(())
     }
 
     /// Where it ended when it was opened.
     pub fn opened_at(&self) -> Option<&Place> {
-        self.opened_at.as_ref()
+        self.opened.get()?.as_ref()
+    }
+
+    /// Refuses what would take a log that was not opened for an empty one.
+    fn check_open(&self) -> Result<()> {
+        match self.opened.get() {
+            Some(_) => Ok(()),
+            None => Err(Error::new(ErrorKind::Internal, "the relay log is not open")),
+        }
     }
 
     /// The folder it is in.
@@ -225,11 +204,13 @@ impl RelayLog {
     /// A reader of everything from `from` on, which must be an event's start. The place may lie beyond
     /// the tip: the reader waits until the log gets there.
     pub fn reader(self: &Arc<Self>, from: &Place) -> Result<Reader> {
+        self.check_open()?;
         Reader::new(Arc::clone(self), from)
     }
 
     /// The one writer, for the newest sub-folder.
     pub fn writer(self: &Arc<Self>) -> Result<Writer> {
+        self.check_open()?;
         Writer::new(Arc::clone(self))
     }
 
@@ -245,7 +226,7 @@ impl RelayLog {
         let index = self.index();
         index.newest_folder().map(|folder| {
             let about = &folder.about;
-            let origin = folder.origin.clone();
+            let origin = folder.state.origin.clone();
             (
                 origin.unwrap_or_else(|| about.identity.clone()),
                 about.flavor,
@@ -258,7 +239,7 @@ impl RelayLog {
         let index = self.index();
         index
             .folder(name)
-            .and_then(|folder| folder.received.clone())
+            .and_then(|folder| folder.state.received.clone())
     }
 
     /// Whose binlog the sub-folder `name` holds.
@@ -270,8 +251,7 @@ impl RelayLog {
     /// Makes a new sub-folder for another server's binlog, which has nothing to do with what is there
     /// already; its name is given back.
     pub fn add_folder(&self, identity: &str, flavor: Flavor) -> Result<String> {
-        let errant = Errant::new();
-        self.push_folder(&mut self.index(), identity, flavor, None, errant, None)
+        self.push_folder(State::new(identity, flavor))
     }
 
     /// Makes a new sub-folder for a server that took over from the one before, with the transactions
@@ -279,20 +259,33 @@ impl RelayLog {
     /// had not come whole is cut off. Of MariaDB's, `errant` are those that the new server wrote by
     /// itself before it had all of them.
     pub fn go_on_in(&self, identity: &str, flavor: Flavor, errant: Errant) -> Result<String> {
-        let mut index = self.index();
-        let received = self.received_in_all(&index);
-        let end = index.newest.group_end;
-        if let Some(folder) = index.folders.last_mut()
-            && let Some(file) = folder.files.last_mut()
-            && end < file.size
-        {
-            let path = self.folder.join(&folder.about.name).join(&file.name);
-            damaged::cut(&path, end)?;
-            file.size = end;
+        let (received, origin, newest) = {
+            let index = self.index();
+            let before = index.newest_folder();
+            let origin = before.map(|of| {
+                let origin = of.state.origin.clone();
+                origin.unwrap_or_else(|| of.about.identity.clone())
+            });
+            let end = index.newest.group_end;
+            let newest = index.newest_place(end);
+            (self.received_in_all(&index), origin, newest)
+        };
+        if let Some(end) = newest {
+            // Nobody writes to it any more.
+            let path = self.path_of(&end);
+            damaged::cut(&path, end.position.offset)?;
+            let mut index = self.index();
+            index.newest.rewind(end.position.offset);
+            if let Some(file) = index.folders.last_mut().and_then(|of| of.files.last_mut()) {
+                file.size = end.position.offset;
+            }
         }
-        let before = index.newest_folder();
-        let origin = before.map(|f| f.origin.clone().unwrap_or_else(|| f.about.identity.clone()));
-        self.push_folder(&mut index, identity, flavor, received, errant, origin)
+        self.push_folder(State {
+            received,
+            errant,
+            origin,
+            ..State::new(identity, flavor)
+        })
     }
 
     /// All transactions that came, from the newest server and those before it.
@@ -306,7 +299,7 @@ impl RelayLog {
         // not even have begun.
         let before = index
             .newest_folder()
-            .and_then(|folder| folder.received.clone());
+            .and_then(|folder| folder.state.received.clone());
         let (mut set, more) = match (here, before) {
             (Some(here), before) => (here, before),
             (None, before) => (before?, None),
@@ -317,41 +310,70 @@ impl RelayLog {
         Some(set)
     }
 
-    fn push_folder(
-        &self,
-        index: &mut Index,
-        identity: &str,
-        flavor: Flavor,
-        received: Option<GtidSet>,
-        errant: Errant,
-        origin: Option<String>,
-    ) -> Result<String> {
-        let last = index
-            .newest_folder()
-            .and_then(|folder| files::split_folder(&folder.about.name))
-            .map(|(_, number)| number);
-        let name = files::folder_name(identity, files::next_number(last));
+    /// Leaves the newest sub-folder, if there is one, and makes one behind it.
+    fn push_folder(&self, state: State) -> Result<String> {
+        let last = self.newest_folder().map(|folder| folder.name);
+        if let Some(last) = &last {
+            self.leave_newest_file(last)?;
+        }
+        let number = last.as_deref().and_then(files::split_folder);
+        let name = files::folder_name(
+            &state.identity,
+            files::next_number(number.map(|(_, number)| number)),
+        );
         let path = self.folder.join(&name);
         files::make_folder(&path)?;
-        let mut state = State::new(identity, flavor);
-        state.received.clone_from(&received);
-        state.errant.clone_from(&errant);
-        state.origin.clone_from(&origin);
         state.save(&path)?;
+        let mut index = self.index();
         index.folders.push(FolderEntry {
             about: SubFolder {
                 name: name.clone(),
-                identity: identity.to_owned(),
-                flavor,
+                identity: state.identity.clone(),
+                flavor: state.flavor,
             },
             files: Vec::new(),
-            received,
-            errant,
-            origin,
-            received_until: None,
+            state,
         });
         index.newest = Progress::default();
         Ok(name)
+    }
+
+    /// Brings the newest file to the disk, and notes how many bytes it has: no more are to come.
+    fn leave_newest_file(&self, folder: &str) -> Result<()> {
+        let newest = {
+            let mut index = self.index();
+            let newest = index.newest_place(index.newest.event_end);
+            if let (Some(newest), Some(entry)) = (&newest, index.folders.last_mut()) {
+                let (file, size) = (newest.position.file.clone(), newest.position.offset);
+                entry.state.sizes.insert(file, size);
+            }
+            newest
+        };
+        let Some(newest) = newest else {
+            return Ok(());
+        };
+        sync(&self.path_of(&newest))?;
+        self.save_state(folder)
+    }
+
+    /// Writes a sub-folder's state file.
+    fn save_state(&self, folder: &str) -> Result<()> {
+        let _alone = self.saving();
+        let state = self.index().folder(folder).map(|of| of.state.clone());
+        match state {
+            Some(state) => state.save(&self.folder.join(folder)),
+            // It was purged.
+            None => Ok(()),
+        }
+    }
+
+    fn saving(&self) -> MutexGuard<'_, ()> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a sub-folder was purged.
+    fn note_purged(&self, folder: &str) -> Result<()> {
+        open::note_purged(&self.folder, folder)
     }
 
     /// The sub-folders, oldest first.
@@ -368,13 +390,14 @@ impl RelayLog {
             return (None, None);
         };
         let is_past = folder
+            .state
             .received_until
             .as_ref()
             .is_some_and(|until| *until <= from.position);
-        let Some(received) = folder.received.clone().filter(|_| !is_past) else {
+        let Some(received) = folder.state.received.clone().filter(|_| !is_past) else {
             return (None, None);
         };
-        let received = Received::new(received, folder.errant.clone());
+        let received = Received::new(received, folder.state.errant.clone());
         let first = received
             .needs_beginning()
             .then(|| folder.files.first())
@@ -386,7 +409,7 @@ impl RelayLog {
     fn set_received_until(&self, folder: &str, position: Position) {
         let mut index = self.index();
         if let Some(entry) = index.folders.iter_mut().find(|f| f.about.name == folder) {
-            entry.received_until = Some(position);
+            entry.state.received_until = Some(position);
         }
     }
 
@@ -502,35 +525,42 @@ impl RelayLog {
 
     /// Brings everything before `place` to the disk, so that not even a power failure takes it away.
     pub async fn make_durable(&self, place: &Place) -> Result<()> {
-        let (path, reached) = {
-            let index = self.index();
-            let is_there = index.durable.as_ref().is_some_and(|durable| {
-                if durable.folder == place.folder {
-                    return place.position <= durable.position;
-                }
-                // Earlier sub-folders and files were synced when they were left.
-                index
-                    .newest_folder()
-                    .is_none_or(|newest| newest.about.name != place.folder)
-            });
-            if is_there {
-                return Ok(());
-            }
-            let Some(newest) = index.newest_place(index.newest.group_end) else {
-                return Ok(());
-            };
-            (self.path_of(&newest), newest)
+        let Some((path, reached)) = self.not_durable(place) else {
+            return Ok(());
         };
-        let shown = path.clone();
-        blocking(move || {
-            OpenOptions::new()
-                .write(true)
-                .open(&path)
-                .and_then(|file| file.sync_data())
-        })
-        .await?
-        .map_err(|e| Error::file("sync", &shown, e))?;
+        blocking(move || sync(&path)).await??;
         self.index().durable = Some(reached);
+        Ok(())
+    }
+
+    /// The file to be synced so that everything before `place` is on the disk, and how far it is then;
+    /// `None` where it is.
+    fn not_durable(&self, place: &Place) -> Option<(PathBuf, Place)> {
+        let index = self.index();
+        let is_there = index.durable.as_ref().is_some_and(|durable| {
+            if durable.folder == place.folder {
+                return place.position <= durable.position;
+            }
+            // Earlier sub-folders and files were synced when they were left.
+            index
+                .newest_folder()
+                .is_none_or(|newest| newest.about.name != place.folder)
+        });
+        if is_there {
+            return None;
+        }
+        let newest = index.newest_place(index.newest.group_end)?;
+        Some((self.path_of(&newest), newest))
+    }
+
+    /// Brings everything before `end` to the disk, and what is to be kept beside it.
+    fn keep(&self, end: &Place) -> Result<()> {
+        if let Some((path, reached)) = self.not_durable(end) {
+            sync(&path)?;
+            self.index().durable = Some(reached);
+        }
+        self.save_state(&end.folder)?;
+        self.drop_mended();
         Ok(())
     }
 
@@ -584,80 +614,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         .map_err(|e| Error::new(ErrorKind::Panicked, "file work was broken off").with_source(e))
 }
 
-/// Whose binlog a sub-folder holds: from its state file, or if that is gone from its name and files.
-fn describe(path: &Path, name: &str, files: &[FileEntry], is_first: bool) -> Result<State> {
-    if let Some(state) = State::load(path)? {
-        return Ok(state);
-    }
-    if !is_first {
-        // It may go on from the sub-folder before, and only the file said with what.
-        return Err(Error::new(
-            ErrorKind::Checkpoint,
-            format!("`{}` is missing", path.join(files::STATE).display()),
-        )
-        .with_fix("bring the file back; or move the sub-folder away: it is fetched anew then"));
-    }
-    let identity = files::split_folder(name).map_or(name, |(identity, _)| identity);
-    let mut flavor = None;
-    for file in files.iter().rev() {
-        if let Some(format) = scan::scan(&path.join(&file.name))?.progress.format {
-            flavor = Some(format.flavor());
-            break;
-        }
-    }
-    let flavor = flavor.unwrap_or(if identity.contains('-') {
-        Flavor::MySQL
-    } else {
-        Flavor::MariaDB
-    });
-    tracing::warn!(
-        folder = name,
-        "the relay's state file is missing: made anew"
-    );
-    let state = State::new(identity, flavor);
-    state.save(path)?;
-    Ok(state)
+/// Brings a file to the disk. Opened for reading, as a file system that is read-only has no objection to
+/// that.
+fn sync(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|file| file.sync_data())
+        .map_err(|e| Error::file("sync", path, e))
 }
 
-/// Cuts the newest file back to its last whole event; a file without even one is removed. Where more
-/// whole events stand behind, all of the file is kept beside it.
-fn recover(folder: &Path, files: &mut Vec<FileEntry>) -> Result<Progress> {
-    while let Some(newest) = files.last_mut() {
-        let path = folder.join(&newest.name);
-        let found = scan::scan(&path)?;
-        let end = found.progress.event_end;
-        if let Some(why) = &found.cut {
-            if let Some(behind) = damaged::whole_event_behind(&path, &found.progress)? {
-                damaged::keep(&path)?;
-                tracing::warn!(
-                    file = %path.display(),
-                    size = newest.size,
-                    "the relay file is damaged at {end}, with whole events from {behind} on: {why}; it is \
-                     fetched again from there, and until then kept as `{}`",
-                    damaged::name_of(&newest.name)
-                );
-            } else {
-                tracing::warn!(
-                    file = %path.display(),
-                    size = newest.size,
-                    kept = end,
-                    "the relay file's end is cut off: {why}"
-                );
-            }
-        }
-        if end <= FIRST_OFFSET {
-            std::fs::remove_file(&path).map_err(|e| Error::file("remove", &path, e))?;
-            files.pop();
-            continue;
-        }
-        if end < newest.size {
-            damaged::cut(&path, end)?;
-            newest.size = end;
-        }
-        return Ok(found.progress);
-    }
-    Ok(Progress::default())
-}
-
+#[cfg(test)]
+mod damage_tests;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! Taking old files out of a relay log: always the oldest first, so that what is left has no gap.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::ErrorKind as IoKind;
+use std::path::PathBuf;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +13,7 @@ use crate::model::{Error, ErrorKind, GtidSet, Place, RelayFileFigure, Result};
 /// Which of the files that nothing needs are to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PurgeRule {
-    /// Those that were last written longer ago than this.
+    /// Those that were last written, and last needed, longer ago than this.
     OlderThan(Duration),
     /// Those before this one: `bin.000007`, or with its sub-folder.
     Before(String),
@@ -27,7 +28,13 @@ pub struct Purged {
     pub files: Vec<RelayFileFigure>,
     /// Whether a further one would have gone, were it not needed.
     pub is_held: bool,
+    /// Whether that is because it was needed until a moment ago.
+    pub is_recent: bool,
 }
+
+/// For so long files stay behind the streams' need of them, whatever room that takes: a target that
+/// fails over to a replica which lags takes its streams back a bit.
+const RECENT: Duration = Duration::from_mins(5);
 
 /// The oldest of the places that are needed, by their order in the log; `None` where one of them is not
 /// in the log at all, so that nothing can be said.
@@ -46,7 +53,7 @@ pub fn oldest_needed<'a>(log: &RelayLog, needed: &'a [Place]) -> Option<&'a Plac
 }
 
 impl Index {
-    fn folder_mut(&mut self, name: &str) -> Option<&mut FolderEntry> {
+    pub(super) fn folder_mut(&mut self, name: &str) -> Option<&mut FolderEntry> {
         self.folders.iter_mut().find(|f| f.about.name == name)
     }
 
@@ -98,12 +105,13 @@ impl FolderEntry {
     /// what it has from the server before.
     fn is_needed_whole(&self, needed: &[Place]) -> bool {
         // MySQL's sets tell each transaction by itself.
-        matches!(self.received, Some(GtidSet::MariaDB(_)))
+        matches!(self.state.received, Some(GtidSet::MariaDB(_)))
             && needed
                 .iter()
                 .filter(|place| place.folder == self.about.name)
                 .any(|place| {
-                    self.received_until
+                    self.state
+                        .received_until
                         .as_ref()
                         .is_none_or(|until| place.position < *until)
                 })
@@ -144,6 +152,11 @@ impl RelayLog {
             if !is_named {
                 return Ok(purged);
             }
+            if matches!(rule, PurgeRule::KeepFree(_)) && !self.is_older(&file, RECENT, now)? {
+                purged.is_held = true;
+                purged.is_recent = true;
+                return Ok(purged);
+            }
             if needed.is_none_or(|needed| self.index().is_needed(&file, needed)) {
                 purged.is_held = true;
                 return Ok(purged);
@@ -151,6 +164,60 @@ impl RelayLog {
             self.remove(&file)?;
             purged.files.push(file);
         }
+    }
+
+    /// Notes what is needed now. A file that no longer is begins to age: the moment is kept as that of its
+    /// last change, so that it survives a restart.
+    pub fn note_needs(&self, needed: &[Place], now: SystemTime) -> Result<()> {
+        let _alone = self.purging();
+        let left: Vec<PathBuf> = {
+            let mut index = self.index();
+            let mut left = Vec::new();
+            let all: Vec<(usize, usize, bool)> = index
+                .folders
+                .iter()
+                .enumerate()
+                .flat_map(|(at, folder)| {
+                    let about = &folder.about.name;
+                    let index = &index;
+                    folder.files.iter().enumerate().map(move |(n, file)| {
+                        let figure = RelayFileFigure {
+                            folder: about.clone(),
+                            name: file.name.clone(),
+                            size_bytes: file.size,
+                        };
+                        (at, n, index.is_needed(&figure, needed))
+                    })
+                })
+                .collect();
+            for (at, n, is_needed) in all {
+                let Some(folder) = index.folders.get_mut(at) else {
+                    continue;
+                };
+                let path = self.folder.join(&folder.about.name);
+                let Some(file) = folder.files.get_mut(n) else {
+                    continue;
+                };
+                if file.was_needed && !is_needed {
+                    left.push(path.join(&file.name));
+                }
+                file.was_needed = is_needed;
+            }
+            left
+        };
+        for path in left {
+            let noted = OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_modified(now));
+            match noted {
+                Err(e) if e.kind() != IoKind::NotFound => {
+                    return Err(Error::file("touch", &path, e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Removes a file and those before it, whoever needs them.
@@ -206,7 +273,7 @@ impl RelayLog {
             })
     }
 
-    /// Whether a file was last written longer than `age` ago.
+    /// Whether a file was last written, or needed, longer than `age` ago.
     fn is_older(&self, file: &RelayFileFigure, age: Duration, now: SystemTime) -> Result<bool> {
         let path = self.folder.join(&file.folder).join(&file.name);
         let written = fs::metadata(&path)
@@ -223,13 +290,14 @@ impl RelayLog {
         let path = folder.join(&file.name);
         if let Some(entry) = self.index().folder_mut(&file.folder) {
             entry.files.retain(|have| have.name != file.name);
+            entry.state.sizes.remove(&file.name);
         }
         match fs::remove_file(&path) {
             Err(e) if e.kind() != IoKind::NotFound => {
                 if let Some(entry) = self.index().folder_mut(&file.folder) {
                     let name = file.name.clone();
-                    let size = file.size_bytes;
-                    entry.files.insert(0, FileEntry { name, size });
+                    entry.state.sizes.insert(name.clone(), file.size_bytes);
+                    entry.files.insert(0, FileEntry::new(name, file.size_bytes));
                 }
                 return Err(Error::file("remove", &path, e));
             }
@@ -243,6 +311,9 @@ impl RelayLog {
             let at = at.filter(|at| index.folders.get(*at).is_some_and(|of| of.files.is_empty()));
             at.map(|at| index.folders.remove(at)).is_some()
         };
+        if is_empty {
+            self.note_purged(&file.folder)?;
+        }
         // An empty folder that stays is no harm: it is found empty at the next start.
         if is_empty && let Err(e) = fs::remove_dir_all(&folder) {
             tracing::warn!(folder = %folder.display(), "an empty relay folder stays: {e}");
@@ -275,10 +346,8 @@ mod tests {
                 let file = format!("bin.00000{number}");
                 fs::write(folder.join(&name).join(&file), MAGIC).unwrap();
                 let mut index = log.index();
-                index.folders.last_mut().unwrap().files.push(FileEntry {
-                    name: file,
-                    size: 4,
-                });
+                let files = &mut index.folders.last_mut().unwrap().files;
+                files.push(FileEntry::new(file, 4));
             }
             name
         });
@@ -342,6 +411,46 @@ mod tests {
         // The next sub-folder's number is behind the last one's, whatever the clock says.
         let far = super::super::files::next_number(Some(u64::MAX / 2));
         assert_eq!(far, u64::MAX / 2 + 1);
+    }
+
+    #[test]
+    fn a_file_ages_from_when_it_was_last_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, [first, second]) = log(folder.path());
+        let hours = |n| SystemTime::now() + Duration::from_hours(n);
+        let age = PurgeRule::OlderThan(Duration::from_hours(24));
+        let at = |folder: &str, file| [Place::new(folder, Position::new(file, 4))];
+        // A stream that is two days behind leaves the first file.
+        let mut needed = at(&first, "bin.000001");
+        log.note_needs(&needed, hours(48)).unwrap();
+        needed = at(&first, "bin.000002");
+        log.note_needs(&needed, hours(48)).unwrap();
+        let purged = log.purge(&age, Some(&needed), hours(49)).unwrap();
+        assert_eq!((names(&purged), purged.is_held), (vec![], false));
+        // The target failed over to a replica that lags: what it needs is here.
+        log.note_needs(&at(&first, "bin.000001"), hours(49))
+            .unwrap();
+        log.note_needs(&needed, hours(50)).unwrap();
+        let purged = log.purge(&age, Some(&needed), hours(73)).unwrap();
+        assert_eq!(names(&purged), Vec::<&str>::new());
+        let purged = log.purge(&age, Some(&needed), hours(75)).unwrap();
+        assert_eq!((names(&purged), purged.is_held), (vec!["bin.000001"], true));
+        // For room as well, but not for long.
+        let room = PurgeRule::KeepFree(u64::MAX);
+        let minutes = |n| hours(76) + Duration::from_mins(n);
+        needed = at(&second, "bin.000001");
+        log.note_needs(&needed, minutes(0)).unwrap();
+        let purged = log.purge(&room, Some(&needed), minutes(1)).unwrap();
+        let held = (names(&purged), purged.is_held, purged.is_recent);
+        assert_eq!(held, (vec![], true, true));
+        let purged = log.purge(&room, Some(&needed), minutes(6)).unwrap();
+        let held = (names(&purged), purged.is_held, purged.is_recent);
+        assert_eq!(held, (vec!["bin.000002", "bin.000003"], true, false));
+        assert!(!folder.path().join(&first).exists());
+        // There is room, or what there is is needed.
+        let purged = log.purge(&PurgeRule::KeepFree(0), Some(&[]), minutes(9));
+        assert_eq!(purged.unwrap(), Purged::default());
+        assert_eq!(log.files().len(), 3);
     }
 
     #[test]

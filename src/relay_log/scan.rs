@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::binlog::{EventHeader, HEADER_LEN, MAGIC};
 use crate::model::position::FIRST_OFFSET;
-use crate::model::{Error, Result};
+use crate::model::{Error, GtidSet, Result};
 
 use super::progress::Progress;
 
@@ -21,6 +21,8 @@ pub(super) struct Scanned {
     pub(super) progress: Progress,
     /// Why the scan ended before the file's end, if it did.
     pub(super) cut: Option<String>,
+    /// How many bytes the file had when the scan began.
+    pub(super) size: u64,
 }
 
 /// Reads a relay file from its start up to the first byte that is missing or wrong.
@@ -38,6 +40,7 @@ pub(super) fn scan(path: &Path) -> Result<Scanned> {
         return Ok(Scanned {
             progress: Progress::default(),
             cut: Some("it does not begin as a binlog file does".into()),
+            size,
         });
     }
     let mut progress = Progress::of_new_file(None);
@@ -53,7 +56,36 @@ pub(super) fn scan(path: &Path) -> Result<Scanned> {
             Err(Stop::Torn(why)) => break Some(why),
         }
     };
-    Ok(Scanned { progress, cut })
+    Ok(Scanned {
+        progress,
+        cut,
+        size,
+    })
+}
+
+/// The transactions before a relay file, as far as its head says.
+pub(super) fn head(path: &Path) -> Result<Option<GtidSet>> {
+    /// A format description, one more event at the most, and the head.
+    const EVENTS: usize = 3;
+    let failed = |e| Error::file("read", path, e);
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    let mut reader = BufReader::new(file);
+    if size < FIRST_OFFSET {
+        return Ok(None);
+    }
+    reader.seek_relative(FIRST_OFFSET as i64).map_err(failed)?;
+    let mut progress = Progress::of_new_file(None);
+    let mut bytes = Vec::new();
+    for _ in 0..EVENTS {
+        let left = size - progress.event_end;
+        match next_event(&mut reader, left, &mut progress, &mut bytes) {
+            Ok(()) if progress.gtid_set.is_none() => {}
+            Ok(()) | Err(Stop::Torn(_)) => break,
+            Err(Stop::Read(e)) => return Err(failed(e)),
+        }
+    }
+    Ok(progress.gtid_set)
 }
 
 enum Stop {

@@ -1,6 +1,6 @@
 //! The writer, the readers and recovery, over a binlog made here byte by byte.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
@@ -61,6 +61,18 @@ impl Binlog {
         self.event(EventKind::MARIADB_GTID, &gtid);
         self.event(EventKind::WRITE_ROWS_V1, rows);
         self.event(EventKind::XID, &sequence.to_le_bytes());
+    }
+
+    /// The head of a file behind the transactions up to this one.
+    pub(super) fn gtid_list_of(&mut self, sequence: u64) {
+        if sequence == 0 {
+            return self.gtid_list();
+        }
+        let mut body = 1u32.to_le_bytes().to_vec();
+        body.extend(0u32.to_le_bytes());
+        body.extend(1u32.to_le_bytes());
+        body.extend(sequence.to_le_bytes());
+        self.event(EventKind::GTID_LIST, &body);
     }
 
     pub(super) fn gtid_list(&mut self) {

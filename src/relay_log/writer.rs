@@ -10,11 +10,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
+
 use crate::binlog::EventHeader;
 use crate::model::position::{FIRST_OFFSET, file_number};
 use crate::model::{Error, ErrorKind, Place, Position, Result};
 
-use super::files::{self, FileEntry, State};
+use super::files::{self, FileEntry};
 use super::progress::{Partial, Progress};
 use super::{RelayLog, SubFolder, Tip, blocking};
 
@@ -35,7 +37,9 @@ pub struct Writer {
     folder: PathBuf,
     current: Option<Current>,
     saved_at: Instant,
+    /// What is on the disk, or will be when `saving` is done.
     saved: Option<Place>,
+    saving: Option<JoinHandle<Result<()>>>,
 }
 
 /// Ends when the writer and the last write it has begun are done.
@@ -97,6 +101,7 @@ impl Writer {
             current: None,
             saved_at: Instant::now(),
             saved: None,
+            saving: None,
         })
     }
 
@@ -141,13 +146,7 @@ impl Writer {
             }
         }
         self.flush().await?;
-        if let Some(left) = self.current.take() {
-            // What is left behind is complete: power may fail from here on.
-            let file = Arc::clone(&left.file);
-            blocking(move || file.sync_all())
-                .await?
-                .map_err(|e| Error::file("sync", &left.path, e))?;
-        }
+        self.end_save().await?;
         let (newest, progress, gtid_set) = {
             let index = self.log().index();
             let newest = index
@@ -179,16 +178,22 @@ impl Writer {
                 position.file
             )));
         }
+        if newest.is_some() {
+            // What is left behind is complete, and noted as such before the next one is there: power may
+            // fail from here on.
+            self.note_end();
+            let (log, folder) = (Arc::clone(self.log()), self.about.name.clone());
+            blocking(move || log.leave_newest_file(&folder)).await??;
+        }
+        self.current = None;
         let file = files::create_file(&path)?;
         let progress = Progress::of_new_file(gtid_set);
         {
             let mut index = self.log().index();
             index.newest = progress.clone();
             if let Some(folder) = index.folders.last_mut() {
-                folder.files.push(FileEntry {
-                    name: position.file.clone(),
-                    size: FIRST_OFFSET,
-                });
+                let file = FileEntry::new(position.file.clone(), FIRST_OFFSET);
+                folder.files.push(file);
             }
         }
         tracing::info!(file = %position.file, folder = %self.about.name, "relay file begun");
@@ -242,43 +247,65 @@ impl Writer {
             self.publish();
         }
         if self.saved_at.elapsed() >= STATE_EVERY {
-            self.save().await?;
+            self.begin_save().await?;
         }
         Ok(())
     }
 
+    /// Begins to save, while bytes go on to come: a busy disk takes its time. One at a time.
+    async fn begin_save(&mut self) -> Result<()> {
+        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            return Ok(());
+        }
+        self.end_save().await?;
+        self.saved_at = Instant::now();
+        let Some(end) = self.log().tip.borrow().place.clone() else {
+            return Ok(());
+        };
+        if self.saved.as_ref() == Some(&end) || end.folder != self.about.name {
+            return Ok(());
+        }
+        self.note_end();
+        self.saved = Some(end.clone());
+        let log = Arc::clone(self.log());
+        self.saving = Some(tokio::task::spawn_blocking(move || log.keep(&end)));
+        Ok(())
+    }
+
+    /// Waits until what is being saved is.
+    async fn end_save(&mut self) -> Result<()> {
+        let Some(saving) = &mut self.saving else {
+            return Ok(());
+        };
+        let saved = saving.await;
+        self.saving = None;
+        let saved = saved
+            .map_err(|e| Error::new(ErrorKind::Panicked, "file work was broken off").with_source(e))
+            .flatten();
+        if saved.is_err() {
+            self.saved = None;
+        }
+        saved
+    }
+
     /// Brings what was published to the disk and writes the state file.
     pub async fn save(&mut self) -> Result<()> {
+        self.end_save().await?;
+        self.begin_save().await?;
+        self.end_save().await
+    }
+
+    /// Puts where the log ends into what the state file is to say.
+    fn note_end(&self) {
         let tip = self.log().tip.borrow().clone();
-        self.saved_at = Instant::now();
-        if tip.place == self.saved {
-            return Ok(());
+        let mut index = self.log().index();
+        if let (Some(place), Some(entry)) = (tip.place, index.folders.last_mut())
+            && place.folder == entry.about.name
+        {
+            entry.state.file = Some(place.position.file);
+            entry.state.offset = place.position.offset;
+            entry.state.gtid_set = tip.gtid_set;
         }
-        let Some(place) = &tip.place else {
-            return Ok(());
-        };
-        self.log().make_durable(place).await?;
-        let mut state = State {
-            file: Some(place.position.file.clone()),
-            offset: place.position.offset,
-            gtid_set: tip.gtid_set.clone(),
-            ..State::new(&self.about.identity, self.about.flavor)
-        };
-        if let Some(folder) = self.log().index().folder(&self.about.name) {
-            state.received.clone_from(&folder.received);
-            state.errant.clone_from(&folder.errant);
-            state.origin.clone_from(&folder.origin);
-            state.received_until.clone_from(&folder.received_until);
-        }
-        let (folder, log) = (self.folder.clone(), Arc::clone(self.log()));
-        blocking(move || {
-            state.save(&folder)?;
-            log.drop_mended();
-            Ok::<_, Error>(())
-        })
-        .await??;
-        self.saved = tip.place;
-        Ok(())
     }
 
     fn place(&self) -> Option<Place> {

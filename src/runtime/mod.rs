@@ -124,13 +124,23 @@ impl Runtime {
         skipped.values().try_for_each(|file| file.load())?;
         let mut workers = Vec::new();
         let mut streams = Vec::new();
+        // One after the other they would take as long as all the newest files together. What is wrong with
+        // one is told by its worker and its streams, which try again; the others are not kept from work.
+        let mut opening = Vec::new();
         for source in &config.sources {
+            let log = RelayLog::unopened(&folder.relay(&source.server.name));
+            let open = Arc::clone(&log);
+            let task = tokio::task::spawn_blocking(move || open.open_now());
+            opening.push((log, supervisor.spawn("relay log", task)));
+        }
+        for (source, (log, mut opened)) in config.sources.iter().zip(opening) {
+            let _told_by_the_worker = opened.join().await;
             let tasks: Vec<&TaskConfig> = config
                 .tasks
                 .iter()
                 .filter(|task| task.sources.contains(&source.server.name))
                 .collect();
-            let worker = start_worker(&config, &folder, &supervisor, source, &tasks).await?;
+            let worker = start_worker(&config, &folder, &supervisor, source, &tasks, log)?;
             for task in tasks {
                 // `Config` holds only tasks whose target is known.
                 let (Some(target), Some(skipped)) =
@@ -232,31 +242,16 @@ fn hand(journal: &Arc<Journal>, task: &str, source: &str) -> Arc<Hand> {
     Arc::new(Hand::new(Arc::new(report), unsettled))
 }
 
-/// Opens a source's relay log and starts its worker.
-async fn start_worker(
+/// Starts a source's worker.
+fn start_worker(
     config: &Config,
     folder: &DataFolder,
     supervisor: &Supervisor,
     source: &SourceConfig,
     tasks: &[&TaskConfig],
+    log: Arc<RelayLog>,
 ) -> Result<Worker> {
     let name = &source.server.name;
-    let path = folder.relay(name);
-    // Opening checks the newest file's tail, which can take a while on a slow disk.
-    let mut opening = supervisor.spawn(
-        "relay log",
-        tokio::task::spawn_blocking(move || RelayLog::open(&path)),
-    );
-    let log = match opening.join().await? {
-        Ok(opened) => opened?,
-        Err(error) => {
-            return Err(crate::model::Error::new(
-                crate::model::ErrorKind::Panicked,
-                format!("the relay log of `{name}` could not be opened"),
-            )
-            .with_source(error));
-        }
-    };
     let needs_relay = tasks.iter().any(|task| task.mode != Mode::Full);
     let server_id = folder.server_id(name, source.server_id)?;
     let work = Arc::new(RelayWork::new(source.clone(), server_id, log, tasks.len()));

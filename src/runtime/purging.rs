@@ -57,9 +57,13 @@ impl Purging {
             ] {
                 match self.purge(rule.clone()).await {
                     Ok(purged) if purged.is_held && matches!(rule, PurgeRule::KeepFree(_)) => {
-                        note = Some(format!(
-                            "less than `keep_free` is left on the disk, and {}",
+                        let held_by = if purged.is_recent {
+                            "files stay for some minutes after they were needed".to_owned()
+                        } else {
                             self.held_by()
+                        };
+                        note = Some(format!(
+                            "less than `keep_free` is left on the disk, and {held_by}"
                         ));
                     }
                     Ok(_) => {}
@@ -106,8 +110,8 @@ impl Purging {
         match self.relay.refetch(folder, file).await {
             Ok(true) => done(format!("`{folder}/{file}` is fetched again and whole")),
             Ok(false) => refused(
-                format!("`{folder}/{file}` is no complete file of the relay log"),
-                "the file that is being written is mended when the worker starts",
+                format!("`{folder}/{file}` is no file of the relay log"),
+                "see the files with `tideway relay list`",
             ),
             Err(error) => failed(&error, "see that the source runs and still has the file"),
         }
@@ -116,7 +120,14 @@ impl Purging {
     async fn purge(&self, rule: PurgeRule) -> Result<Purged> {
         let needs = self.needs();
         let log = Arc::clone(self.relay.log());
-        blocking(move || log.purge(&rule, needs.known(), SystemTime::now())).await
+        blocking(move || {
+            let now = SystemTime::now();
+            if let Some(needed) = needs.known() {
+                log.note_needs(needed, now)?;
+            }
+            log.purge(&rule, needs.known(), now)
+        })
+        .await
     }
 
     fn needs(&self) -> Needs {

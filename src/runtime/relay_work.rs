@@ -1,7 +1,10 @@
 //! A source's worker: its relay, and what is known of the server.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::future::Future;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,13 +21,19 @@ use crate::relay_log::RelayLog;
 use crate::schema::tracker::ServerDefaults;
 use crate::source::structure::{read_schema_defaults, read_source_defaults};
 use crate::source::{self, ServerInfo};
-use crate::unit::relay::{self, Begin, RelayJob};
+use crate::unit::relay::{self, Begin, Heard, RelayJob};
 
 use super::runner::{End, Failure, Work};
 use super::stops;
 
 /// How long an empty relay log waits for the streams to say where they need it to begin.
 const NEEDS_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the source may take to say who it is: it does so from memory.
+const FACTS_PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may keep silent over any other question; structures of many tables take their time.
+const ANSWER_PATIENCE: Duration = Duration::from_mins(5);
+/// How often is kept when the source was last heard.
+const KEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// What was found out about a source when it was last connected.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +48,9 @@ pub(super) struct Facts {
     pub(super) system_zone: String,
     /// The default character set and collation of each of its databases.
     pub(super) schemas: BTreeMap<String, (String, String)>,
+    /// When it was last heard; kept for the next process alone.
+    #[serde(default)]
+    heard: Option<Heard>,
 }
 
 /// Where a stream needs the relay log to begin.
@@ -51,6 +63,9 @@ pub(super) enum Need {
     /// Anywhere: it has no checkpoint yet.
     Anywhere,
 }
+
+/// So much is a stream that stood in what counts as progress: no bytes that came add up to it.
+const STOOD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A source's worker.
 #[derive(Debug)]
@@ -125,16 +140,45 @@ impl RelayWork {
         self.needs.send_modify(|needs| needs.push(need));
     }
 
-    /// A session with the source, for a short question.
+    /// A session with the source, for a question.
     pub(super) async fn session(&self) -> Result<Session> {
-        Session::open(&self.config.server, &Setup::default())
+        self.session_within(ANSWER_PATIENCE).await
+    }
+
+    async fn session_within(&self, patience: Duration) -> Result<Session> {
+        let setup = Setup {
+            read_timeout: Some(patience),
+            ..Setup::default()
+        };
+        Session::open(&self.config.server, &setup)
             .await
             .map_err(|e| self.locate(e))
     }
 
+    /// Opens the relay log, unless it is open. Reading through the newest file takes its time.
+    pub(super) async fn opened(&self) -> Result<()> {
+        let log = Arc::clone(&self.log);
+        let opening = tokio::task::spawn_blocking(move || log.open_now());
+        let opened = opening.await.unwrap_or_else(|panic| {
+            Err(Error::new(
+                ErrorKind::Panicked,
+                "opening the relay log ended by a defect",
+            )
+            .with_source(panic))
+        });
+        opened.map_err(|e| self.locate(e))?;
+        // Until the source answers, the forecast goes by when it was last heard.
+        if let Some(kept) = self.kept_facts()?
+            && let Some(heard) = &kept.heard
+        {
+            self.meter.recall(&kept.info, heard);
+        }
+        Ok(())
+    }
+
     /// Asks the server who it is.
     pub(super) async fn read_facts(&self) -> Result<Facts> {
-        let mut session = self.session().await?;
+        let mut session = self.session_within(FACTS_PATIENCE).await?;
         let info = ServerInfo::read(&mut session)
             .await
             .map_err(|e| self.locate(e))?;
@@ -153,6 +197,7 @@ impl RelayWork {
             tls: session.tls().map(str::to_owned),
             defaults,
             schemas,
+            heard: None,
         };
         session.close().await;
         let is_plain = facts.tls.is_none();
@@ -195,11 +240,21 @@ impl RelayWork {
 
     fn keep_facts(&self, facts: &Facts) -> Result<()> {
         let path = self.kept_path();
-        let text = serde_json::to_vec_pretty(facts).map_err(|e| {
+        let facts = Facts {
+            heard: self.meter.last_heard(),
+            ..facts.clone()
+        };
+        let text = serde_json::to_vec_pretty(&facts).map_err(|e| {
             Error::new(ErrorKind::Internal, "cannot write the source's facts").with_source(e)
         })?;
         let new = path.with_extension("new");
-        std::fs::write(&new, text)
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)
+            .and_then(|mut file| file.write_all(&text))
             .and_then(|()| std::fs::rename(&new, &path))
             .map_err(|e| Error::file("write", &path, e))
     }
@@ -264,7 +319,11 @@ impl RelayWork {
     }
 
     async fn relay(&self, stop: CancellationToken) -> Result<()> {
-        let facts = self.read_facts().await?;
+        self.opened().await?;
+        let facts = tokio::select! {
+            facts = self.read_facts() => facts?,
+            () = stop.cancelled() => return Ok(()),
+        };
         let begin = tokio::select! {
             begin = self.begin() => begin,
             () = stop.cancelled() => return Ok(()),
@@ -276,7 +335,22 @@ impl RelayWork {
             log: Arc::clone(&self.log),
             begin,
         };
-        relay::run(job, Arc::clone(&self.meter), stop).await
+        let mut running = Box::pin(relay::run(job, Arc::clone(&self.meter), stop));
+        let result = loop {
+            tokio::select! {
+                result = &mut running => break result,
+                () = tokio::time::sleep(KEEP_EVERY) => self.keep_heard(&facts),
+            }
+        };
+        self.keep_heard(&facts);
+        result
+    }
+
+    /// Keeps when the source was last heard. That it cannot be kept is for the next start to tell.
+    fn keep_heard(&self, facts: &Facts) {
+        if let Err(error) = self.keep_facts(facts) {
+            tracing::warn!(source = self.source_name(), "{error}");
+        }
     }
 }
 
@@ -312,10 +386,12 @@ impl Work for RelayWork {
         // What is kept, not what was received: on a full disk the same bytes come again and again.
         let tip = self.log.published();
         let tip = tip.borrow();
-        tip.place.as_ref().map_or(0, |place| {
+        let kept = tip.place.as_ref().map_or(0, |place| {
             let number = file_number(&place.position.file).map_or(0, |(_, number)| number);
             (number << 40).wrapping_add(place.position.offset)
-        })
+        });
+        // Of a source that has nothing to send: that the stream stood is all there can be.
+        kept.wrapping_add(self.meter.stood_count().wrapping_mul(STOOD))
     }
 
     fn name(&self) -> String {

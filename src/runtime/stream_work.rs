@@ -263,7 +263,10 @@ impl StreamWork {
 
     /// Runs to the end, from wherever the checkpoint says.
     async fn advance(&self, stop: &CancellationToken) -> Result<End, Broken> {
-        self.shown().notes.clear();
+        if self.task.mode != Mode::Full {
+            // One that cannot be opened is no empty one.
+            self.source.opened().await?;
+        }
         let known = self.source.known().await;
         // While the source is out of reach, what is in the relay log can be applied all the same.
         let kept = match &known {
@@ -336,6 +339,25 @@ impl StreamWork {
         }
     }
 
+    /// Runs to the end. Where the relay log is damaged before a stream goes on from its checkpoint, the
+    /// file is fetched again as well.
+    async fn advance_mending(&self, stop: &CancellationToken) -> Result<End, Broken> {
+        self.shown().notes.clear();
+        let mut mended_at = None;
+        loop {
+            match Box::pin(self.advance(stop)).await {
+                // Twice at one place, it is the source's own file.
+                Err(Broken::Plain(error))
+                    if error.context().place != mended_at
+                        && self.mend_relay(&error, stop).await =>
+                {
+                    mended_at.clone_from(&error.context().place);
+                }
+                ended => return ended,
+            }
+        }
+    }
+
     /// Syncs from the checkpoint; a damaged relay file is fetched again, if the source still has it.
     async fn sync_mending(
         &self,
@@ -349,7 +371,7 @@ impl StreamWork {
                 // Twice at one place, it is the source's own file.
                 Err(Broken::AtEvent(failure))
                     if failure.error.context().place != mended_at
-                        && self.mend_relay(&failure, stop).await =>
+                        && self.mend_relay(&failure.error, stop).await =>
                 {
                     mended_at.clone_from(&failure.error.context().place);
                 }
@@ -555,10 +577,10 @@ impl StreamWork {
         Ok(End::Stopped)
     }
 
-    /// Fetches the relay file that sync stumbled over once more; gives whether it is worth another try.
-    async fn mend_relay(&self, failure: &sync::Failure, stop: &CancellationToken) -> bool {
-        let place = failure.error.context().place.as_ref();
-        let (ErrorKind::Damaged, Some(place)) = (failure.error.kind(), place) else {
+    /// Fetches the relay file that was stumbled over once more; gives whether it is worth another try.
+    async fn mend_relay(&self, error: &Error, stop: &CancellationToken) -> bool {
+        let place = error.context().place.as_ref();
+        let (ErrorKind::Damaged, Some(place)) = (error.kind(), place) else {
             return false;
         };
         let file = format!("{}/{}", place.folder, place.position.file);
@@ -633,7 +655,7 @@ impl Work for StreamWork {
         stop: CancellationToken,
     ) -> Pin<Box<dyn Future<Output = Result<End, Box<Failure>>> + Send>> {
         Box::pin(async move {
-            Box::pin(self.advance(&stop))
+            Box::pin(self.advance_mending(&stop))
                 .await
                 .map_err(|broken| self.failure(broken))
         })

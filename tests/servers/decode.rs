@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use tideway::binlog::view::{Surroundings, view};
 use tideway::binlog::{
     Event, EventKind, FormatDescription, GtidEvent, Payload, QueryEvent, RotateEvent, RowShape,
     RowsEvent, TableMap, gtid_list, parse_gtid_list, parse_previous_gtids, parse_xid,
@@ -14,7 +15,7 @@ use tideway::binlog::{
 use tideway::config::{Address, ServerConfig, TlsConfig};
 use tideway::connect::Session;
 use tideway::model::value::{Row, RowChange, Value};
-use tideway::model::{GtidSet, Secret, TableName};
+use tideway::model::{GtidSet, Place, Position, Secret, TableName};
 use tideway::schema::charset::charset_of_number;
 use tideway::schema::literal::write_value;
 use tideway::schema::{Column, ColumnKind, Generated, Structure};
@@ -533,5 +534,82 @@ fn collations_have_the_numbers_that_the_servers_give_them() {
                 assert_eq!(known, charset, "{flavor:?}: collation {number}");
             }
         }
+    }
+}
+
+/// What an image leaves out is told from NULL, and the columns behind it are read right.
+#[test]
+fn images_that_leave_columns_out_are_read() {
+    const OUT: &str = "(not logged)";
+    for flavor in [Flavor::MariaDb1011, Flavor::MariaDb118, Flavor::MySql97] {
+        let server = Server::start(ServerSpec::new(flavor).option("--binlog-row-metadata=FULL"));
+        let mut client = server.client();
+        client.run(
+            "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, b BLOB, n INT UNSIGNED, \
+             t TEXT CHARACTER SET utf8mb4, s VARCHAR(20) CHARACTER SET utf8mb4)",
+        );
+        for (image, id) in [("NOBLOB", 1), ("MINIMAL", 2)] {
+            client.run(&format!("SET binlog_row_image = {image}"));
+            client.run(&format!(
+                "INSERT INTO d.t VALUES ({id}, 'bytes', 4000000000, 'long', 'short'); \
+                 UPDATE d.t SET s = NULL WHERE id = {id}; \
+                 UPDATE d.t SET t = 'longer', n = 7 WHERE id = {id}; \
+                 DELETE FROM d.t WHERE id = {id}"
+            ));
+        }
+        let mut maps = BTreeMap::new();
+        let mut images = Vec::new();
+        for file in crate::binlog_files::complete(&server) {
+            crate::binlog_files::read(&file, |event, format| {
+                if event.header.kind == EventKind::TABLE_MAP {
+                    let map = TableMap::parse(event, format).unwrap();
+                    maps.insert(map.table_id, map);
+                }
+                if !event.header.kind.is_rows() {
+                    return;
+                }
+                let rows = RowsEvent::parse(event, format).unwrap();
+                let around = Surroundings {
+                    place: Place::new("f", Position::new("bin.000001", 4)),
+                    end_offset: 4,
+                    inner: None,
+                    gtid: None,
+                    statement: None,
+                    map: maps.get(&rows.table_id),
+                    structure: None,
+                    max_rows: 9,
+                };
+                let shown = view(event, format, &around);
+                assert_eq!(shown.undecoded, None);
+                images.extend(shown.images);
+            });
+        }
+        let text = |row: &Option<Vec<Option<String>>>| -> Option<String> {
+            let row = row.as_ref()?.iter();
+            let row: Vec<&str> = row
+                .map(|value| match value.as_deref() {
+                    Some(OUT) => "-",
+                    Some(value) => value,
+                    None => "NULL",
+                })
+                .collect();
+            Some(row.join(" "))
+        };
+        let found: Vec<(Option<String>, Option<String>)> = images
+            .iter()
+            .map(|image| (text(&image.before), text(&image.after)))
+            .collect();
+        let row = |text: &str| Some(text.to_owned());
+        let wanted = [
+            (None, row("1 0x6279746573 4000000000 long short")),
+            (row("1 - 4000000000 - short"), row("1 - 4000000000 - NULL")),
+            (row("1 - 4000000000 - NULL"), row("1 - 7 longer NULL")),
+            (row("1 - 7 - NULL"), None),
+            (None, row("2 0x6279746573 4000000000 long short")),
+            (row("2 - - - -"), row("- - - - NULL")),
+            (row("2 - - - -"), row("- - 7 longer -")),
+            (row("2 - - - -"), None),
+        ];
+        assert_eq!(found, wanted, "{flavor:?}");
     }
 }

@@ -92,6 +92,7 @@ mod real_target;
 mod refused;
 mod relay;
 mod relay_files;
+mod relay_mend;
 mod relay_operator;
 mod relay_trouble;
 mod sync;

@@ -156,6 +156,17 @@ fn orders_of_an_operator_are_answered() {
             shown.contains("- id=2, a=NULL") && shown.contains("+ id=2, a=two"),
             "{shown}"
         );
+        // As many rows as are asked for, and what the binlog does not tell of them.
+        let many: Vec<String> = (100..130).map(|id| format!("({id}, 'many')")).collect();
+        source.run(&format!("INSERT INTO shop.t VALUES {}", many.join(", ")));
+        tideway.catch_up();
+        for (rows, images) in [("--rows", 20), ("--rows=all", 30), ("--rows=3", 3)] {
+            let lines = lines(&tideway.output(&["events", "-n", "0", "--json", rows]));
+            let line = lines.iter().find(|line| line["rows"] == 30).unwrap();
+            assert_eq!(line["images"].as_array().unwrap().len(), images, "{line}");
+            assert!(line["undecoded"].is_null());
+            assert_eq!(line["assumed"], serde_json::json!([]));
+        }
         // Of a task: no other tables.
         let mine = lines(&tideway.output(&["events", "--task", "shop", "-n", "0", "--json"]));
         assert!(

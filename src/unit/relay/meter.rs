@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::position::{FIRST_OFFSET, compare_files};
 use crate::model::{Place, Position, RelayFigure, Timestamp};
 use crate::relay_log::{DiskFigure, RelayLog};
@@ -33,6 +35,33 @@ pub struct SourceEnd {
     pub(super) files: Vec<BinlogFile>,
 }
 
+/// When a source was last heard, and what was known then of the file that was not all here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    at: Timestamp,
+    closed: Option<Closed>,
+}
+
+/// A file that the source has closed, so that it ages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Closed {
+    folder: String,
+    file: String,
+    /// When the source began the one behind it, by the source's clock.
+    at: Timestamp,
+}
+
+/// What was known when the stream ended. Time counts from there on, not by the clock: that may be set
+/// meanwhile.
+#[derive(Debug)]
+struct Cut {
+    at: Instant,
+    /// For how long the source had been silent by then.
+    silent: Duration,
+    /// The file that was aging then, and its age.
+    aged: Option<(Closed, Duration)>,
+}
+
 /// What the relay has done; cheap to update, and read by the runtime whenever it likes.
 #[derive(Debug)]
 pub struct Meter {
@@ -41,6 +70,9 @@ pub struct Meter {
     events_total: AtomicU64,
     heard_micros: AtomicU64,
     is_connected: AtomicBool,
+    /// Whether this stream has shown that it stands, and how many have.
+    has_stood: AtomicBool,
+    stood_count: AtomicU64,
     rest: Mutex<Rest>,
 }
 
@@ -50,10 +82,10 @@ struct Rest {
     source_end: Option<SourceEnd>,
     server: Option<Arc<ServerInfo>>,
     tls: Option<String>,
-    /// When the source began the file behind this one, so that this one began to age.
-    closed: Option<(String, Timestamp)>,
-    /// When the stream that stood last was last heard; known once it has ended.
-    heard: Option<Instant>,
+    /// The file the relay was in when the source was last asked, if that had closed it.
+    closed: Option<Closed>,
+    /// How the stream that stood last ended.
+    cut: Option<Cut>,
     growth: Growth,
     purge_note: Option<String>,
     samples: VecDeque<(Instant, u64)>,
@@ -69,6 +101,8 @@ impl Meter {
             events_total: AtomicU64::new(0),
             heard_micros: AtomicU64::new(0),
             is_connected: AtomicBool::new(false),
+            has_stood: AtomicBool::new(false),
+            stood_count: AtomicU64::new(0),
             rest: Mutex::default(),
         })
     }
@@ -97,19 +131,21 @@ impl Meter {
             .received
             .clone()
             .filter(|received| *received > place.position)
-            .unwrap_or(place.position);
+            .unwrap_or_else(|| place.position.clone());
         let source = rest.source_end.as_ref().map(|end| &end.place.position);
         let heard_at = (heard > 0).then_some(Timestamp(heard));
-        let (source_purges_in_seconds, warning) = match rest.forecast(is_connected, &position) {
-            Some((left, warning)) => (Some(left), warning),
-            None => (None, None),
-        };
+        let (source_purges_in_seconds, warning) =
+            match rest.forecast(is_connected, &place.folder, &position) {
+                Some((left, warning)) => (Some(left), warning),
+                None => (None, None),
+            };
         RelayFigure {
             source_purges_in_seconds,
             warnings: warning
                 .into_iter()
                 .chain(rest.purge_note.clone())
                 .chain(rest.decrypted_note())
+                .chain(rest.statements_note())
                 .chain(damaged_note(&self.log))
                 .collect(),
             folder: place.folder,
@@ -183,19 +219,61 @@ impl Meter {
             .is_some_and(|server| forecast::size_limit(server).is_some())
     }
 
-    /// The file whose age is to be asked: the one the relay is in, while the source is in a later one.
-    pub(super) fn unknown_age(&self, end: &Position) -> Option<String> {
+    /// The place whose file's age is to be asked: the one the relay is in, while the source is in a later
+    /// one.
+    pub(super) fn unknown_age(&self, end: &Position) -> Option<Place> {
         let tip = self.log.published().borrow().place.clone()?;
         let rest = self.rest();
         let is_known = rest
             .closed
             .as_ref()
-            .is_some_and(|(file, _)| *file == tip.position.file);
-        (!is_known && tip.position.file != end.file).then_some(tip.position.file)
+            .is_some_and(|closed| closed.is(&tip.folder, &tip.position.file));
+        (!is_known && tip.position.file != end.file).then_some(tip)
     }
 
-    pub(super) fn set_closed(&self, file: String, at: Timestamp) {
-        self.rest().closed = Some((file, at));
+    /// Takes when the source closed the file of `place`.
+    pub(super) fn set_closed(&self, place: &Place, at: Timestamp) {
+        self.rest().closed = Some(Closed {
+            folder: place.folder.clone(),
+            file: place.position.file.clone(),
+            at,
+        });
+    }
+
+    /// When the source was last heard; `None` if it never was.
+    pub fn last_heard(&self) -> Option<Heard> {
+        let at = self.heard_micros.load(Ordering::Relaxed);
+        let closed = self.rest().closed.clone();
+        (at > 0).then_some(Heard {
+            at: Timestamp(at),
+            closed,
+        })
+    }
+
+    /// Takes what a process before this one has kept of the source, for as long as it does not answer.
+    pub fn recall(&self, info: &ServerInfo, heard: &Heard) {
+        let mut rest = self.rest();
+        if rest.server.is_some() {
+            return;
+        }
+        rest.server = Some(Arc::new(info.clone()));
+        rest.closed.clone_from(&heard.closed);
+        let now = Timestamp::from(SystemTime::now());
+        let silent = Duration::from_micros(now.0.saturating_sub(heard.at.0));
+        rest.cut = Some(rest.cut_now(silent));
+        self.heard_micros.store(heard.at.0, Ordering::Relaxed);
+    }
+
+    /// Takes that the stream stands: the source has let it be heard while it had nothing to send.
+    pub(super) fn stood(&self) {
+        if !self.has_stood.swap(true, Ordering::Relaxed) {
+            self.stood_count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many streams have stood.
+    pub fn stood_count(&self) -> u64 {
+        self.stood_count.load(Ordering::Relaxed)
     }
 
     pub(super) fn bytes_total(&self) -> u64 {
@@ -222,15 +300,14 @@ impl Meter {
 
     pub(super) fn set_connected(&self, is_connected: bool) {
         let was_connected = self.is_connected.swap(is_connected, Ordering::Relaxed);
+        self.has_stood.store(false, Ordering::Relaxed);
         if !is_connected {
             let mut rest = self.rest();
             if was_connected {
-                rest.heard = Some(Instant::now());
+                rest.cut = Some(rest.cut_now(Duration::ZERO));
             }
             rest.received = None;
             rest.source_end = None;
-            // The next server has other files by the same names.
-            rest.closed = None;
         }
     }
 
@@ -279,11 +356,39 @@ impl Rest {
         is_decrypted.then(|| super::DECRYPTED.to_owned())
     }
 
+    /// That streams will stop at statements.
+    fn statements_note(&self) -> Option<String> {
+        let format = &self.server.as_ref()?.binlog_format;
+        (!super::logs_rows(format)).then(|| super::not_rows(format))
+    }
+
+    /// What is known now, as the stream ends.
+    fn cut_now(&self, silent: Duration) -> Cut {
+        let aged = self
+            .closed
+            .clone()
+            .zip(self.server.as_ref())
+            .map(|(closed, server)| {
+                let age = closed.age(server);
+                (closed, age)
+            });
+        Cut {
+            at: Instant::now(),
+            silent,
+            aged,
+        }
+    }
+
     /// The seconds until the source may purge what is not here yet, with a warning if they are few.
     ///
-    /// A file ages from when the source closed it, by the source's clock. While the relay is cut off,
-    /// the file it needs may have been closed as early as when the source was last heard.
-    fn forecast(&self, is_connected: bool, position: &Position) -> Option<(u64, Option<String>)> {
+    /// A file ages from when the source closed it, by the source's clock. While the relay is cut off, one
+    /// that was not closed yet may have been as early as when the source was last heard.
+    fn forecast(
+        &self,
+        is_connected: bool,
+        folder: &str,
+        position: &Position,
+    ) -> Option<(u64, Option<String>)> {
         let server = self.server.as_ref()?;
         if is_connected && self.source_end.as_ref()?.place.position.file == position.file {
             return None;
@@ -291,15 +396,15 @@ impl Rest {
         let age = if is_connected {
             let closed = self.closed.as_ref();
             closed
-                .filter(|(file, _)| *file == position.file)
-                .map(|(_, at)| {
-                    let now = Timestamp::from(SystemTime::now()).0;
-                    let now = now.saturating_add_signed(server.clock_offset_micros);
-                    now.saturating_sub(at.0) / 1_000_000
-                })
+                .filter(|closed| closed.is(folder, &position.file))
+                .map(|closed| closed.age(server).as_secs())
         } else {
-            // Not by the clock, which may be set meanwhile.
-            self.heard.map(|at| at.elapsed().as_secs())
+            self.cut.as_ref().map(|cut| {
+                let aged = cut.aged.as_ref();
+                let aged = aged.filter(|(closed, _)| closed.is(folder, &position.file));
+                let then = aged.map_or(cut.silent, |(_, age)| *age);
+                (then + cut.at.elapsed()).as_secs()
+            })
         };
         let by_age = server
             .binlog_expiry_seconds()
@@ -360,6 +465,19 @@ impl Rest {
     }
 }
 
+impl Closed {
+    /// The files of another server have the same names.
+    fn is(&self, folder: &str, file: &str) -> bool {
+        self.folder == folder && self.file == file
+    }
+
+    fn age(&self, server: &ServerInfo) -> Duration {
+        let now = Timestamp::from(SystemTime::now()).0;
+        let now = now.saturating_add_signed(server.clock_offset_micros);
+        Duration::from_micros(now.saturating_sub(self.at.0))
+    }
+}
+
 /// The bytes between a place and the source's end; `None` where files in between are not known.
 pub(super) fn behind(place: &Place, end: &SourceEnd) -> Option<u64> {
     if place.folder != end.place.folder {
@@ -414,5 +532,85 @@ mod tests {
         assert_eq!(at("bin.000003", 600), Some(0));
         assert_eq!(at("bin.000001", 900), Some(100 + 200 + 496));
         assert_eq!(at("bin.000000", 4), None);
+    }
+
+    fn rest_of(expiry_days: u64, closed_days_ago: u64) -> Rest {
+        let mut info = super::super::tests::info();
+        let expiry = (expiry_days * 86_400).to_string();
+        let expiry = ("binlog_expire_logs_seconds".to_owned(), expiry);
+        info.settings.extend([expiry]);
+        let now = Timestamp::from(SystemTime::now()).0;
+        Rest {
+            server: Some(Arc::new(info)),
+            closed: Some(Closed {
+                folder: "7.000001".into(),
+                file: "bin.000003".into(),
+                at: Timestamp(now - closed_days_ago * 86_400 * 1_000_000),
+            }),
+            ..Rest::default()
+        }
+    }
+
+    #[test]
+    fn a_file_goes_on_aging_when_the_line_is_cut() {
+        const DAY: u64 = 86_400;
+        let mut rest = rest_of(7, 6);
+        rest.cut = Some(rest.cut_now(Duration::ZERO));
+        let here = Position::new("bin.000003", 900);
+        let (left, warning) = rest.forecast(false, "7.000001", &here).unwrap();
+        assert!(left <= DAY && left > DAY - 60, "{left}");
+        assert!(warning.unwrap().contains("bin.000003"));
+        // Another file, and another server's of that name, may have been closed since then alone.
+        for (folder, file) in [("7.000001", "bin.000004"), ("8.000002", "bin.000003")] {
+            let other = Position::new(file, 900);
+            let (left, warning) = rest.forecast(false, folder, &other).unwrap();
+            assert!(left > 7 * DAY - 60 && warning.is_none(), "{left}");
+        }
+    }
+
+    #[test]
+    fn what_a_process_before_this_one_heard_counts_until_the_source_answers() {
+        const DAY: u64 = 86_400;
+        let folder = tempfile::tempdir().unwrap();
+        let meter = Meter::new(RelayLog::open(folder.path()).unwrap());
+        assert_eq!(meter.last_heard(), None);
+        let before = rest_of(7, 5);
+        let info = before.server.clone().unwrap();
+        let now = Timestamp::from(SystemTime::now()).0;
+        let heard = Heard {
+            at: Timestamp(now - 2 * DAY * 1_000_000),
+            closed: before.closed.clone(),
+        };
+        let kept = serde_json::to_string(&heard).unwrap();
+        meter.recall(&info, &serde_json::from_str(&kept).unwrap());
+        assert_eq!(meter.last_heard().as_ref(), Some(&heard));
+        let left = |file: &str| {
+            let here = Position::new(file, 900);
+            meter.rest().forecast(false, "7.000001", &here).unwrap().0
+        };
+        let (aged, silent) = (left("bin.000003"), left("bin.000004"));
+        assert!(aged <= 2 * DAY && aged > 2 * DAY - 60, "{aged}");
+        assert!(silent <= 5 * DAY && silent > 5 * DAY - 60, "{silent}");
+        // Only where nothing newer is known.
+        let other = Heard {
+            at: Timestamp(1),
+            closed: None,
+        };
+        meter.recall(&info, &other);
+        assert_eq!(meter.last_heard(), Some(heard));
+    }
+
+    #[test]
+    fn a_stream_stands_once_it_was_heard_while_idle() {
+        let folder = tempfile::tempdir().unwrap();
+        let meter = Meter::new(RelayLog::open(folder.path()).unwrap());
+        for count in 1..3 {
+            meter.set_connected(true);
+            assert_eq!(meter.stood_count(), count - 1);
+            meter.stood();
+            meter.stood();
+            meter.set_connected(false);
+            assert_eq!(meter.stood_count(), count);
+        }
     }
 }

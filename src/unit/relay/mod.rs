@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub use begin::Begin;
-pub use meter::{Meter, SourceEnd};
+pub use meter::{Heard, Meter, SourceEnd};
 pub use refetch::refetch;
 
 use crate::config::SourceConfig;
@@ -98,7 +98,11 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
         tracing::warn!(source = %job.source.server.name, "{DECRYPTED}");
     }
     meter.set_server(&info, session.tls());
-    check_settings(&info, job.server_id)?;
+    let is_begun = job.log.oldest().is_some();
+    if is_begun && !logs_rows(&info.binlog_format) {
+        tracing::warn!(source = %job.source.server.name, "{}", not_rows(&info.binlog_format));
+    }
+    check_settings(&info, job.server_id, is_begun)?;
     let settling = Box::pin(settle(job, &info, &mut session));
     let begin = tokio::select! {
         () = stop.cancelled() => return Ok(()),
@@ -141,8 +145,19 @@ fn is_doubtful(error: &Error) -> bool {
     error.kind() == ErrorKind::Damaged || (is_refusal && error.kind() == ErrorKind::Setting)
 }
 
-/// Whether the source's settings allow for a relay at all.
-fn check_settings(info: &ServerInfo, server_id: u32) -> Result<()> {
+/// Whether that `binlog_format` is one of rows; where the server does not say, the events do.
+fn logs_rows(format: &str) -> bool {
+    matches!(format, "ROW" | "")
+}
+
+/// Said of a source that does not log rows.
+fn not_rows(format: &str) -> String {
+    format!("the source's `binlog_format` is `{format}`: a stream stops where it meets a statement")
+}
+
+/// Whether the source's settings allow for a relay at all. One that was begun goes on with any
+/// `binlog_format`: the source purges what is not here, and a stream stops at the first statement.
+fn check_settings(info: &ServerInfo, server_id: u32, is_begun: bool) -> Result<()> {
     let wrong = |message: String, fix: &str| {
         Err(Error::new(ErrorKind::Setting, message).with_fix(fix.to_owned()))
     };
@@ -152,7 +167,7 @@ fn check_settings(info: &ServerInfo, server_id: u32) -> Result<()> {
             "set `log_bin` and `binlog_format = ROW` in the source's configuration and restart it",
         );
     }
-    if !matches!(info.binlog_format.as_str(), "ROW" | "") {
+    if !is_begun && !logs_rows(&info.binlog_format) {
         return wrong(
             format!("the source's `binlog_format` is `{}`", info.binlog_format),
             "run `SET GLOBAL binlog_format = 'ROW'` on the source, put it into its configuration, and \
@@ -270,13 +285,13 @@ async fn explain_purged(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::model::ServerVersion;
 
-    fn info() -> ServerInfo {
+    pub(super) fn info() -> ServerInfo {
         ServerInfo {
             version: ServerVersion::parse("10.11.19-MariaDB"),
             server_id: 7,
@@ -297,11 +312,11 @@ mod tests {
 
     #[test]
     fn settings_that_make_replication_impossible_are_named() {
-        check_settings(&info(), 4101).unwrap();
+        check_settings(&info(), 4101, false).unwrap();
         let kind = |change: &dyn Fn(&mut ServerInfo)| {
             let mut info = info();
             change(&mut info);
-            let error = check_settings(&info, 4101).unwrap_err();
+            let error = check_settings(&info, 4101, false).unwrap_err();
             assert!(error.fix().is_some());
             error.kind()
         };
@@ -310,6 +325,10 @@ mod tests {
             kind(&|i| i.binlog_format = "MIXED".into()),
             ErrorKind::Setting
         );
+        // One that was begun goes on: the source purges meanwhile.
+        let mut mixed = info();
+        mixed.binlog_format = "MIXED".into();
+        check_settings(&mixed, 4101, true).unwrap();
         assert_eq!(kind(&|i| i.server_id = 4101), ErrorKind::ServerId);
         let engine = ("binlog_storage_engine".to_owned(), "innodb".to_owned());
         assert_eq!(

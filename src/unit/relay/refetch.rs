@@ -1,9 +1,10 @@
-//! Fetching a complete relay file once more, when what is kept of it is found damaged.
+//! Fetching a relay file once more, when what is kept of it is found damaged.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::fs::File;
+use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::binlog::{EventHeader, EventKind, MAGIC};
@@ -17,8 +18,32 @@ use crate::source::ServerInfo;
 
 use super::stream::rotate_name;
 
-/// Fetches `folder/name` from the source again and puts it in the place of the damaged one, if it is
-/// whole there. `false` for the file that is being written: that is mended when the log is opened.
+/// How long each answer to a question may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is to be fetched.
+#[derive(Clone, Copy, Debug)]
+enum Extent {
+    /// A complete file of which it is known how many bytes it has.
+    Complete(u64),
+    /// A complete file that lost its end, nobody knows how much of it.
+    Unknown,
+    /// As much of the file that is being written as readers may see.
+    Newest(u64),
+}
+
+impl Extent {
+    fn size(self) -> Option<u64> {
+        match self {
+            Self::Complete(size) | Self::Newest(size) => Some(size),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Fetches `folder/name` from the source again, and puts it in the place of the damaged one if it is
+/// whole there; what is damaged of the file that is being written is mended in it. `false` if the relay
+/// log has no such file.
 ///
 /// The connection has no number among the replicas: the server would take it for the relay's own, and
 /// end that one.
@@ -28,10 +53,19 @@ pub async fn refetch(
     folder: &str,
     name: &str,
 ) -> Result<bool> {
-    let Some((path, size)) = log.complete_file(folder, name) else {
-        return Ok(false);
+    // Asked first: what is the newest file now may be complete a moment later, not the other way round.
+    let newest = log.newest_file(folder, name);
+    let (path, extent) = match (newest, log.complete_file(folder, name)) {
+        (Some((path, size)), _) => (path, Extent::Newest(size)),
+        (None, Some((path, Some(size)))) => (path, Extent::Complete(size)),
+        (None, Some((path, None))) => (path, Extent::Unknown),
+        (None, None) => return Ok(false),
     };
-    let mut session = Session::open(&source.server, &Setup::default()).await?;
+    let setup = Setup {
+        read_timeout: Some(ANSWER_TIMEOUT),
+        ..Setup::default()
+    };
+    let mut session = Session::open(&source.server, &setup).await?;
     let answers = ServerInfo::read(&mut session).await?.identity;
     session.close().await;
     if log
@@ -45,13 +79,16 @@ pub async fn refetch(
     }
     // Not taken for a relay file by its name.
     let copy = path.with_file_name(format!("{name}.again"));
-    let fetched = Box::pin(fetch(source, name, size, &copy)).await;
+    let fetched = Box::pin(fetch(source, name, extent, &copy)).await;
     let replaced = match fetched {
         Ok(()) => {
             let (log, folder) = (Arc::clone(log), folder.to_owned());
             let (name, copy) = (name.to_owned(), copy.clone());
             // A whole file is read through.
-            let put = tokio::task::spawn_blocking(move || log.replace_file(&folder, &name, &copy));
+            let put = tokio::task::spawn_blocking(move || match extent {
+                Extent::Newest(size) => log.mend_file(&folder, &name, size, &copy),
+                Extent::Complete(_) | Extent::Unknown => log.replace_file(&folder, &name, &copy),
+            });
             put.await.unwrap_or_else(|panic| {
                 Err(Error::new(
                     ErrorKind::Panicked,
@@ -62,14 +99,12 @@ pub async fn refetch(
         }
         Err(error) => Err(error),
     };
-    if replaced.is_err() {
-        // It is made anew the next time; what counts is why it failed.
-        let _ = std::fs::remove_file(&copy);
-    }
+    // Where it was renamed it is gone; else it is made anew the next time, and what counts is why.
+    let _ = std::fs::remove_file(&copy);
     replaced.map(|()| true)
 }
 
-async fn fetch(source: &SourceConfig, name: &str, size: u64, copy: &Path) -> Result<()> {
+async fn fetch(source: &SourceConfig, name: &str, extent: Extent, copy: &Path) -> Result<()> {
     let failed = |e| Error::file("write", copy, e);
     let mut client = ReplicationClient::connect(&source.server).await?;
     let request = DumpRequest {
@@ -78,11 +113,18 @@ async fn fetch(source: &SourceConfig, name: &str, size: u64, copy: &Path) -> Res
         heartbeat: source.relay.heartbeat,
     };
     client.dump(&request).await?;
-    let mut file = File::create(copy).await.map_err(failed)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(copy)
+        .await
+        .map_err(failed)?;
     file.write_all(&MAGIC).await.map_err(failed)?;
     let mut have = FIRST_OFFSET;
     let mut is_kept = true;
-    while have < size {
+    while extent.size().is_none_or(|size| have < size) {
         let piece = client.next().await?;
         if piece.is_first {
             let header = EventHeader::parse(piece.bytes)?;
@@ -92,6 +134,10 @@ async fn fetch(source: &SourceConfig, name: &str, size: u64, copy: &Path) -> Res
                 && header.kind == EventKind::ROTATE
                 && rotate_name(piece.bytes)? != name
             {
+                let Some(size) = extent.size() else {
+                    // The source has more files: all of this one has come.
+                    break;
+                };
                 return Err(Error::new(
                     ErrorKind::History,
                     format!("the source's `{name}` ends at {have}, the relay's at {size}"),

@@ -13,7 +13,7 @@ use crate::binlog::{EventHeader, EventKind, HEADER_LEN, RotateEvent};
 use crate::connect::replication::{DumpRequest, EventPiece, ReplicationClient};
 use crate::connect::{Session, Setup};
 use crate::model::position::FIRST_OFFSET;
-use crate::model::{Error, ErrorKind, Position, Result, Timestamp};
+use crate::model::{Error, ErrorKind, Place, Position, Result, Timestamp};
 use crate::relay_log::Writer;
 use crate::source::{self, BinlogFile};
 
@@ -59,8 +59,17 @@ pub(super) async fn pull(
         writer.flush().await?;
         writer.save().await
     };
-    let kept = kept.await;
-    result.and(kept)
+    match (result, kept.await) {
+        (Err(error), Err(kept)) => {
+            tracing::error!(
+                source = %job.source.server.name,
+                "what had arrived cannot be kept: {}",
+                kept.report().replace('\n', "; ")
+            );
+            Err(error)
+        }
+        (result, kept) => result.and(kept),
+    }
 }
 
 async fn receive(
@@ -79,6 +88,9 @@ async fn receive(
         }
         meter.heard();
         meter.count(taken.bytes, taken.events);
+        if taken.has_beat {
+            meter.stood();
+        }
         if let (Some(file), Some(offset)) = (writer.file(), writer.offset()) {
             meter.set_received(file, offset);
         }
@@ -114,6 +126,7 @@ async fn receive(
 struct Taken {
     bytes: u64,
     events: u64,
+    has_beat: bool,
 }
 
 /// Takes a piece of the stream: into the file what is in the source's file, and nothing else.
@@ -135,6 +148,7 @@ async fn take(piece: EventPiece<'_>, writer: &mut Writer, taken: &mut Taken) -> 
     }
     let header = EventHeader::parse(bytes)?;
     if matches!(header.kind, EventKind::HEARTBEAT | EventKind::HEARTBEAT_V2) {
+        taken.has_beat = true;
         return Ok(());
     }
     if header.is_artificial() {
@@ -211,8 +225,8 @@ async fn ask(job: &RelayJob, meter: &Meter, setup: &Setup) -> Never {
         };
         match Box::pin(asking).await {
             Ok((position, files)) => {
-                if let Some(file) = meter.unknown_age(&position)
-                    && let Err(error) = ask_age(job, meter, &file, &files).await
+                if let Some(place) = meter.unknown_age(&position)
+                    && let Err(error) = ask_age(job, meter, &place, &files).await
                 {
                     tracing::debug!(source = %name, "{error}");
                 }
@@ -239,11 +253,11 @@ async fn ask(job: &RelayJob, meter: &Meter, setup: &Setup) -> Never {
     }
 }
 
-/// Asks when the source closed `file`, which is when it began the one behind.
-async fn ask_age(job: &RelayJob, meter: &Meter, file: &str, files: &[BinlogFile]) -> Result<()> {
+/// Asks when the source closed the file of `place`, which is when it began the one behind.
+async fn ask_age(job: &RelayJob, meter: &Meter, place: &Place, files: &[BinlogFile]) -> Result<()> {
     let next = files
         .iter()
-        .position(|of| of.name == file)
+        .position(|of| of.name == place.position.file)
         .and_then(|at| files.get(at + 1));
     if let Some(next) = next {
         // Without a number among the replicas: the server would take it for the relay's own.
@@ -252,7 +266,7 @@ async fn ask_age(job: &RelayJob, meter: &Meter, file: &str, files: &[BinlogFile]
             server_id: 0,
         };
         let head = peek.head(&next.name).await?;
-        meter.set_closed(file.to_owned(), head.begun_at);
+        meter.set_closed(place, head.begun_at);
     }
     Ok(())
 }

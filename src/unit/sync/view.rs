@@ -38,6 +38,8 @@ pub(super) fn of_rows(transaction: &Transaction, part: &RowsPart, first: usize) 
         session: Vec::new(),
         columns: columns(structure),
         images: Vec::new(),
+        undecoded: None,
+        assumed: Vec::new(),
     };
     let Ok(event) = part.rows_event() else {
         return view;
@@ -144,6 +146,8 @@ pub(super) fn of_statement(statement: &Statement) -> EventView {
         session: statement.shown_session.clone(),
         columns: Vec::new(),
         images: Vec::new(),
+        undecoded: None,
+        assumed: Vec::new(),
     }
 }
 
@@ -167,6 +171,8 @@ pub(super) fn of_event(
         session: Vec::new(),
         columns: Vec::new(),
         images: Vec::new(),
+        undecoded: None,
+        assumed: Vec::new(),
     };
     match event.header.kind {
         EventKind::QUERY | EventKind::QUERY_COMPRESSED => {

@@ -381,6 +381,8 @@ pub(super) fn failing() -> Snapshot {
                     None,
                 ]),
             }],
+            undecoded: None,
+            assumed: Vec::new(),
         })),
         table: Some(TableName::new("shop", "orders")),
         transaction: Some(TransactionView {
