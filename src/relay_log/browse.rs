@@ -49,7 +49,8 @@ impl Browser {
         if folder.exists() {
             for name in files::list_folders(folder)? {
                 let path = folder.join(&name);
-                let noted = State::load(&path)?.map(|state| state.sizes);
+                // Whoever only looks does so without it as well.
+                let noted = State::load(&path).ok().flatten().map(|state| state.sizes);
                 let noted = noted.into_iter().flatten();
                 sizes.extend(noted.map(|(name, size)| (path.join(name), size)));
                 for file in files::list_files(&path)? {

@@ -210,12 +210,7 @@ impl RelayLog {
 }
 
 /// Reads a copy through, which must be whole and as long as it should be.
-fn check_copy(
-    folder: &str,
-    name: &str,
-    copy: &Path,
-    size: Option<u64>,
-) -> Result<Progress> {
+fn check_copy(folder: &str, name: &str, copy: &Path, size: Option<u64>) -> Result<Progress> {
     let place = || Place::new(folder, Position::new(name, FIRST_OFFSET));
     let found = scan::scan(copy)?;
     if let Some(what) = found.cut {

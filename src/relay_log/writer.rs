@@ -254,7 +254,11 @@ impl Writer {
 
     /// Begins to save, while bytes go on to come: a busy disk takes its time. One at a time.
     async fn begin_save(&mut self) -> Result<()> {
-        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+        if self
+            .saving
+            .as_ref()
+            .is_some_and(|saving| !saving.is_finished())
+        {
             return Ok(());
         }
         self.end_save().await?;
