@@ -1,7 +1,7 @@
 //! What a database runs by itself: triggers, routines and events, in a dump that was asked to take them.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,12 +79,9 @@ pub(super) fn files(programs: &[DumpProgram]) -> BTreeMap<String, String> {
             .entry(name)
             .or_insert_with(|| "/*!40101 SET NAMES utf8mb4*/;\n".to_owned());
         if let Some(zone) = &program.time_zone {
-            text.push_str(&format!("/*!40103 SET TIME_ZONE='{zone}'*/;\n"));
+            let _ = writeln!(text, "/*!40103 SET TIME_ZONE='{zone}'*/;");
         }
-        text.push_str(&format!(
-            "/*!40101 SET SQL_MODE='{}'*/;\n",
-            program.sql_mode
-        ));
+        let _ = writeln!(text, "/*!40101 SET SQL_MODE='{}'*/;", program.sql_mode);
         // A line that ends so is where those loaders cut.
         text.push_str(&program.create.replace(";\n", "; \n"));
         text.push_str(";\n");

@@ -49,6 +49,8 @@ pub(super) struct Found {
     pub(super) programs: Vec<DumpProgram>,
     /// A sentence for each kind of object that is left out.
     pub(super) left_out: Vec<String>,
+    /// What is selected and no plain table.
+    others: Vec<TableInfo>,
 }
 
 impl Found {
@@ -104,7 +106,8 @@ impl Catalogue {
         }
     }
 
-    /// Everything that is selected, ordered by name.
+    /// The selected tables, ordered by name, and their databases: what is compared with another reading.
+    /// The rest is for [`Catalogue::read_rest`].
     pub(super) async fn read(&mut self) -> Result<Found> {
         let listed: Vec<TableInfo> = list_tables(&mut self.session)
             .await?
@@ -162,23 +165,34 @@ impl Catalogue {
             let create = second_cell(self.session.rows(&sql).await?, &sql)?;
             schemas.insert(schema.clone(), create);
         }
-        let mut left_out = self.left_out(&listed).await?;
-        let views = self.views(&listed, &mut left_out).await?;
-        let programs = programs::read(
+        Ok(Found {
+            tables,
+            schemas,
+            schema_defaults,
+            views: BTreeMap::new(),
+            programs: Vec::new(),
+            left_out: Vec::new(),
+            others: listed
+                .into_iter()
+                .filter(|info| info.table_type != TableType::Base)
+                .collect(),
+        })
+    }
+
+    /// Reads what is selected besides tables, and what is left out.
+    pub(super) async fn read_rest(&mut self, found: &mut Found) -> Result<()> {
+        let others = std::mem::take(&mut found.others);
+        let mut left_out = self.left_out(&others).await?;
+        found.views = self.views(&others, &mut left_out).await?;
+        found.programs = programs::read(
             &mut self.session,
             &self.selection,
             self.wanted,
             &mut left_out,
         )
         .await?;
-        Ok(Found {
-            tables,
-            schemas,
-            schema_defaults,
-            views,
-            programs,
-            left_out,
-        })
+        found.left_out = left_out;
+        Ok(())
     }
 
     /// Fails if a table is not the one that its rows were just read by: its text, as

@@ -172,6 +172,8 @@ async fn begin(
             continue;
         }
         make::expect_followed(job, Some(&beginning.position))?;
+        catalogue.read_rest(&mut after).await?;
+        before.left_out = std::mem::take(&mut after.left_out);
         let structures = before.tables.iter().map(|table| &table.structure);
         let unversioned: Vec<&TableName> = before
             .tables
@@ -227,7 +229,7 @@ async fn again(
     mut left: Left,
 ) -> Result<Start> {
     let mut plan = left.begun.plan();
-    let now = catalogue.read().await?;
+    let mut now = catalogue.read().await?;
     if let Some(why) = why_not(job, info, &plan, &now) {
         // A load of it may have begun: what it has loaded is taken back before the next dump.
         write::remove(&job.folder).await?;
@@ -235,6 +237,7 @@ async fn again(
             "the unfinished dump in the folder cannot be gone on with: {why}"
         )));
     }
+    catalogue.read_rest(&mut now).await?;
     // Of tables that are of one moment, all are done or none.
     for group in tied_tables(&plan, info) {
         let done = left.done.iter().map(|chunk| &chunk.table);

@@ -284,11 +284,12 @@ async fn take_snapshot(job: &DumpJob, work: &Work) -> Result<Taken> {
             }
             snapshot.release().await?;
         }
-        let after = work.catalogue.lock().await.read().await?;
+        let mut after = work.catalogue.lock().await.read().await?;
         if is_same && after.is_same(&before) && after.schema_defaults == before.schema_defaults {
             if let Some(hold) = hold {
                 snapshot.notes.push(hold.release().await?);
             }
+            work.catalogue.lock().await.read_rest(&mut after).await?;
             return Ok(Taken {
                 found: after,
                 snapshot,

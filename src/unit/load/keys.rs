@@ -26,7 +26,7 @@ use crate::target::execute;
 use super::{LoadJob, Meter};
 
 /// Tables below this size keep their keys: two statements for each would cost more than they save.
-const WORTH_IT: u64 = 16 << 20;
+pub(super) const WORTH_IT: u64 = 16 << 20;
 
 /// `ER_DUP_KEYNAME`.
 const KEY_EXISTS: u16 = 1061;

@@ -278,7 +278,7 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
         Some(_) => Some(Room::find(&mut session, job, beginning.plan()).await?),
         None => None,
     };
-    let ways = ways(&mut session, job, beginning.plan(), &info, meter).await?;
+    let ways = ways(&mut session, job, &beginning, &info, meter).await?;
     let mut files = Files {
         room: room.map(Arc::new),
         job,
@@ -321,10 +321,11 @@ async fn load(job: &LoadJob, feed: Option<FeedReader>, meter: &Arc<Meter>) -> Re
 async fn ways(
     session: &mut Session,
     job: &LoadJob,
-    plan: &Manifest,
+    beginning: &Beginning,
     info: &ServerInfo,
     meter: &Meter,
 ) -> Result<BTreeMap<TableName, Lines>> {
+    let plan = beginning.plan();
     let has_choice = plan.header.span.is_none() && job.task.load.on_duplicate == OnDuplicate::Error;
     if !has_choice {
         return Ok(BTreeMap::new());
@@ -354,17 +355,62 @@ async fn ways(
         .into_iter()
         .map(|structure| (structure.table.clone(), structure))
         .collect();
-    let ways = Lines::of(plan, |table| job.task.routes.target(table), &there);
+    let mut ways = Lines::of(plan, |table| job.task.routes.target(table), &there);
+    let exact = ways.len();
+    let alone = one_at_a_time(session, job, beginning).await?;
+    ways.retain(|table, _| !alone.contains(table));
+    if let Some(table) = alone.first().filter(|_| ways.len() < exact) {
+        meter.note(format!(
+            "rows of {table} and big tables like it go in by INSERT: with `innodb_autoinc_lock_mode` \
+             below 2, the target lets one LOAD DATA at a time into a table that counts by itself"
+        ));
+    }
     let (by_lines, all) = (ways.len(), plan.tables.len());
-    meter.note(if by_lines == all {
-        "rows go in by LOAD DATA LOCAL".to_owned()
+    if by_lines == all {
+        meter.note("rows go in by LOAD DATA LOCAL");
+    } else if exact == all {
+        meter.note(format!(
+            "rows of {by_lines} of {all} tables go in by LOAD DATA LOCAL"
+        ));
     } else {
-        format!(
+        meter.note(format!(
             "rows of {by_lines} of {all} tables go in by LOAD DATA LOCAL, the others by INSERT: lines \
              of text would not be exact for all of their columns"
-        )
-    });
+        ));
+    }
     Ok(ways)
+}
+
+/// The tables that hold up a load by lines: InnoDB locks a table that counts by itself for the whole of
+/// such a statement, in its older modes, so that one writer at a time comes to it. Where a table is no
+/// more than a writer's share of the work, the others have other tables meanwhile.
+async fn one_at_a_time(
+    session: &mut Session,
+    job: &LoadJob,
+    beginning: &Beginning,
+) -> Result<BTreeSet<TableName>> {
+    let threads = job.task.load.threads.max(1) as u64;
+    let mode = session
+        .rows("SHOW GLOBAL VARIABLES LIKE 'innodb_autoinc_lock_mode'")
+        .await?;
+    let mode = mode.first().and_then(|row| row.get(1)?.as_deref());
+    if threads == 1 || !matches!(mode, Some(b"0" | b"1")) {
+        return Ok(BTreeSet::new());
+    }
+    let tables = &beginning.plan().tables;
+    let all: u64 = tables.keys().map(|table| beginning.bytes_of(table)).sum();
+    let counts = |table: &DumpTable| {
+        let columns = &table.structure.columns;
+        columns.iter().any(|column| column.auto_increment)
+    };
+    Ok(tables
+        .iter()
+        .filter(|(name, table)| {
+            let share = beginning.bytes_of(name).saturating_mul(threads);
+            counts(table) && share > all && beginning.bytes_of(name) >= keys::WORTH_IT
+        })
+        .map(|(name, _)| name.clone())
+        .collect())
 }
 
 /// Turns the checkpoint into that of sync, at the dump's place.
