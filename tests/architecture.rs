@@ -117,7 +117,6 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ratatui", &["ui"]),
     ("tui_input", &["ui"]),
     ("crossterm", &["ui", "terminal"]),
-    ("sqlx", &["connect"]),
     ("rustls", &["connect"]),
     ("tokio_rustls", &["connect"]),
     ("toml", &["config", "ui"]),
@@ -289,7 +288,7 @@ fn each_rule_catches_its_breach() {
             "spawns a task",
         ),
         ("src/runtime/a.rs", "use ratatui::Frame;", "`ratatui`"),
-        ("src/source/a.rs", "use sqlx::Row;", "`sqlx`"),
+        ("src/source/a.rs", "use rustls::Error;", "`rustls`"),
         (
             "src/unit/sync/a.rs",
             "fn f() { TcpStream::connect(a); }",

@@ -1,9 +1,11 @@
 //! `tideway check`.
 
 use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use crate::config::Config;
 use crate::job::check;
+use crate::model::check::combined;
 use crate::model::{CheckReport, CheckState, GrantState, Result};
 
 use super::{FINE, PROBLEM};
@@ -11,16 +13,50 @@ use super::{FINE, PROBLEM};
 /// Runs the checks and prints what was found.
 pub(super) fn check(config: Config, json: bool) -> Result<u8> {
     let config = crate::app::with_passwords(config)?;
-    let report = super::small_runtime()?.block_on(check::run(
-        &config,
-        &tokio_util::sync::CancellationToken::new(),
-    ));
+    let progress = check::Progress::default();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let report = super::small_runtime()?.block_on(async {
+        let checked = check::watched(&config, &stop, &progress);
+        if std::io::stderr().is_terminal() {
+            shown(checked, &progress).await
+        } else {
+            checked.await
+        }
+    });
     if json {
         super::print_json(&report)?;
     } else {
         super::print(text(&report).trim_end())?;
     }
     Ok(if report.ok { FINE } else { PROBLEM })
+}
+
+/// Waits for the report with a bar on the terminal, which is gone when it comes.
+async fn shown(
+    checked: impl Future<Output = CheckReport>,
+    progress: &check::Progress,
+) -> CheckReport {
+    const CELLS: u64 = 40;
+    let mut err = std::io::stderr();
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(200));
+    tick.tick().await;
+    let mut checked = std::pin::pin!(checked);
+    loop {
+        tokio::select! {
+            report = &mut checked => {
+                // Nobody is left to be shown anything if the terminal has gone.
+                let _ = write!(err, "\r\x1b[K");
+                return report;
+            }
+            _ = tick.tick() => {
+                let percent = progress.figure().percent();
+                let full = percent * CELLS / 100;
+                let bar: String = (0..CELLS).map(|cell| if cell < full { '#' } else { '.' }).collect();
+                let _ = write!(err, "\rchecking [{bar}] {percent:>3}%");
+                let _ = err.flush();
+            }
+        }
+    }
 }
 
 /// The report in lines for people: what fails first, then the statements that mend it.
@@ -40,6 +76,13 @@ fn text(report: &CheckReport) -> String {
         );
         if check.state != CheckState::Pass {
             let _ = writeln!(out, "      why: {}", check.why);
+            if !check.streams.is_empty() {
+                let word = match check.state {
+                    CheckState::Fail => "blocks",
+                    _ => "asked before",
+                };
+                let _ = writeln!(out, "      {word}: {}", check.streams.join(", "));
+            }
             if !check.mend.is_empty() {
                 let _ = writeln!(out, "      fix: {}", check.mend);
             }
@@ -72,13 +115,14 @@ fn text(report: &CheckReport) -> String {
     }
     if !grants.is_empty() {
         out.push_str("\nrun as an administrator:\n");
-        let mut server = "";
-        for (on, grant) in grants {
-            if on != server {
-                server = on;
-                let _ = writeln!(out, "-- on {on}");
+        let mut servers: Vec<&str> = grants.iter().map(|(on, _)| *on).collect();
+        servers.dedup();
+        for server in servers {
+            let _ = writeln!(out, "-- on {server}");
+            let of_server = grants.iter().filter(|(on, _)| *on == server);
+            for grant in combined(of_server.map(|(_, grant)| *grant)) {
+                let _ = writeln!(out, "{grant}");
             }
-            let _ = writeln!(out, "{grant}");
         }
     }
     let _ = writeln!(

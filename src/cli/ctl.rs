@@ -32,6 +32,27 @@ pub(super) fn ctl(data_dir: &Path, order: Order) -> Result<u8> {
             decide(Choice::Skip, stop, later_rows)
         }
         Order::Repair { stop } => decide(Choice::Repair, stop, None),
+        Order::Accept {
+            names,
+            task,
+            source,
+            reason,
+            json,
+        } => {
+            let scope = Scope {
+                task,
+                source,
+                relay: false,
+            };
+            let findings = Vec::new();
+            let command = Command::Accept {
+                scope,
+                names,
+                findings,
+                reason,
+            };
+            (command, json)
+        }
         Order::Revert { selector, id } => {
             let (scope, json) = split(selector);
             (Command::Revert { scope, id }, json)

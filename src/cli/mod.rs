@@ -164,6 +164,25 @@ enum Order {
         #[command(flatten)]
         stop: AtStop,
     },
+    /// Begin in spite of what the checks found: it keeps a stream from its start, and is kept in the
+    /// journal.
+    Accept {
+        /// The names of what was found, such as `keys` or `privileges`; none: every warning.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// The task; needed where there are several.
+        #[arg(long)]
+        task: Option<String>,
+        /// The source; needed where there are several.
+        #[arg(long)]
+        source: Option<String>,
+        /// Why, for the journal.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Print the reply as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Take back a decision that has not taken effect.
     Revert {
         #[command(flatten)]
@@ -424,6 +443,8 @@ mod tests {
             "tideway ctl resume",
             "tideway ctl retry --task t --stop-id 5 --json",
             "tideway ctl stop",
+            "tideway ctl accept --task t",
+            "tideway ctl accept keys privileges --task t --source s --reason r --json",
             "tideway ctl skip --task t --source s --at bin.000123:4 --stop-id 5 --scope row --reason r --json",
             "tideway ctl skip --at 7.1/bin.000123:4#2.7 --structure keep",
             "tideway ctl repair --task t --at bin.000123:4 --scope transaction",

@@ -31,6 +31,7 @@ pub const ACCEPTABLE: &[&str] = &[
     "merged-tables",
     "name-case",
     "online-ddl",
+    "privileges",
     "programs",
     "read-only",
     "relay-log-lost",

@@ -62,6 +62,20 @@ impl Config {
             .find(|source| source.server.name == name)
     }
 
+    /// The same with one task alone, and the servers that it is about.
+    #[must_use]
+    pub fn of_task(&self, task: &TaskConfig) -> Self {
+        let mut config = self.clone();
+        config.tasks = vec![task.clone()];
+        config
+            .sources
+            .retain(|source| task.sources.contains(&source.server.name));
+        config
+            .targets
+            .retain(|target| target.server.name == task.target);
+        config
+    }
+
     /// The target of that name.
     pub fn target(&self, name: &str) -> Option<&TargetConfig> {
         self.targets

@@ -1,11 +1,9 @@
 //! Every connection to a server is opened here: TLS, authentication, timeouts, session settings.
 //!
-//! Three clients for three kinds of work, all told the same way where and how to connect:
-//! [`Session`] for bulk statements and reads, [`Catalogue`] for checks and meta tables,
-//! [`replication`] for the binlog stream. Nothing here knows what a connection is used for.
+//! Two clients, both told the same way where and how to connect: [`Session`] for statements of every
+//! kind, [`replication`] for the binlog stream. Nothing here knows what a connection is used for.
 
 mod auth;
-mod catalogue;
 mod error;
 pub mod error_table;
 mod line;
@@ -17,7 +15,6 @@ mod session;
 mod tls;
 mod wire;
 
-pub use catalogue::{Catalogue, CatalogueRow};
 pub use error::{kind_of, refused};
 pub use line::{Done, TextRow};
 pub use session::{PacketError, RowStream, Session, Setup};

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 
 use crate::config::{Address, ServerConfig, TlsMode};
 use crate::model::{Error, ErrorKind, Result, Secret};
@@ -32,42 +31,4 @@ pub(super) fn label(server: &ServerConfig) -> String {
 /// Whether TLS is to be tried: never over a Unix socket, which does not leave the machine.
 pub(super) fn wants_tls(server: &ServerConfig) -> bool {
     server.tls.mode != TlsMode::Disabled && matches!(server.address, Address::Tcp { .. })
-}
-
-/// Options of the catalogue client; none of its own session changes.
-pub(super) fn catalogue(server: &ServerConfig) -> Result<MySqlConnectOptions> {
-    use sqlx::ConnectOptions as _;
-
-    let mut options = MySqlConnectOptions::new()
-        .username(&server.user)
-        .pipes_as_concat(false)
-        .no_engine_substitution(false)
-        .timezone(None)
-        .set_names(false)
-        .statement_cache_capacity(0)
-        // Its log lines would carry whole statements.
-        .disable_statement_logging();
-    let password = password(server)?;
-    if !password.is_empty() {
-        options = options.password(password.expose());
-    }
-    options = match &server.address {
-        Address::Tcp { host, port } => options.host(host).port(*port),
-        Address::Socket(path) => options.socket(path),
-    };
-    options = options.ssl_mode(match server.tls.mode {
-        _ if !wants_tls(server) => MySqlSslMode::Disabled,
-        TlsMode::Disabled => MySqlSslMode::Disabled,
-        TlsMode::Preferred => MySqlSslMode::Preferred,
-        TlsMode::Required => MySqlSslMode::Required,
-        TlsMode::VerifyCa => MySqlSslMode::VerifyCa,
-        TlsMode::VerifyIdentity => MySqlSslMode::VerifyIdentity,
-    });
-    if let Some(ca) = &server.tls.ca {
-        options = options.ssl_ca(ca);
-    }
-    if let (Some(cert), Some(key)) = (&server.tls.cert, &server.tls.key) {
-        options = options.ssl_client_cert(cert).ssl_client_key(key);
-    }
-    Ok(options)
 }

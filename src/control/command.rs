@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Choice, ErrorKind, Reach, TypedPlace};
+use crate::model::{Choice, ErrorKind, Finding, Reach, TypedPlace};
 
 /// Which streams or workers a command is for: those whose task and source match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -107,6 +107,20 @@ pub enum Command {
         /// How rows behind a statement that does not run are read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         later_rows: Option<LaterRowsFrom>,
+        /// Why; may be empty.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Begin in spite of what the checks found.
+    Accept {
+        /// Of which stream; it must be one.
+        #[serde(flatten)]
+        scope: Scope,
+        /// The names of what was found; none: every warning.
+        names: Vec<String>,
+        /// What that is, for the journal: filled in when it is accepted.
+        #[serde(default)]
+        findings: Vec<Finding>,
         /// Why; may be empty.
         #[serde(default)]
         reason: String,

@@ -17,6 +17,7 @@ pub use snapshot::{
 };
 
 pub use crate::model::{
-    CheckFigure, CheckReport, CheckState, EventRow, EventView, GrantState, PrivilegeFigure,
-    RelayFigure, RelayFileFigure, RelayHold, RetryFigure, TableLoad, TargetRow, TransferFigure,
+    CheckFigure, CheckProgress, CheckReport, CheckState, EventRow, EventView, Finding, GrantState,
+    PrivilegeFigure, RelayFigure, RelayFileFigure, RelayHold, RetryFigure, TableLoad, TargetRow,
+    TransferFigure,
 };

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CheckReport, ErrorKind, EventView, Flavor, Place, RelayFigure, RetryFigure, Stage, TableName,
-    TargetRow, Timestamp, TransactionView, TransferFigure, Unit,
+    CheckProgress, CheckReport, ErrorKind, EventView, Finding, Flavor, Place, RelayFigure,
+    RetryFigure, Stage, TableName, TargetRow, Timestamp, TransactionView, TransferFigure, Unit,
 };
 
 /// The version of the JSON form.
@@ -40,6 +40,9 @@ pub struct Snapshot {
     pub streams: Vec<StreamSnapshot>,
     /// The newest result of the checks, once there is one.
     pub check: Option<Arc<CheckReport>>,
+    /// How far the checks are, while they run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checking: Option<CheckProgress>,
     /// What needs the operator, oldest first.
     pub problems: Vec<Problem>,
     /// The newest log lines, oldest first; shared, as they rarely change.
@@ -239,6 +242,9 @@ pub struct Stop {
     pub repair: Option<String>,
     /// What can be chosen: the names of `tideway ctl`.
     pub choices: Vec<String>,
+    /// What the checks found, where that keeps the stream from beginning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 impl Stop {

@@ -116,14 +116,12 @@ where
     }
 }
 
-/// Our own lines at the level asked for; of the libraries, what is wrong. `sqlx` warns of slow statements
-/// with their whole text, which may hold values.
+/// Our own lines at the level asked for; of the libraries, what is wrong.
 fn filter(level: &str) -> Targets {
     let own = level.parse().unwrap_or(LevelFilter::INFO);
     Targets::new()
         .with_default(own.min(LevelFilter::WARN))
         .with_target("tideway", own)
-        .with_target("sqlx", own.min(LevelFilter::ERROR))
 }
 
 #[cfg(test)]
@@ -137,7 +135,6 @@ mod tests {
         assert!(filter.would_enable("tideway::unit::sync", &Level::DEBUG));
         assert!(!filter.would_enable("tideway::unit::sync", &Level::TRACE));
         assert!(!filter.would_enable("rustls::conn", &Level::INFO));
-        assert!(!filter.would_enable("sqlx::query", &Level::WARN));
     }
 
     #[test]

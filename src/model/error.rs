@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Privilege,
     /// A server's setting makes replication impossible (`log_bin`, `binlog_format`, …).
     Setting,
+    /// What the checks found blocks a stream's start, or is to be accepted first.
+    Checks,
     /// Another replica with our `server_id` is connected to the source.
     ServerId,
     /// A binlog event is damaged: checksum, length or framing.
@@ -75,6 +77,7 @@ impl ErrorKind {
             Self::Tls => "tls",
             Self::Privilege => "privilege",
             Self::Setting => "setting",
+            Self::Checks => "checks",
             Self::ServerId => "server-id",
             Self::Damaged => "damaged",
             Self::Unsupported => "unsupported",

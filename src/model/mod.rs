@@ -17,7 +17,10 @@ pub mod table;
 pub mod time;
 pub mod value;
 
-pub use check::{CheckFigure, CheckReport, CheckState, GrantState, PrivilegeFigure};
+pub use check::{
+    CheckFigure, CheckProgress, CheckReport, CheckState, Finding, GrantState, PRIVILEGES,
+    PrivilegeFigure,
+};
 pub use decision::{
     Choice, DECISION_VERSION, Decision, DecisionOutcome, LaterRows, Reach, TypedPlace,
 };

@@ -142,6 +142,9 @@ fn data_of_sync(list: &mut Vec<Requirement>, sync: &SyncNeeds) {
     let reason = |is_left_out: bool, what: &str| {
         is_left_out.then(|| format!("`[[task.filter]]` leaves {what} out of every table"))
     };
+    // Where filters leave some kinds out, a row that is there, or is not, is made what the source says by
+    // an UPDATE, then an INSERT.
+    let no_rows = left_out.inserts && left_out.updates;
     for object in &sync.objects {
         for (privilege, why, unless) in [
             (
@@ -151,13 +154,21 @@ fn data_of_sync(list: &mut Vec<Requirement>, sync: &SyncNeeds) {
             ),
             (
                 "INSERT",
-                "applies inserted rows",
-                reason(left_out.inserts, "inserts"),
+                if left_out.inserts {
+                    "makes updated rows whose insert was left out"
+                } else {
+                    "applies inserted rows"
+                },
+                reason(no_rows, "inserts and updates"),
             ),
             (
                 "UPDATE",
-                "applies updated rows",
-                reason(left_out.updates, "updates"),
+                if left_out.updates {
+                    "makes a row anew that is there because its change was left out"
+                } else {
+                    "applies updated rows"
+                },
+                reason(no_rows, "inserts and updates"),
             ),
             (
                 "DELETE",

@@ -90,7 +90,10 @@ fn cover(want: &Want, grants: &Grants, account: &Account) -> Cover {
             });
             if all_tables {
                 Cover::Yes(By {
-                    evidence: format!("granted on each of {} tables", tables.len()),
+                    evidence: format!(
+                        "granted on each of {} tables; a table that is made later is not among them",
+                        tables.len()
+                    ),
                     grantee: String::new(),
                 })
             } else {

@@ -44,6 +44,8 @@ pub fn figure(requirement: &Requirement, account: &Account, server: &str) -> Pri
         in_minimum: requirement.in_minimum,
         instead: instead(requirement, account),
         grant: verdict.mend,
+        streams: Vec::new(),
+        accepted: None,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod need;
 pub mod refusal;
 pub mod statement;
 
+pub use crate::model::check::combined;
 pub use account::{Account, Outcome, Probe, Role};
 pub use at_source::{DumpMode, DumpNeeds, SourceNeeds, source_requirements};
 pub use at_target::{LeftOut, LoadNeeds, SyncNeeds, TargetNeeds, target_requirements};
@@ -23,4 +24,4 @@ pub use grants::{GrantLine, Granted, Grants, Level, Line};
 pub use matrix::{figure, is_tried};
 pub use need::{Object, Requirement, Want};
 pub use refusal::Refusal;
-pub use statement::{account_name, combined, grant, object_text};
+pub use statement::{account_name, grant, object_text};

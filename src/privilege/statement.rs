@@ -69,36 +69,6 @@ pub fn activate_role(account: &Account, role: &str) -> Option<String> {
     Some(format!("SET DEFAULT ROLE {} TO {user};", roles.join(", ")))
 }
 
-/// The same statements with those for one object and account put together: `GRANT a, b ON o TO u;`.
-/// Anything that is no `GRANT` of [`grant`]'s stays as it is.
-pub fn combined<'a>(statements: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut groups: Vec<(Option<&str>, Vec<&str>)> = Vec::new();
-    for statement in statements {
-        let parts = statement
-            .strip_prefix("GRANT ")
-            .and_then(|rest| rest.split_once(" ON "));
-        let (names, tail) = match parts {
-            Some((names, tail)) => (names, Some(tail)),
-            None => (statement, None),
-        };
-        let same = groups
-            .iter()
-            .position(|(have, list)| *have == tail && (tail.is_some() || list == &[names]));
-        match same.and_then(|at| groups.get_mut(at)) {
-            Some((_, list)) if list.contains(&names) => {}
-            Some((_, list)) => list.push(names),
-            None => groups.push((tail, vec![names])),
-        }
-    }
-    groups
-        .into_iter()
-        .map(|(tail, names)| match tail {
-            Some(tail) => format!("GRANT {} ON {tail}", names.join(", ")),
-            None => names.concat(),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,25 +97,5 @@ mod tests {
         let table = Object::Table(TableName::new("a_b", "c`d"));
         assert_eq!(object_text(&table, false), "`a_b`.`c``d`");
         assert_eq!(account_name("a@b@host"), "'a@b'@'host'");
-    }
-
-    #[test]
-    fn statements_for_one_object_go_together() {
-        let all = [
-            "GRANT SELECT ON `a`.* TO 'u'@'%';",
-            "GRANT RELOAD ON *.* TO 'u'@'%';",
-            "GRANT INSERT ON `a`.* TO 'u'@'%';",
-            "GRANT SELECT ON `a`.* TO 'u'@'%';",
-            "SET DEFAULT ROLE `r` FOR 'u'@'%';",
-            "SET DEFAULT ROLE `r` FOR 'u'@'%';",
-        ];
-        assert_eq!(
-            combined(all),
-            [
-                "GRANT SELECT, INSERT ON `a`.* TO 'u'@'%';",
-                "GRANT RELOAD ON *.* TO 'u'@'%';",
-                "SET DEFAULT ROLE `r` FOR 'u'@'%';",
-            ]
-        );
     }
 }

@@ -97,6 +97,7 @@ impl Director {
                 self.folder.dump(name, source),
                 Arc::clone(&skipped),
                 super::hand(&self.journal, name, source),
+                super::gate(&config, &self.journal, self.options, task, source),
             ));
             for purging in &self.purging {
                 if purging.relay.source_name() == source {

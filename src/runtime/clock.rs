@@ -18,3 +18,9 @@ pub(crate) fn resident_bytes() -> u64 {
         .unwrap_or(0);
     pages * rustix::param::page_size() as u64
 }
+
+/// The time of day after `pause`.
+pub(crate) fn later(pause: std::time::Duration) -> Timestamp {
+    let micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+    Timestamp(now().0.saturating_add(micros))
+}

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::control::{Answer, Command, Envelope, Query, Reply, Scope, Snapshot};
-use crate::job::check;
-use crate::model::{CheckReport, ErrorKind, Stage};
+use crate::model::{CheckReport, ErrorKind, Finding, Stage};
 
 use super::caught_up::CaughtUp;
 use super::data_folder::DataFolder;
 use super::deciding::{Table, only};
+use super::gate;
 use super::journal::Journal;
 use super::journal_view;
 use super::publish::Publisher;
@@ -158,31 +158,17 @@ impl Director {
     }
 
     /// Starts the checks; their report comes by the channel.
-    ///
-    /// They have a thread and a runtime of their own: reading the catalogue of 50,000 tables takes the
-    /// processor for longer than a stream should wait for it.
-    fn check(&self, reports: &Reports) {
+    fn check(&mut self, reports: &Reports) {
         let config = Arc::clone(&self.config);
+        let progress = Arc::default();
+        self.publisher.set_checking(&progress);
         let reports = reports.checks.clone();
         let stop = self.supervisor.stop().child_token();
-        let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            let report = runtime.block_on(check::run(&config, &stop));
-            // A director that has ended needs no report.
-            let _ = reports.blocking_send(report);
-            std::io::Result::Ok(())
-        };
         let _reports_by_the_channel = self.supervisor.spawn("check", async move {
-            match tokio::task::spawn_blocking(run).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(unit = "check", "cannot start the checks: {error}");
-                }
-                Err(error) => {
-                    tracing::error!(unit = "check", "the checks ended by a defect: {error}");
-                }
+            match gate::checked(config, stop, progress).await {
+                // A director that has ended needs no report.
+                Ok(report) => drop(reports.send(report).await),
+                Err(error) => tracing::error!(unit = "check", "{}", error.report()),
             }
         });
     }
@@ -220,6 +206,10 @@ impl Director {
             }
             return;
         }
+        let (command, refusal) = match (refusal, self.completed(command.clone())) {
+            (None, Ok(completed)) => (completed, None),
+            (None, Err(refusal)) | (Some(refusal), _) => (command, Some(refusal)),
+        };
         let intent = match refusal {
             Some(refusal) => Err(refusal),
             None => self.journal.intent(&origin, &command).map_err(|error| {
@@ -269,6 +259,9 @@ impl Director {
                 Ok(table) => table.revert(id.as_deref()).await,
                 Err(refusal) => refusal,
             },
+            Command::Accept {
+                scope, findings, ..
+            } => self.accept(scope, findings).await,
             Command::Pause { scope } => self.ask(scope, || Request::Pause).await,
             Command::Resume { scope } => self.ask(scope, || Request::Resume).await,
             Command::Start { scope } => self.start(scope).await,
@@ -297,6 +290,58 @@ impl Director {
             }
         };
         self.settle(errand, reply);
+    }
+
+    /// A command with all that the journal is to have of it.
+    fn completed(&self, command: Command) -> Result<Command, Reply> {
+        let Command::Accept {
+            scope,
+            names,
+            reason,
+            ..
+        } = command
+        else {
+            return Ok(command);
+        };
+        let work = &only(&self.streams, &scope)?.work;
+        let findings = work.gate().named(&names).map_err(|error| Reply::Refused {
+            message: error.message().to_owned(),
+            fix: error.fix().map(str::to_owned),
+        })?;
+        Ok(Command::Accept {
+            scope: Scope {
+                task: Some(work.task_name().to_owned()),
+                source: Some(work.source_name().to_owned()),
+                relay: false,
+            },
+            names,
+            findings,
+            reason,
+        })
+    }
+
+    /// Takes findings as accepted, and has the stream begin where nothing else is in its way.
+    async fn accept(&self, scope: &Scope, findings: &[Finding]) -> Reply {
+        let stream = match only(&self.streams, scope) {
+            Ok(stream) => stream,
+            Err(refusal) => return refusal,
+        };
+        let open = stream.work.gate().accept(findings);
+        let names = |list: &[Finding]| {
+            let names: Vec<&str> = list.iter().map(|one| one.name.as_str()).collect();
+            names.join(", ")
+        };
+        let accepted = format!("{}: accepted {}", stream.work.label(), names(findings));
+        if !open.is_empty() {
+            return done(format!("{accepted}; still in its way: {}", names(&open)));
+        }
+        match self.ask(scope, || Request::Retry { stop_id: None }).await {
+            Reply::Done { .. } => done(format!("{accepted}; it begins")),
+            // It looks again by itself.
+            Reply::Refused { message, .. } | Reply::Failed { message, .. } => {
+                done(format!("{accepted}; {message}"))
+            }
+        }
     }
 
     /// What is needed to decide something for the one stream that is meant.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::control::{Command, Reply};
-use crate::model::{Decision, DecisionOutcome, Error, ErrorKind, Result, Timestamp};
+use crate::model::{Decision, DecisionOutcome, Error, ErrorKind, Finding, Result, Timestamp};
 
 use super::clock;
 
@@ -75,6 +75,8 @@ struct State {
     next_id: u64,
     /// Decisions of which nothing became yet, by id.
     open: BTreeMap<String, Decision>,
+    /// What was accepted of the checks' findings, by task and source.
+    accepted: HashMap<(String, String), Vec<Finding>>,
     /// Who waits to hear what becomes of one.
     waiting: HashMap<String, oneshot::Sender<DecisionOutcome>>,
 }
@@ -102,7 +104,27 @@ impl Journal {
             }
         }
         let mut open = BTreeMap::new();
+        let mut asked = HashMap::new();
+        let mut accepted: HashMap<(String, String), Vec<Finding>> = HashMap::new();
         each_line(&path, |line| {
+            match (line.command, line.reply) {
+                (
+                    Some(Command::Accept {
+                        scope, findings, ..
+                    }),
+                    _,
+                ) => {
+                    asked.insert(line.id, (scope, findings));
+                }
+                (None, Some(Reply::Done { .. })) => {
+                    if let Some((scope, findings)) = asked.remove(&line.id)
+                        && let (Some(task), Some(source)) = (scope.task, scope.source)
+                    {
+                        accepted.entry((task, source)).or_default().extend(findings);
+                    }
+                }
+                _ => {}
+            }
             if let Some(decision) = line.decision {
                 open.insert(decision.id.clone(), decision);
             }
@@ -116,6 +138,7 @@ impl Journal {
                 // Ids need only differ within the file: microseconds since 1970 do, across restarts too.
                 next_id: clock::now().0,
                 open,
+                accepted,
                 waiting: HashMap::new(),
             }),
             path,
@@ -133,6 +156,13 @@ impl Journal {
         let of_stream = |decision: &&Decision| decision.task == task && decision.source == source;
         let ids = state.open.values().filter(of_stream);
         ids.map(|decision| decision.id.clone()).collect()
+    }
+
+    /// What was accepted for a stream of what the checks had found, when the journal was opened.
+    pub(crate) fn accepted(&self, task: &str, source: &str) -> Vec<Finding> {
+        let state = self.state();
+        let key = (task.to_owned(), source.to_owned());
+        state.accepted.get(&key).cloned().unwrap_or_default()
     }
 
     /// Writes what is about to be done, and gives its id. On disk when this returns.

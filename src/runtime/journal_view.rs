@@ -105,6 +105,7 @@ fn scope_of(command: &Command) -> Option<&Scope> {
         | Command::Start { scope }
         | Command::Retry { scope, .. }
         | Command::Decide { scope, .. }
+        | Command::Accept { scope, .. }
         | Command::Revert { scope, .. }
         | Command::Reapply { scope, .. } => Some(scope),
         Command::PurgeRelay { .. }
@@ -123,6 +124,15 @@ fn words(command: &Command) -> String {
         Command::Decide {
             choice, reach, at, ..
         } => format!("{choice} {reach} at {at}"),
+        Command::Accept {
+            names, findings, ..
+        } => {
+            let found = findings.iter().map(|finding| finding.name.clone());
+            let mut names: Vec<String> = names.iter().cloned().chain(found).collect();
+            names.sort_unstable();
+            names.dedup();
+            format!("accept {}", names.join(", "))
+        }
         Command::Revert { id, .. } => match id {
             Some(id) => format!("revert {id}"),
             None => "revert the newest decision".to_owned(),

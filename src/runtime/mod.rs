@@ -11,6 +11,7 @@ mod clock;
 mod data_folder;
 mod deciding;
 mod director;
+mod gate;
 mod given_dump;
 pub mod journal;
 pub mod journal_view;
@@ -46,6 +47,7 @@ use crate::unit::sync::Hand;
 
 pub use data_folder::DataFolder;
 use director::Director;
+use gate::Gate;
 use journal::Journal;
 use publish::Publisher;
 use purging::Purging;
@@ -156,6 +158,7 @@ impl Runtime {
                     folder.dump(&task.name, &source.server.name),
                     Arc::clone(skipped),
                     hand(&journal, &task.name, &source.server.name),
+                    gate(&config, &journal, options, task, &source.server.name),
                 ));
                 let is_autostart = task.is_autostart || options.ends_when_caught_up;
                 let (state, requests) = start_runner(&config, &supervisor, &work, is_autostart);
@@ -242,6 +245,18 @@ fn hand(journal: &Arc<Journal>, task: &str, source: &str) -> Arc<Hand> {
     Arc::new(Hand::new(Arc::new(report), unsettled))
 }
 
+/// What must be in order before a stream begins.
+fn gate(
+    config: &Config,
+    journal: &Journal,
+    options: Options,
+    task: &TaskConfig,
+    source: &str,
+) -> Gate {
+    let accepted = journal.accepted(&task.name, source);
+    Gate::new(config, task, source, options.has_console, accepted)
+}
+
 /// Starts a source's worker.
 fn start_worker(
     config: &Config,
@@ -306,6 +321,7 @@ fn start_runner<W: Work>(
         supervisor: supervisor.clone(),
         retry_limit: config.worker.retry_limit,
         is_autostart,
+        looks: 0,
     };
     let _runs_until_the_supervisor_ends = supervisor.spawn(work.name(), runner.drive());
     (state, requests)

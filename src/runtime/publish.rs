@@ -1,14 +1,15 @@
 //! Puts snapshots together: what the units' meters say, what the runners' states are, and the rates
 //! that follow from them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, ServerConfig};
 use crate::control::{
-    DecisionFigure, MemoryFigure, Problem, Snapshot, SourceSnapshot, Stop, StreamPosition,
+    DecisionFigure, MemoryFigure, Problem, Snapshot, SourceSnapshot, StreamPosition,
     StreamSnapshot, TargetSnapshot, snapshot,
 };
+use crate::job::check::Progress;
 use crate::log::LogRing;
 use crate::model::{CheckReport, CheckState, GrantState, Stage, Unit};
 
@@ -33,6 +34,8 @@ pub(super) struct Publisher {
     limit_bytes: u64,
     meters: Vec<StreamMeter>,
     check: Option<Arc<CheckReport>>,
+    /// The checks that run, for as long as they do.
+    checking: Weak<Progress>,
 }
 
 /// What is remembered of a stream between snapshots.
@@ -66,12 +69,18 @@ impl Publisher {
             limit_bytes: config.worker.memory_bytes,
             meters: Vec::new(),
             check: None,
+            checking: Weak::new(),
         }
     }
 
     /// One more target is written to.
     pub(super) fn add_target(&mut self, server: &ServerConfig) {
         self.last.targets.push(blank_target(server));
+    }
+
+    /// Checks have begun, and tell by this how far they are.
+    pub(super) fn set_checking(&mut self, progress: &Arc<Progress>) {
+        self.checking = Arc::downgrade(progress);
     }
 
     /// Takes a new result of the checks.
@@ -90,6 +99,7 @@ impl Publisher {
         let mut next = self.last.clone();
         next.taken_at = clock::now();
         next.check.clone_from(&self.check);
+        next.checking = self.checking.upgrade().map(|progress| progress.figure());
         next.sources = workers
             .iter()
             .map(|worker| source(worker, streams))
@@ -222,10 +232,8 @@ fn stream_snapshot(stream: &Stream, meter: &mut StreamMeter, now: Instant) -> St
         Unit::Relay | Unit::Sync => meter.rows.sample(now, sync.rows),
     };
     let is_stopped = matches!(state.stage, Stage::Failed | Stage::Waiting);
-    let stop = state
-        .stop
-        .filter(|_| is_stopped)
-        .map(|stop| Stop { unit, ..stop });
+    // A load runs beside its dump: which of them stopped, the stop knows.
+    let stop = state.stop.filter(|_| is_stopped);
     StreamSnapshot {
         task: work.task_name().to_owned(),
         source: work.source_name().to_owned(),

@@ -118,6 +118,8 @@ mod tests {
                 GrantState::Missing => format!("GRANT {privilege} ON `shop`.* TO 'u'@'%';"),
                 _ => String::new(),
             },
+            streams: Vec::new(),
+            accepted: None,
         }
     }
 

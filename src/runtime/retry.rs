@@ -15,6 +15,14 @@ pub(crate) enum Retry {
     Operator,
 }
 
+/// When something that stands for the operator is looked at again by itself: for what is mended on a
+/// server, not here. Rarely, as a look may read much.
+pub(crate) fn look_again(kind: ErrorKind, looks: u32) -> Option<Duration> {
+    let mended_elsewhere = matches!(kind, ErrorKind::Privilege | ErrorKind::Checks);
+    let doubled = 30_u64.checked_shl(looks).unwrap_or(u64::MAX);
+    mended_elsewhere.then(|| Duration::from_secs(doubled.min(600)))
+}
+
 /// A kind's policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
@@ -55,6 +63,10 @@ pub(crate) fn policy(kind: ErrorKind) -> Policy {
         ),
         ErrorKind::Privilege => (Retry::Operator, "run the `GRANT` shown, then retry"),
         ErrorKind::Setting => (Retry::Operator, "change the server's setting, then retry"),
+        ErrorKind::Checks => (
+            Retry::Operator,
+            "mend what was found; it is looked at again by itself, or at once by a retry",
+        ),
         ErrorKind::ServerId => (
             Retry::Operator,
             "give this source another `server_id`, then start again",
@@ -133,6 +145,20 @@ mod tests {
                 entry.kind
             );
         }
+    }
+
+    #[test]
+    fn what_is_mended_on_a_server_is_looked_at_again() {
+        let seconds: Vec<u64> = (0..7)
+            .filter_map(|looks| look_again(ErrorKind::Privilege, looks))
+            .map(|pause| pause.as_secs())
+            .collect();
+        assert_eq!(seconds, [30, 60, 120, 240, 480, 600, 600]);
+        assert_eq!(
+            look_again(ErrorKind::Checks, 99),
+            Some(Duration::from_mins(10))
+        );
+        assert_eq!(look_again(ErrorKind::Drift, 0), None);
     }
 
     #[test]

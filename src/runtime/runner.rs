@@ -26,7 +26,7 @@ use crate::control::{Reply, Stop};
 use crate::model::{Decision, Error, ErrorKind, RetryFigure, Stage, Timestamp};
 
 use super::clock;
-use super::retry::{Retry, backoff, policy};
+use super::retry::{Retry, backoff, look_again, policy};
 use super::supervisor::Supervisor;
 
 /// What the runner runs.
@@ -154,6 +154,8 @@ pub(super) struct Runner<W> {
     pub(super) retry_limit: Duration,
     /// Whether it begins by itself.
     pub(super) is_autostart: bool,
+    /// How often it has looked again by itself at what stopped it.
+    pub(super) looks: u32,
 }
 
 /// A run that has lasted this long without a failure no longer shows what stopped the one before.
@@ -168,6 +170,8 @@ enum Next {
     Run,
     /// Stand in this stage until a request comes.
     Stand(Stage),
+    /// Stand as failed until a request comes, or until then: what is wrong may be mended elsewhere.
+    StandUntil(Instant),
     /// Try again then.
     Wait(Instant),
     End,
@@ -214,7 +218,17 @@ impl<W: Work> Runner<W> {
                         self.state.set(|s| s.stop = None);
                     }
                     failing_since = None;
-                    self.stand().await
+                    self.looks = 0;
+                    self.stand(None).await
+                }
+                Next::StandUntil(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    self.state.set(|s| {
+                        s.stage = Stage::Failed;
+                        s.next_try_at = Some(clock::later(left));
+                    });
+                    failing_since = None;
+                    self.stand(Some(until)).await
                 }
                 Next::Wait(until) => self.wait(until).await,
                 Next::End => break,
@@ -300,6 +314,21 @@ impl<W: Work> Runner<W> {
     fn failed(&mut self, failure: Failure, since: Instant) -> Next {
         let Failure { error, stop } = failure;
         let name = self.work.name();
+        let before = self.state.read().stop;
+        // The same again is the same stop: who has looked at it need not look again.
+        let is_new = !before.as_ref().is_some_and(|before| {
+            before.error == stop.error
+                && before.position == stop.position
+                && before.findings == stop.findings
+        });
+        let stop = match before {
+            Some(before) if !is_new && stop.event.is_none() => Stop {
+                stop_id: before.stop_id,
+                at: before.at,
+                ..stop
+            },
+            _ => stop,
+        };
         let tries = self.state.read().tries.saturating_add(1);
         let policy = policy(error.kind());
         let limit = match policy.retry {
@@ -315,7 +344,7 @@ impl<W: Work> Runner<W> {
                 unit = %stop.unit,
                 "{name}: {what}; try {tries} again in {} s", pause.as_secs()
             );
-        } else {
+        } else if is_new {
             tracing::error!(unit = %stop.unit, "{name}: {what}");
         }
         let lost = policy.retry == Retry::Timed && !may_retry && error.kind() == ErrorKind::Connect;
@@ -325,22 +354,35 @@ impl<W: Work> Runner<W> {
             s.has_lost_contact = lost;
         });
         if !may_retry {
-            return Next::Stand(Stage::Failed);
+            let again = look_again(error.kind(), self.looks);
+            return again.map_or(Next::Stand(Stage::Failed), |pause| {
+                Next::StandUntil(Instant::now() + pause)
+            });
         }
         self.state.set(|s| {
             s.retries.add(&error, clock::now());
             s.stage = Stage::Waiting;
-            s.next_try_at = Some(Timestamp(clock::now().0 + pause.as_micros() as u64));
+            s.next_try_at = Some(clock::later(pause));
         });
         Next::Wait(Instant::now() + pause)
     }
 
     /// Stands still until the operator says otherwise.
-    async fn stand(&mut self) -> Next {
+    async fn stand(&mut self, until: Option<Instant>) -> Next {
         loop {
             let stage = self.state.stage();
+            let due = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             let (request, reply) = tokio::select! {
                 () = self.supervisor.stop().cancelled() => return Next::End,
+                () = due => {
+                    self.looks = self.looks.saturating_add(1);
+                    return Next::Run;
+                }
                 asked = self.requests.recv() => match asked {
                     Some(asked) => asked,
                     None => return Next::End,
@@ -378,6 +420,7 @@ impl<W: Work> Runner<W> {
             let _ = reply.send(answer);
             if let Some(next) = next {
                 self.state.set(|s| s.tries = 0);
+                self.looks = 0;
                 return next;
             }
         }
@@ -535,6 +578,7 @@ mod tests {
                 supervisor: supervisor.clone(),
                 retry_limit: Duration::from_secs(10),
                 is_autostart,
+                looks: 0,
             };
             let _task = supervisor.spawn("runner", runner.drive());
             Self {

@@ -44,6 +44,7 @@ pub(super) fn plain(error: &Error) -> Stop {
         repair: None,
         error: shown,
         choices: vec!["retry".to_owned()],
+        findings: Vec::new(),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::unit::dump;
 use crate::unit::load;
 use crate::unit::sync::{self, Hand, SyncJob};
 
+use super::gate::{Gate, Passed};
 use super::given_dump;
 use super::relay_work::{Facts, Need, RelayWork};
 use super::runner::{End, Failure, Work};
@@ -62,6 +63,7 @@ pub(super) struct StreamWork {
     dump_folder: PathBuf,
     skipped: Arc<SkippedFile>,
     hand: Arc<Hand>,
+    gate: Gate,
     dump: Arc<dump::Meter>,
     load: Arc<load::Meter>,
     sync: Arc<sync::Meter>,
@@ -101,6 +103,7 @@ impl StreamWork {
         dump_folder: PathBuf,
         skipped: Arc<SkippedFile>,
         hand: Arc<Hand>,
+        gate: Gate,
     ) -> Self {
         let unit = if task.mode == Mode::Incremental {
             Unit::Sync
@@ -117,6 +120,7 @@ impl StreamWork {
             dump_folder,
             skipped,
             hand,
+            gate,
             dump: Arc::new(dump::meter()),
             load: Arc::new(load::meter()),
             sync: Arc::default(),
@@ -140,6 +144,11 @@ impl StreamWork {
 
     pub(super) fn target_name(&self) -> &str {
         &self.task.target
+    }
+
+    /// What must be in order before it begins.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The name for messages.
@@ -283,6 +292,12 @@ impl StreamWork {
         if !matches!(state, Some(State::Sync(_))) {
             is_first = false;
             self.source.known().await?;
+        }
+        if state.is_none() {
+            match self.gate.pass(stop).await? {
+                Passed::Stopped => return Ok(End::Stopped),
+                Passed::With(warnings) => warnings.into_iter().for_each(|text| self.note(text)),
+            }
         }
         loop {
             if stop.is_cancelled() {
@@ -630,7 +645,11 @@ impl StreamWork {
         match broken {
             Broken::Plain(error) => {
                 let error = locate(error);
-                let stop = stops::plain(&error);
+                let mut stop = stops::plain(&error);
+                if error.kind() == ErrorKind::Checks {
+                    stop.findings = self.gate.open();
+                    stop.choices.push("accept".to_owned());
+                }
                 Box::new(Failure { error, stop })
             }
             Broken::AtEvent(failed) => {

@@ -102,6 +102,8 @@ pub enum Action {
     Retry,
     /// Opens the dialog in which something is decided for an event.
     Decide(Choice, Reach),
+    /// Opens the dialog in which the checks' findings before a start are accepted.
+    Accept,
     /// Opens the journal.
     Journal,
     /// Takes back the newest decision that waits.
@@ -110,6 +112,10 @@ pub enum Action {
     Check,
     /// Copies what is focused.
     Copy,
+    /// Opens the choice of what is copied.
+    CopyAs,
+    /// The next server of the grants.
+    NextServer,
     /// The least level of log lines shown.
     Level,
     /// Draws all anew.
@@ -198,6 +204,15 @@ const WORK: &[Screen] = &[
 /// Where something is decided for the event at which a stream stands.
 const STOPS: &[Screen] = &[Screen::Events];
 
+/// Where a stream is seen that the checks keep from beginning.
+const ASKED: &[Screen] = &[
+    Screen::Overview,
+    Screen::Load,
+    Screen::Sync,
+    Screen::Events,
+    Screen::Grants,
+];
+
 /// Where there is a list to filter.
 const LISTS: &[Screen] = &[
     Screen::Overview,
@@ -215,6 +230,7 @@ pub static TABLE: &[Entry] = &[
     entry(Action::Stop, "stop", &["s"], Place::Leaving, "stop cleanly", "in the dialog before leaving: write the checkpoints, stop, leave"),
     entry(Action::Open, "open", &["enter"], Place::On(&[Screen::Overview, Screen::Sources, Screen::Sync]), "open", "open what is selected"),
     changing(entry(Action::Retry, "retry", &["r"], Place::On(WORK), "retry", "try again at once what failed: the selected stream, or the source's relay")),
+    changing(entry(Action::Accept, "accept", &["a"], Place::On(ASKED), "accept", "begin in spite of what the checks found for the selected stream; asks first")),
     changing(entry(Action::Pause, "pause", &["p"], Place::On(WORK), "pause", "pause at the end of the transaction in hand, or go on: the selected stream, or the source's relay")),
     changing(entry(Action::Decide(Choice::Skip, Reach::Event), "skip", &["s"], Place::On(STOPS), "skip", "leave out the event at which the stream stands; asks first")),
     changing(entry(Action::Decide(Choice::Skip, Reach::Row), "skip-row", &["x"], Place::On(STOPS), "skip row", "leave out the one row that was met; asks first")),
@@ -226,11 +242,13 @@ pub static TABLE: &[Entry] = &[
     entry(Action::Check, "check", &["r"], Place::On(&[Screen::Grants]), "check again", "run the checks and read the grants again"),
     entry(Action::Level, "level", &["v"], Place::On(&[Screen::Log]), "level", "show only lines of this level and above"),
     entry(Action::Copy, "copy", &["y"], Place::Everywhere, "copy", "copy what the focused pane is about (grants, statement, position, line) to the clipboard and to a file"),
+    entry(Action::CopyAs, "copy-as", &["Y"], Place::On(&[Screen::Grants]), "copy a part", "copy the GRANT of one cell, of one unit, of this server, of all servers, or the documented minimum"),
+    entry(Action::NextServer, "next-server", &["d"], Place::On(&[Screen::Grants]), "next server", "the grants of the next server"),
     entry(Action::Journal, "journal", &["J"], Place::Everywhere, "", "what was asked and decided, with what became of it; apply later what was left out"),
     entry(Action::NextProblem, "next-problem", &["!"], Place::Everywhere, "next problem", "go to the next problem, oldest first"),
     entry(Action::Filter, "filter", &["/"], Place::On(LISTS), "filter", "show only lines that contain a text; enter keeps it, esc removes it"),
-    entry(Action::Left, "left", &["h", "left"], Place::Everywhere, "", "the stream, source or server before"),
-    entry(Action::Right, "right", &["l", "right"], Place::Everywhere, "", "the next stream, source or server"),
+    entry(Action::Left, "left", &["h", "left"], Place::Everywhere, "", "the stream or source before; in the grants the unit before"),
+    entry(Action::Right, "right", &["l", "right"], Place::Everywhere, "", "the next stream or source; in the grants the next unit"),
     entry(Action::NextPane, "next-pane", &["tab"], Place::Everywhere, "pane", "focus the next pane"),
     entry(Action::Zoom, "zoom", &["z"], Place::Everywhere, "zoom", "give the focused pane the whole screen, or take it back"),
     entry(Action::Freeze, "freeze", &["space"], Place::Everywhere, "freeze", "hold the display still; the work goes on"),

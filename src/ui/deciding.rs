@@ -15,7 +15,7 @@ use super::keymap::Key;
 use super::state::{Dialog, State};
 
 /// Keys that come this soon after the dialog has opened were meant for something else.
-const DEAF: u64 = 300_000;
+pub(super) const DEAF: u64 = 300_000;
 /// The most that a reason has.
 const REASON_CHARS: usize = 200;
 

@@ -40,6 +40,8 @@ pub fn draw(view: &View<'_>, buffer: &mut Buffer) {
         Some(Dialog::Help(from)) => dialog::help::draw(view, from, parts.body, buffer),
         Some(Dialog::Leave) => dialog::leave::draw(view, parts.body, buffer),
         Some(Dialog::Journal) => dialog::journal::draw(view, parts.body, buffer),
+        Some(Dialog::CopyAs) => dialog::copy_as::draw(view, parts.body, buffer),
+        Some(Dialog::Accept) => dialog::accept::draw(view, parts.body, buffer),
         Some(Dialog::Decide) => dialog::decide::draw(view, parts.body, buffer),
         None => {}
     }

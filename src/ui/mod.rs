@@ -10,6 +10,7 @@
 //! state ──▶ screens: panes of lines ──▶ draw ──▶ buffer ──▶ difference ──▶ one write
 //! ```
 
+pub mod accepting;
 pub mod action;
 pub mod deciding;
 pub mod dialog;

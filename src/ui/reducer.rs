@@ -9,13 +9,16 @@ use tui_input::{Input, InputRequest};
 use crate::control::{Command, Reply, Scope, Snapshot};
 use crate::model::{Choice, Reach, Stage, Timestamp};
 
+use super::accepting;
 use super::action::{Action, Entry, Screen};
 use super::deciding;
+use super::dialog;
 use super::effect::{Copied, Effect};
 use super::journal;
 use super::keymap::Key;
 use super::layout::{self, Pane};
 use super::screen;
+use super::screen::grants::Part;
 use super::state::{Dialog, Message, State};
 use super::view::{Looks, View};
 use super::widget::pane::Window;
@@ -28,6 +31,12 @@ pub fn on_key(state: &mut State, key: Key, looks: &Looks) -> Vec<Effect> {
     }
     if state.dialog == Some(Dialog::Decide) {
         return deciding::on_key(state, key);
+    }
+    if state.dialog == Some(Dialog::CopyAs) {
+        return copy_as(state, key);
+    }
+    if state.dialog == Some(Dialog::Accept) {
+        return accepting::on_key(state, key);
     }
     if state.dialog == Some(Dialog::Journal) {
         let is_read_only = View { state, looks }.is_read_only();
@@ -46,6 +55,10 @@ pub fn on_snapshot(state: &mut State, snapshot: Arc<Snapshot>, now: Timestamp) {
     state.newest = Arc::clone(&snapshot);
     if deciding::close_if_gone(state) {
         let text = "nothing was decided: the stream no longer stands at that event";
+        say(state, text, true, now);
+    }
+    if accepting::close_if_gone(state) {
+        let text = "nothing was accepted: the stream no longer stands at these findings";
         say(state, text, true, now);
     }
     if !state.is_frozen {
@@ -139,10 +152,13 @@ pub fn on_action(state: &mut State, entry: &Entry, looks: &Looks) -> Vec<Effect>
         Action::Pause => return pause(state),
         Action::Retry => return retry(state),
         Action::Decide(choice, reach) => return decide(state, choice, reach),
+        Action::Accept => return accept(state),
         Action::Revert => return revert(state),
         Action::Journal => return journal::open(state),
         Action::Check => return send(state, Command::Check),
         Action::Copy => return copy(state, looks),
+        Action::CopyAs => state.dialog = Some(Dialog::CopyAs),
+        Action::NextServer => next_server(state),
         Action::Level => {
             state.level = state.level.next();
             state.is_following = true;
@@ -189,7 +205,8 @@ fn in_dialog(state: &mut State, dialog: Dialog, action: Action, looks: &Looks) -
             };
             state.dialog = Some(Dialog::Help(to.min(last)));
         }
-        (Dialog::Leave | Dialog::Decide | Dialog::Journal, _) => {}
+        (Dialog::Leave | Dialog::Decide | Dialog::Accept | Dialog::CopyAs | Dialog::Journal, _) => {
+        }
     }
     Vec::new()
 }
@@ -378,13 +395,17 @@ fn around(at: Option<usize>, len: usize, forward: bool) -> Option<usize> {
 fn move_across(state: &mut State, forward: bool) {
     match state.screen {
         Screen::Grants => {
-            let servers = state.servers();
-            let at = servers
-                .iter()
-                .position(|name| Some(*name) == state.server());
-            let to = around(at, servers.len(), forward).and_then(|to| servers.get(to));
-            state.server = to.map(|name| (*name).to_owned());
-            state.cursors.remove(&Pane::Matrix);
+            let units = screen::grants::units(state);
+            // From nowhere it goes to the cell that is explained.
+            let shown = screen::grants::selected(state).map(|figure| figure.unit);
+            let to = match state.unit {
+                None => shown.or(units.first().copied()),
+                Some(unit) => {
+                    let at = units.iter().position(|one| *one == unit);
+                    around(at, units.len(), forward).and_then(|to| units.get(to).copied())
+                }
+            };
+            state.unit = to;
             state.cursors.remove(&Pane::Statements);
         }
         Screen::Sources | Screen::Relay => {
@@ -554,6 +575,20 @@ fn decide(state: &mut State, choice: Choice, reach: Reach) -> Vec<Effect> {
     }
 }
 
+/// Opens the question whether the stream may begin in spite of what was found.
+fn accept(state: &mut State) -> Vec<Effect> {
+    if layout::class(state.size) == layout::Class::Line {
+        return refuse(
+            state,
+            "refused: the terminal is too small to show what was found",
+        );
+    }
+    match accepting::open(state) {
+        Ok(()) => Vec::new(),
+        Err(why) => refuse(state, why),
+    }
+}
+
 fn revert(state: &mut State) -> Vec<Effect> {
     let Some((scope, _)) = scope(state).filter(|(scope, _)| !scope.relay) else {
         return refuse(state, "no stream is selected");
@@ -603,6 +638,44 @@ fn copy_grants(state: &State) -> Option<Copied> {
         file_name: format!("grants-{}.sql", file_part(server)),
         text: format!("{}\n", grants.join("\n")),
     })
+}
+
+fn next_server(state: &mut State) {
+    let servers = state.servers();
+    let at = servers
+        .iter()
+        .position(|name| Some(*name) == state.server());
+    let to = around(at, servers.len(), true).and_then(|to| servers.get(to));
+    state.server = to.map(|name| (*name).to_owned());
+    state.unit = None;
+    state.cursors.remove(&Pane::Matrix);
+    state.cursors.remove(&Pane::Statements);
+}
+
+/// Takes in a key of the choice of what is copied.
+fn copy_as(state: &mut State, key: Key) -> Vec<Effect> {
+    state.dialog = None;
+    let chosen = dialog::copy_as::CHOICES
+        .iter()
+        .find(|(choice, ..)| key.code() == KeyCode::Char(*choice));
+    let Some((_, part, what)) = chosen.filter(|_| !key.is_ctrl() && !key.is_alt()) else {
+        return Vec::new();
+    };
+    let statements = screen::grants::statements_of(state, *part);
+    if statements.is_empty() {
+        return refuse(state, &format!("nothing to copy: {what} lacks nothing"));
+    }
+    let server = state.server().unwrap_or_default().to_owned();
+    let name = match part {
+        Part::All => "grants-all.sql".to_owned(),
+        Part::Minimum => format!("grants-minimum-{}.sql", file_part(&server)),
+        _ => format!("grants-{}.sql", file_part(&server)),
+    };
+    vec![Effect::Copy(Copied {
+        what: format!("the statements of {what}"),
+        file_name: name,
+        text: format!("{}\n", statements.join("\n")),
+    })]
 }
 
 fn copy_statement(state: &State) -> Option<Copied> {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tui_input::Input;
 
 use crate::control::{Snapshot, SourceSnapshot, StreamSnapshot};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, Unit};
 
+use super::accepting::Accepting;
 use super::action::Screen;
 use super::deciding::Deciding;
 use super::journal::JournalPane;
@@ -45,6 +46,8 @@ pub struct State {
     pub source: Option<String>,
     /// The selected server of the grants.
     pub server: Option<String>,
+    /// The selected column of the grants; `None`: the one that matters most in a row.
+    pub unit: Option<Unit>,
     /// The selected or topmost line of each pane.
     pub cursors: BTreeMap<Pane, usize>,
     /// The filter of each screen that has one.
@@ -61,6 +64,8 @@ pub struct State {
     pub journal: Option<JournalPane>,
     /// The decision that is being made.
     pub deciding: Option<Deciding>,
+    /// What is being accepted of the checks' findings.
+    pub accepting: Option<Accepting>,
     /// The newest message: a command's reply, what was copied.
     pub message: Option<Message>,
     /// Commands without a reply yet.
@@ -80,6 +85,10 @@ pub enum Dialog {
     Journal,
     /// Asks for what confirms a decision: [`State::deciding`].
     Decide,
+    /// Asks which of the grants' statements are copied.
+    CopyAs,
+    /// Asks whether a stream may begin in spite of findings: [`State::accepting`].
+    Accept,
 }
 
 /// A line for the operator.
@@ -183,6 +192,7 @@ impl State {
             task: None,
             source: None,
             server: None,
+            unit: None,
             cursors: BTreeMap::new(),
             filters: BTreeMap::new(),
             is_typing: false,
@@ -191,6 +201,7 @@ impl State {
             dialog: None,
             journal: None,
             deciding: None,
+            accepting: None,
             message: None,
             pending: 0,
             problem: None,

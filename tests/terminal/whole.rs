@@ -11,6 +11,13 @@ use crate::support::{Flavor, Server, Task, Tideway, Traffic, assert_equal};
 /// Leaves the alternate screen, and shows the cursor again.
 const GIVEN_BACK: [&str; 2] = ["\x1b[?1049l", "\x1b[?25h"];
 
+/// What the checks find of the servers here, which a console would ask about.
+const ACCEPTED: &str = "\
+    [[task.accept]]\nname = \"binlog-row-metadata\"\nreason = \"test\"\n\
+    [[task.accept]]\nname = \"disk\"\nreason = \"test\"\n\
+    [[task.accept]]\nname = \"keys\"\nreason = \"test\"\n\
+    [[task.accept]]\nname = \"programs\"\nreason = \"test\"\n";
+
 /// A shop on its way to a target: the servers, the configuration, and its path.
 fn shop() -> (Server, Server, Tideway, PathBuf) {
     let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);
@@ -20,7 +27,7 @@ fn shop() -> (Server, Server, Tideway, PathBuf) {
     let tideway = Tideway::new()
         .source("a", &source)
         .target("copy", &target)
-        .task(&Task::new("shop", &["a"], "copy", &["shop.*"]));
+        .task(&Task::new("shop", &["a"], "copy", &["shop.*"]).with(ACCEPTED));
     // Writes the file.
     let _ = tideway.command(&[]);
     let config = tideway.folder().join("tideway.toml");
@@ -141,6 +148,38 @@ fn a_paused_stream_is_resumed_by_a_key() {
     terminal.press("s");
     terminal.await_end(Duration::from_secs(15));
     assert_given_back(&terminal);
+    tideway.catch_up();
+    assert_equal(&source, &target, &[("shop", "shop")]);
+}
+
+#[test]
+fn warnings_are_asked_about_before_the_start() {
+    let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);
+    source.run("CREATE DATABASE shop; CREATE TABLE shop.log (text VARCHAR(20)); INSERT INTO shop.log VALUES ('x')");
+    source.source_account(&["shop"]);
+    target.target_account(&["shop"]);
+    let mut tideway = Tideway::new()
+        .source("a", &source)
+        .target("copy", &target)
+        .task(&Task::new("shop", &["a"], "copy", &["shop.*"]));
+    let _ = tideway.command(&[]);
+    let config = tideway.folder().join("tideway.toml");
+    let mut terminal = Terminal::start(&config, 80, 24);
+    terminal.await_text(&["FAIL", "the checks ask before the start"]);
+    terminal.press("!");
+    terminal.await_text(&["not begun: shop/a", "warn  keys", "a accept"]);
+    terminal.press("a");
+    terminal.await_text(&["begin in spite of this?", "keep standing"]);
+    // What was typed ahead accepts nothing.
+    std::thread::sleep(Duration::from_millis(400));
+    terminal.press("a");
+    terminal.press("1");
+    terminal.await_text(&["Overview", "sync", "idle"]);
+    terminal.press("q");
+    terminal.await_text(&["leave?"]);
+    terminal.press("s");
+    let (_, status) = terminal.await_end(Duration::from_secs(15));
+    assert!(status.success(), "{status}");
     tideway.catch_up();
     assert_equal(&source, &target, &[("shop", "shop")]);
 }

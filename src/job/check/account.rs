@@ -1,6 +1,6 @@
 //! Who we are on a server, and what we are granted there.
 
-use crate::connect::{Catalogue, CatalogueRow};
+use crate::connect::Session;
 use crate::model::table::quote_name;
 use crate::model::{Error, Flavor, Result};
 use crate::privilege::{Account, Grants, Role, account_name};
@@ -22,33 +22,32 @@ pub(super) struct Identity {
 
 /// Reads who we are and our grants. Only `CURRENT_USER()` and `SHOW GRANTS` themselves must succeed,
 /// which need no privilege.
-pub(super) async fn read(
-    catalogue: &mut Catalogue,
-    info: &ServerInfo,
-) -> Result<(Identity, Account)> {
-    let who = catalogue
-        .rows("SELECT USER() AS asked_for, CURRENT_USER() AS current_user_name, @@server_id AS id")
+pub(super) async fn read(session: &mut Session, info: &ServerInfo) -> Result<(Identity, Account)> {
+    let who = session
+        .rows("SELECT USER(), CURRENT_USER(), @@server_id")
         .await?;
     let row = who.first();
     // Without quotes a name would be what its letters are taken for. A server that does not know the
     // setting always writes them.
-    let _ = catalogue.run("SET SESSION sql_quote_show_create = 1").await;
-    let text = |name: &str| row.and_then(|row| row.text(name)).unwrap_or_default();
+    let _ = session
+        .execute(b"SET SESSION sql_quote_show_create = 1")
+        .await;
+    let at = |column: usize| row.and_then(|row| text(row, column));
     let mut identity = Identity {
-        asked_for: text("asked_for"),
+        asked_for: at(0).unwrap_or_default(),
         proxy_user: None,
-        server_id: row.and_then(|row| row.u64("id")),
+        server_id: at(2).and_then(|id| id.parse().ok()),
     };
-    let current_user = text("current_user_name");
-    identity.proxy_user = single(catalogue, "SELECT @@proxy_user").await;
-    let has_partial_revokes = catalogue
+    let current_user = at(1).unwrap_or_default();
+    identity.proxy_user = single(session, "SELECT @@proxy_user").await;
+    let has_partial_revokes = session
         .rows("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'")
         .await?
         .first()
-        .and_then(|row| row.text_at(1))
+        .and_then(|row| text(row, 1))
         .is_some_and(|value| value.eq_ignore_ascii_case("ON"));
-    let active_roles = active_roles(catalogue, info.flavor()).await;
-    let grants = parse(&first_columns(&catalogue.rows("SHOW GRANTS").await?));
+    let active_roles = active_roles(session, info.flavor()).await;
+    let grants = parse(&first_columns(&session.rows("SHOW GRANTS").await?));
     let mut account = Account {
         current_user,
         version: info.version.clone(),
@@ -60,18 +59,18 @@ pub(super) async fn read(
         is_case_folded: info.lower_case_table_names > 0,
         probes: Vec::new(),
     };
-    read_roles(catalogue, &mut account).await;
+    read_roles(session, &mut account).await;
     Ok((identity, account))
 }
 
-async fn single(catalogue: &mut Catalogue, sql: &str) -> Option<String> {
-    let rows = catalogue.rows(sql).await.ok()?;
-    rows.first()?.text_at(0).filter(|text| !text.is_empty())
+async fn single(session: &mut Session, sql: &str) -> Option<String> {
+    let rows = session.rows(sql).await.ok()?;
+    text(rows.first()?, 0).filter(|text| !text.is_empty())
 }
 
 /// The roles in force, as `name` or `name@host`; none where the server knows no roles.
-async fn active_roles(catalogue: &mut Catalogue, flavor: Flavor) -> Vec<String> {
-    let Some(text) = single(catalogue, "SELECT CURRENT_ROLE()").await else {
+async fn active_roles(session: &mut Session, flavor: Flavor) -> Vec<String> {
+    let Some(text) = single(session, "SELECT CURRENT_ROLE()").await else {
         return Vec::new();
     };
     if text.eq_ignore_ascii_case("NONE") || text.eq_ignore_ascii_case("NULL") {
@@ -85,10 +84,10 @@ async fn active_roles(catalogue: &mut Catalogue, flavor: Flavor) -> Vec<String> 
 }
 
 /// Looks into each role that is granted, or mandatory, and not active.
-async fn read_roles(catalogue: &mut Catalogue, account: &mut Account) {
+async fn read_roles(session: &mut Session, account: &mut Account) {
     let mut roles = account.grants.roles();
     if account.version.flavor != Flavor::MariaDB
-        && let Some(mandatory) = single(catalogue, "SELECT @@mandatory_roles").await
+        && let Some(mandatory) = single(session, "SELECT @@mandatory_roles").await
     {
         let quoted: Vec<String> = mandatory
             .split(',')
@@ -102,7 +101,7 @@ async fn read_roles(catalogue: &mut Catalogue, account: &mut Account) {
     }
     roles.retain(|role| !account.active_roles.contains(role));
     for name in roles.into_iter().take(ROLES) {
-        match role_lines(catalogue, account.version.flavor, &name).await {
+        match role_lines(session, account.version.flavor, &name).await {
             Ok(lines) => account.idle_roles.push(Role {
                 grants: parse(&lines),
                 name,
@@ -112,35 +111,43 @@ async fn read_roles(catalogue: &mut Catalogue, account: &mut Account) {
                 account.unreadable_roles.push((name, reason));
             }
         }
-        if catalogue.is_broken() {
+        if session.is_broken() {
             return;
         }
     }
 }
 
 async fn role_lines(
-    catalogue: &mut Catalogue,
+    session: &mut Session,
     flavor: Flavor,
     role: &str,
 ) -> Result<Vec<String>, Error> {
     if flavor == Flavor::MariaDB {
         // A role's grants are shown to whom it is active for; this connection is closed after this.
-        catalogue
-            .run(&format!("SET ROLE {}", quote_name(role)))
+        session
+            .execute(format!("SET ROLE {}", quote_name(role)).as_bytes())
             .await?;
-        return Ok(first_columns(&catalogue.rows("SHOW GRANTS").await?));
+        return Ok(first_columns(&session.rows("SHOW GRANTS").await?));
     }
     let sql = format!(
         "SHOW GRANTS FOR CURRENT_USER() USING {}",
         account_name(role)
     );
-    Ok(first_columns(&catalogue.rows(&sql).await?))
+    Ok(first_columns(&session.rows(&sql).await?))
 }
 
 fn parse(lines: &[String]) -> Grants {
     Grants::parse(lines.iter().map(String::as_str))
 }
 
-fn first_columns(rows: &[CatalogueRow]) -> Vec<String> {
-    rows.iter().filter_map(|row| row.text_at(0)).collect()
+fn first_columns(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter_map(|row| text(row, 0)).collect()
+}
+
+/// A row as the server wrote it.
+type Row = Vec<Option<Vec<u8>>>;
+
+fn text(row: &[Option<Vec<u8>>], column: usize) -> Option<String> {
+    let bytes = row.get(column)?.as_deref()?;
+    Some(String::from_utf8_lossy(bytes).into_owned())
 }

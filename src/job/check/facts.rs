@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::config::{Config, ServerConfig, SourceConfig, TargetConfig, TaskConfig};
-use crate::connect::{Catalogue, Session, Setup};
+use crate::connect::{Session, Setup};
 use crate::model::{Result, TableName};
 use crate::privilege::Account;
 use crate::schema::Structure;
@@ -13,6 +13,7 @@ use super::account::{self, Identity};
 use super::binlog::{self, Binlog};
 use super::moment::Moment;
 use super::objects::{self, Objects};
+use super::progress::Progress;
 
 /// What is asked of every server.
 #[derive(Debug)]
@@ -135,10 +136,11 @@ impl ServerFacts {
     async fn read(server: &ServerConfig, session: &mut Session) -> Result<Self> {
         let info = ServerInfo::read(session).await?;
         let tls = session.tls().map(str::to_owned);
-        let (identity, account) = match Catalogue::open(server).await {
-            Ok(mut catalogue) => {
-                let found = account::read(&mut catalogue, &info).await;
-                catalogue.close().await;
+        // A second one: behind a balancer it may come to another server, and reading roles changes it.
+        let (identity, account) = match Session::open(server, &setup()).await {
+            Ok(mut second) => {
+                let found = account::read(&mut second, &info).await;
+                second.close().await;
                 match found {
                     Ok((identity, account)) => (identity, Ok(account)),
                     Err(error) => (Identity::default(), Err(error)),
@@ -156,10 +158,28 @@ impl ServerFacts {
 }
 
 impl SourceFacts {
-    pub(super) async fn read(config: &Config, source: &SourceConfig) -> Result<Self> {
+    pub(super) async fn read(
+        config: &Config,
+        source: &SourceConfig,
+        progress: &Progress,
+    ) -> Result<Self> {
+        progress.expect(Self::QUESTIONS);
+        let facts = Self::ask(config, source, progress).await;
+        if facts.is_err() {
+            progress.steps(Self::QUESTIONS);
+        }
+        facts
+    }
+
+    /// What is asked of a source, one after the other.
+    const QUESTIONS: usize = 6;
+
+    async fn ask(config: &Config, source: &SourceConfig, progress: &Progress) -> Result<Self> {
         let mut session = Session::open(&source.server, &setup()).await?;
         let server = ServerFacts::read(&source.server, &mut session).await?;
+        progress.step();
         let tables = source::list_tables(&mut session).await?;
+        progress.step();
         let tasks: Vec<&TaskConfig> = tasks_of_source(config, source).collect();
         let taken: Vec<TableName> = tables
             .iter()
@@ -170,13 +190,17 @@ impl SourceFacts {
         let structures = source::read_structures_of(&mut session, &taken)
             .await
             .map(|structures| structures.into_iter().map(brief).collect());
+        progress.step();
         let replica_ids = replica_ids(&mut session).await;
         let binlog = Binlog::read(&mut session).await;
         let is_replica = binlog::is_replica(&mut session).await;
+        progress.step();
         let objects = Objects::read(&mut session).await;
+        progress.step();
         let moment = Moment::read(&mut session).await;
         let room = Room::read(&mut session).await;
         session.close().await;
+        progress.step();
         Ok(Self {
             server,
             tables,
@@ -219,10 +243,24 @@ fn brief(structure: Structure) -> (TableName, Brief) {
 }
 
 impl TargetFacts {
-    pub(super) async fn read(_config: &Config, target: &TargetConfig) -> Result<Self> {
+    pub(super) async fn read(target: &TargetConfig, progress: &Progress) -> Result<Self> {
+        progress.expect(Self::QUESTIONS);
+        let facts = Self::ask(target, progress).await;
+        if facts.is_err() {
+            progress.steps(Self::QUESTIONS);
+        }
+        facts
+    }
+
+    /// What is asked of a target, one after the other.
+    const QUESTIONS: usize = 3;
+
+    async fn ask(target: &TargetConfig, progress: &Progress) -> Result<Self> {
         let mut session = Session::open(&target.server, &setup()).await?;
         let server = ServerFacts::read(&target.server, &mut session).await?;
+        progress.step();
         let tables = source::list_tables(&mut session).await?;
+        progress.step();
         let variables = session
             .rows(
                 "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
@@ -241,6 +279,7 @@ impl TargetFacts {
         let triggers = objects::triggers(&mut session).await;
         let room = Room::read(&mut session).await;
         session.close().await;
+        progress.step();
         let mut read_only = Vec::new();
         let mut default_engine = String::new();
         for (name, value) in variables.iter().filter_map(|row| pair(row)) {

@@ -1,18 +1,20 @@
 //! The checks before and beside a migration: connections, settings, tables, folders and privileges.
 //!
-//! All servers are looked at once, each by a session and a catalogue connection of its own. What is found
+//! All servers are looked at once, each by two sessions of its own. What is found
 //! is put into [`facts`] first and judged afterwards: a server that cannot be reached is a failed row, and
 //! nothing here ends the whole report. Called by `tideway check`, at a start, and live from the console;
 //! it changes nothing anywhere.
 
 mod account;
 mod binlog;
+mod concerned;
 mod facts;
 mod local;
 mod moment;
 mod needs;
 mod objects;
 mod probes;
+mod progress;
 mod rows;
 mod server;
 mod shape;
@@ -25,15 +27,17 @@ use futures_util::future::{join, join_all};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServerConfig};
-use crate::connect::Catalogue;
+use crate::connect::Session;
 use crate::model::{
-    CheckFigure, CheckReport, CheckState, Error, ErrorKind, GrantState, PrivilegeFigure, Result,
-    ServerVersion, TableName, Timestamp,
+    CheckReport, CheckState, Error, ErrorKind, GrantState, PrivilegeFigure, Result, ServerVersion,
+    TableName, Timestamp,
 };
 use crate::privilege::{self, Requirement};
 use crate::source::TableInfo;
 
+pub use concerned::cell_text;
 use facts::{ServerFacts, SourceFacts, TargetFacts};
+pub use progress::Progress;
 use rows::Rows;
 
 /// The version of the report's JSON form.
@@ -45,18 +49,30 @@ const SERVER_TIMEOUT: Duration = Duration::from_mins(2);
 /// Checks everything that `config` names. It never fails as a whole; when `stop` is cancelled, servers
 /// that have not answered yet are shown as such.
 pub async fn run(config: &Config, stop: &CancellationToken) -> CheckReport {
+    watched(config, stop, &Progress::default()).await
+}
+
+/// The same, for somebody who looks at how far it is.
+pub async fn watched(
+    config: &Config,
+    stop: &CancellationToken,
+    progress: &Progress,
+) -> CheckReport {
+    // The judging, at the end.
+    progress.expect(1);
     let sources = config
         .sources
         .iter()
-        .map(|source| bounded(stop, Box::pin(SourceFacts::read(config, source))));
+        .map(|source| bounded(stop, Box::pin(SourceFacts::read(config, source, progress))));
     let targets = config
         .targets
         .iter()
-        .map(|target| bounded(stop, Box::pin(TargetFacts::read(config, target))));
+        .map(|target| bounded(stop, Box::pin(TargetFacts::read(target, progress))));
     let (mut sources, mut targets) = join(join_all(sources), join_all(targets)).await;
     let needed = Needed::of(config, &sources, &targets);
     try_out(config, &needed, &mut sources, &mut targets, stop).await;
-    let shapes = Box::pin(shape::read(config, &sources, &targets, stop)).await;
+    let shapes = Box::pin(shape::read(config, &sources, &targets, stop, progress)).await;
+    progress.step();
     report(config, &needed, &sources, &targets, &shapes)
 }
 
@@ -145,14 +161,12 @@ async fn try_one(
         return;
     };
     // A server that has gone meanwhile takes nothing from what is known.
-    let Ok(mut catalogue) = Catalogue::open(server).await else {
+    let Ok(mut session) = Session::open(server, &facts::setup()).await else {
         return;
     };
-    // A server without the setting has no such locks.
-    let _ = catalogue.run(facts::SHORT_WAIT).await;
     let is_there = |table: &TableName| tables.binary_search_by(|have| have.name.cmp(table)).is_ok();
-    probes::run(&mut catalogue, account, requirements, is_there).await;
-    catalogue.close().await;
+    probes::run(&mut session, account, requirements, is_there).await;
+    session.close().await;
 }
 
 async fn bounded<T>(stop: &CancellationToken, facts: impl Future<Output = Result<T>>) -> Result<T> {
@@ -166,39 +180,6 @@ async fn bounded<T>(stop: &CancellationToken, facts: impl Future<Output = Result
             )
             .with_fix("look whether the server is overloaded, then check again"))
         }),
-    }
-}
-
-/// Takes a finding as known where every task that it concerns accepts it by name.
-fn accept(config: &Config, check: &mut CheckFigure) {
-    if check.state == CheckState::Pass {
-        return;
-    }
-    let (kind, name) = check.scope.split_once(':').unwrap_or((&check.scope, ""));
-    let concerned = config.tasks.iter().filter(|task| match kind {
-        "source" => task.sources.iter().any(|source| source == name),
-        "target" => task.target == name,
-        "task" => task.name == name,
-        _ => true,
-    });
-    let accepted: Option<Vec<_>> = concerned
-        .map(|task| {
-            let of_task = task
-                .sources
-                .iter()
-                .chain([&task.target])
-                .map(String::as_str);
-            let servers: Vec<&str> = match kind {
-                "task" => of_task.collect(),
-                _ => vec![name],
-            };
-            let of = |server| task.acceptance(&check.id, server, &check.found);
-            of(None).or_else(|| servers.into_iter().find_map(|server| of(Some(server))))
-        })
-        .collect();
-    if let Some(first) = accepted.as_ref().and_then(|all| all.first()) {
-        check.state = CheckState::Pass;
-        check.found = format!("{}; accepted: {}", check.found, first.reason);
     }
 }
 
@@ -254,13 +235,12 @@ fn report(
     local::folder(&mut rows.of("worker"), config, sources);
 
     let mut checks = rows.into_list();
-    for check in &mut checks {
-        accept(config, check);
-    }
+    concerned::of_checks(config, &mut checks);
+    concerned::of_cells(config, sources, targets, &mut privileges);
     let ok = checks.iter().all(|check| check.state != CheckState::Fail)
         && privileges
             .iter()
-            .all(|cell| !matches!(cell.state, GrantState::Missing | GrantState::Inactive));
+            .all(|cell| !cell.is_lacking() || cell.accepted.is_some());
     CheckReport {
         version: REPORT_VERSION,
         at: Timestamp::from(SystemTime::now()),
@@ -301,6 +281,8 @@ fn figures(
                 in_minimum: requirement.in_minimum,
                 instead: String::new(),
                 grant: String::new(),
+                streams: Vec::new(),
+                accepted: None,
             })
             .collect()
     };

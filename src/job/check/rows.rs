@@ -13,6 +13,7 @@ pub(super) struct Rows {
 pub(super) struct Scope<'a> {
     rows: &'a mut Rows,
     scope: String,
+    source: Option<String>,
 }
 
 impl Rows {
@@ -21,6 +22,7 @@ impl Rows {
         Scope {
             rows: self,
             scope: scope.to_owned(),
+            source: None,
         }
     }
 
@@ -30,6 +32,11 @@ impl Rows {
 }
 
 impl Scope<'_> {
+    /// The rows from here on are about this one source of a task, or about all of them.
+    pub(super) fn about(&mut self, source: Option<&str>) {
+        self.source = source.map(str::to_owned);
+    }
+
     /// A check that is all right.
     pub(super) fn pass(&mut self, id: &str, found: impl Into<String>, why: &str) {
         self.add(id, CheckState::Pass, found.into(), why, String::new());
@@ -81,6 +88,9 @@ impl Scope<'_> {
             found,
             why: why.to_owned(),
             mend,
+            source: self.source.clone(),
+            streams: Vec::new(),
+            accepted: None,
         });
     }
 }

@@ -16,6 +16,7 @@ use crate::source::{self, TableInfo};
 use crate::target::checkpoint::Tables;
 
 use super::facts::{SourceFacts, TargetFacts, is_table, setup};
+use super::progress::Progress;
 use super::rows::{Scope, one_line, some};
 
 /// How many questions go in one packet.
@@ -42,7 +43,7 @@ pub(super) struct Shape {
     unlike: Vec<String>,
     /// Tables on the target that hold rows of nobody known.
     filled: Vec<String>,
-    /// The first table on the target that could not be asked for rows, with the reason.
+    /// Why tables on the target could not be asked for rows.
     unasked: Option<String>,
     /// Tables on the target that another task writes.
     taken: Vec<String>,
@@ -59,6 +60,7 @@ pub(super) async fn read(
     sources: &[Result<SourceFacts>],
     targets: &[Result<TargetFacts>],
     stop: &CancellationToken,
+    progress: &Progress,
 ) -> HashMap<Key, Shape> {
     let mut pairs = Vec::new();
     for task in &config.tasks {
@@ -76,6 +78,7 @@ pub(super) async fn read(
             }
         }
     }
+    progress.expect(pairs.len());
     let looks = pairs
         .into_iter()
         .map(|(task, from, source, to, target)| async move {
@@ -87,6 +90,7 @@ pub(super) async fn read(
                     task,
                     source,
                     target,
+                    progress,
                     shape: Shape::default(),
                 };
                 look.existing(&mut session, &mut there).await?;
@@ -103,6 +107,7 @@ pub(super) async fn read(
                     trouble: Some(error),
                     ..Shape::default()
                 });
+            progress.step();
             ((task.name.clone(), from.server.name.clone()), shape)
         });
     stream::iter(looks)
@@ -117,6 +122,7 @@ struct Look<'a> {
     task: &'a TaskConfig,
     source: &'a SourceFacts,
     target: &'a TargetFacts,
+    progress: &'a Progress,
     shape: Shape,
 }
 
@@ -163,7 +169,9 @@ impl Look<'_> {
                 wanted.push((source, target));
             }
         }
+        self.progress.expect(wanted.len());
         for chunk in wanted.chunks(AT_ONCE) {
+            self.progress.steps(chunk.len());
             self.compare(chunk, from, to).await?;
             if self.task.mode != Mode::Incremental && self.shape.unasked.is_none() {
                 self.ask_for_rows(chunk, to).await;
@@ -212,22 +220,26 @@ impl Look<'_> {
         tables.dedup();
         let questions: Vec<String> = tables
             .iter()
-            .map(|table| format!("SELECT EXISTS (SELECT 1 FROM {})", table.quoted()))
+            .enumerate()
+            .map(|(at, table)| format!("SELECT {at}, EXISTS (SELECT 1 FROM {})", table.quoted()))
             .collect();
-        match to.results(&questions).await {
-            Ok(answers) => {
-                for (table, rows) in tables.iter().zip(answers) {
-                    let answer = rows.first().and_then(|row| row.first()?.as_deref());
-                    if answer == Some(b"1") {
+        // One statement for all of them.
+        match to.rows(&questions.join(" UNION ALL ")).await {
+            Ok(rows) => {
+                for row in rows {
+                    let cell = |at: usize| {
+                        let bytes = row.get(at)?.as_deref()?;
+                        std::str::from_utf8(bytes).ok()?.parse::<usize>().ok()
+                    };
+                    if let (Some(at), Some(1)) = (cell(0), cell(1))
+                        && let Some(table) = tables.get(at)
+                    {
                         self.shape.filled.push(table.to_string());
                     }
                 }
             }
-            Err(failed) => {
-                let table = tables.get(failed.index).map(ToString::to_string);
-                let reason = one_line(&failed.error);
-                self.shape.unasked = Some(format!("{}: {reason}", table.unwrap_or_default()));
-            }
+            // The server names the table.
+            Err(failed) => self.shape.unasked = Some(one_line(&failed)),
         }
     }
 
@@ -268,6 +280,7 @@ impl Look<'_> {
             .filter(|(_, target)| self.on_target(target).is_none())
             .map(|(source, _)| source)
             .collect();
+        self.progress.expect(missing.len());
         let mut at = 0;
         while at < missing.len() && self.shape.unread.len() < UNREAD {
             let end = missing.len().min(at + AT_ONCE);
@@ -284,12 +297,14 @@ impl Look<'_> {
                             self.create(table, &text, &from.version, &to.version);
                         }
                     }
+                    self.progress.steps(end - at);
                     at = end;
                 }
                 Err(failed) if session.is_broken() => return Err(failed.error),
                 // One table that is locked, or gone, says nothing of the others.
                 Err(failed) => {
                     let table = missing.remove((at + failed.index).min(end - 1));
+                    self.progress.step();
                     let reason = one_line(&failed.error);
                     self.shape.unread.push(format!("{table}: {reason}"));
                 }

@@ -34,6 +34,7 @@ pub(super) fn task(
         .filter_map(|(source, facts)| Some((source.server.name.as_str(), facts.as_ref().ok()?)))
         .collect();
     for (name, facts) in &of_task {
+        rows.about(Some(name));
         selected(rows, task, name, facts);
         keys(rows, task, name, facts);
         engines(rows, task, name, facts);
@@ -48,6 +49,7 @@ pub(super) fn task(
             }
         }
     }
+    rows.about(None);
     if let Some(target) = target {
         existing(rows, task, &of_task, target);
         objects::on_target(rows, task, &of_task, target);
@@ -70,7 +72,13 @@ fn selected(rows: &mut Scope<'_>, task: &TaskConfig, name: &str, facts: &SourceF
             },
         )
         .collect();
-    if !missing.is_empty() {
+    if let Some(folder) = &task.load.from {
+        rows.pass(
+            "tables",
+            format!("those of the dump in `{}`", folder.display()),
+            why,
+        );
+    } else if !missing.is_empty() {
         rows.fail(
             "tables",
             format!(

@@ -1,5 +1,7 @@
 //! What opens above a screen.
 
+pub mod accept;
+pub mod copy_as;
 pub mod decide;
 pub mod help;
 pub mod journal;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::Line;
 
-use crate::control::{Stop, choice_name, effect};
+use crate::control::{CheckState, Stop, choice_name, effect};
 use crate::model::{Choice, EventRow, Reach};
 use crate::ui::action::Action;
 use crate::ui::format;
@@ -18,7 +18,7 @@ use crate::ui::widget::table::{self, Cell, Column, text};
 
 /// The error over the rows over the statement; the choices beside the error where there is room.
 pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
-    if stop_of(state).is_none() {
+    if stop_of(state).is_none_or(|stop| !stop.findings.is_empty()) {
         return vec![(Pane::Error, body)];
     }
     match room(body) {
@@ -124,6 +124,9 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
     };
     let width = text_width(area.width);
     let now = view.state.now;
+    if !stop.findings.is_empty() {
+        return before_the_start(view, stop, width);
+    }
     let mut lines = super::error_lines(view, &stop.error, width);
     let mut place = vec![view.span(Role::Text, format!("unit {}", stop.unit))];
     if let Some(table) = &stop.table {
@@ -264,6 +267,49 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
         .window(Window::From(view.state.cursor(Pane::Error)))
 }
 
+/// What the checks found that keeps the stream from beginning.
+fn before_the_start(view: &View<'_>, stop: &Stop, width: usize) -> Content {
+    let mut lines = super::wrapped(view, Role::Error, &stop.error.message, width);
+    lines.extend(choice_lines(view, stop, width));
+    if let Some(stream) = view.state.stream()
+        && let Some(text) = super::next_try(view, stream.next_try_at, 0)
+    {
+        let text = format!("looks again by itself: {text}");
+        lines.extend(super::labelled_text(view, "retry", Role::Dim, &text, width));
+    }
+    for finding in &stop.findings {
+        let (word, role) = match finding.state {
+            CheckState::Fail => ("FAIL", Role::Error),
+            CheckState::Pass | CheckState::Warn => ("warn", Role::Warn),
+        };
+        lines.push(Line::default());
+        lines.push(Line::from(vec![
+            view.span(role, format!("{word}  ")),
+            view.foreign(Role::Title, &finding.name),
+            view.span(Role::Dim, "  "),
+            view.foreign(Role::Dim, &finding.scope),
+        ]));
+        lines.extend(super::labelled_text(
+            view,
+            "found",
+            Role::Text,
+            &finding.found,
+            width,
+        ));
+        if !finding.mend.is_empty() {
+            lines.extend(super::labelled_text(
+                view,
+                "fix",
+                Role::Ok,
+                &finding.mend,
+                width,
+            ));
+        }
+    }
+    Content::new(format!("not begun: {}", super::selected_name(view)), lines)
+        .window(Window::From(view.state.cursor(Pane::Error)))
+}
+
 /// Whether there is no pane of its own for the choices.
 fn room_is_small(view: &View<'_>) -> bool {
     let area = Rect::new(0, 0, view.state.size.0, view.state.size.1);
@@ -281,6 +327,9 @@ fn choices_of(stop: &Stop) -> Vec<(Action, Option<(Choice, Reach)>)> {
     let mut found = Vec::new();
     if stop.choices.iter().any(|choice| choice == "retry") {
         found.push((Action::Retry, None));
+    }
+    if !stop.findings.is_empty() {
+        found.push((Action::Accept, None));
     }
     for (choice, reach) in all {
         if stop.choices.contains(&choice_name(choice, reach)) {
@@ -308,7 +357,13 @@ fn choice_lines(view: &View<'_>, stop: &Stop, width: usize) -> Vec<Line<'static>
     } else {
         let words: Vec<String> = choices
             .iter()
-            .map(|(action, of)| format!("{} {}", view.looks.keymap.key(*action), choice_word(*of)))
+            .map(|(action, of)| {
+                let word = match action {
+                    Action::Accept => "accept and begin".to_owned(),
+                    _ => choice_word(*of),
+                };
+                format!("{} {word}", view.looks.keymap.key(*action))
+            })
             .collect();
         (Role::Text, words.join("   "))
     };

@@ -2,16 +2,19 @@
 //! the settings and connections that were checked.
 
 use ratatui::layout::{Constraint, Rect};
+use ratatui::style::Modifier;
 use ratatui::text::Line;
 
 use crate::control::{CheckReport, CheckState, GrantState, PrivilegeFigure};
 use crate::model::Unit;
+use crate::model::check::combined;
 use crate::ui::action::Action;
 use crate::ui::format;
 use crate::ui::layout::{Pane, Room, beside, room, stack};
 use crate::ui::state::State;
 use crate::ui::theme::Role;
 use crate::ui::view::View;
+use crate::ui::widget::gauge;
 use crate::ui::widget::pane::{Content, Window, list_width, text_width};
 use crate::ui::widget::table::{self, Cell, Column, text};
 
@@ -59,6 +62,14 @@ pub struct MatrixRow<'a> {
 }
 
 impl<'a> MatrixRow<'a> {
+    /// The figure of a unit, the one that matters most where there are several.
+    fn of(&self, unit: Unit) -> Option<&'a PrivilegeFigure> {
+        let of_unit = self.cells.iter().filter(|(of, _)| *of == unit);
+        of_unit
+            .map(|(_, figure)| *figure)
+            .max_by_key(|figure| severity(figure.state))
+    }
+
     /// The figure that matters most: a missing one first.
     fn worst(&self) -> Option<&'a PrivilegeFigure> {
         self.cells
@@ -103,25 +114,59 @@ pub fn matrix_rows<'a>(state: &'a State) -> Vec<MatrixRow<'a>> {
     rows
 }
 
-const COLUMNS: [Column; 7] = [
-    text("privilege", 24, 28, 0),
-    text("on", 16, 40, 0),
-    text("relay", 5, 5, 0),
-    text("dump", 5, 5, 0),
-    text("load", 5, 5, 0),
-    text("sync", 5, 5, 0),
-    text("how known", 12, 80, 2),
-];
+/// The columns before those of the units.
+const LEADING: [Column; 2] = [text("privilege", 20, 28, 0), text("on", 16, 40, 0)];
+
+/// How it is known: in a few words, and from this width of the pane on with the evidence.
+const HOW: Column = text("how known", 12, 80, 2);
+const WITH_EVIDENCE: u16 = 120;
 
 const UNITS: [Unit; 4] = [Unit::Relay, Unit::Dump, Unit::Load, Unit::Sync];
+
+fn title(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Relay => "relay",
+        Unit::Dump => "dump",
+        Unit::Load => "load",
+        Unit::Sync => "sync",
+    }
+}
+
+/// The sign of what is in the documented minimum of a unit.
+const IN_MINIMUM: char = '*';
 
 fn state_word(state: GrantState) -> (&'static str, Role) {
     match state {
         GrantState::Have => ("ok", Role::Ok),
         GrantState::Missing => ("MISS", Role::Error),
-        GrantState::Inactive => ("INACT", Role::Error),
+        GrantState::Inactive => ("INAC", Role::Error),
         GrantState::NotNeeded => (format::NONE, Role::Dim),
         GrantState::Unknown => (format::UNKNOWN, Role::Warn),
+    }
+}
+
+/// The units that work on the server in front.
+pub fn units(state: &State) -> Vec<Unit> {
+    let (Some(report), Some(server)) = (state.shown.check.as_deref(), state.server()) else {
+        return Vec::new();
+    };
+    let works = |unit: &Unit| {
+        let cells = report.privileges.iter();
+        cells
+            .filter(|f| f.server == server)
+            .any(|f| f.unit == *unit)
+    };
+    UNITS.into_iter().filter(works).collect()
+}
+
+/// The selected row's figure of the selected unit; of the one that matters most, where none is selected.
+pub fn selected(state: &State) -> Option<&PrivilegeFigure> {
+    let rows = matrix_rows(state);
+    let cursor = state.cursor(Pane::Matrix).min(rows.len().saturating_sub(1));
+    let row = rows.get(cursor)?;
+    match state.unit {
+        None => row.worst(),
+        Some(unit) => row.of(unit),
     }
 }
 
@@ -129,6 +174,13 @@ fn state_word(state: GrantState) -> (&'static str, Role) {
 pub fn matrix(view: &View<'_>, area: Rect) -> Content {
     let state = view.state;
     let Some(report) = state.shown.check.as_deref() else {
+        if let Some(checking) = state.shown.checking {
+            let columns = text_width(area.width).saturating_sub(12).min(50);
+            let mut bar = vec![view.span(Role::Text, "checking ")];
+            bar.extend(gauge::spans(view, Some(checking.percent()), columns));
+            return Content::new("grants", vec![Line::from(bar)])
+                .note(format!("{}%", checking.percent()));
+        }
         let key = view.looks.keymap.key(Action::Check);
         let text = format!("not checked yet; {key} checks now");
         return super::nothing(view, "grants", &text);
@@ -138,54 +190,83 @@ pub fn matrix(view: &View<'_>, area: Rect) -> Content {
         return super::nothing(view, "grants", "the check found no privileges to judge");
     };
     let rows = matrix_rows(state);
+    let units = units(state);
+    let cursor = state.cursor(Pane::Matrix).min(rows.len().saturating_sub(1));
     let plain = view.style(Role::Text);
     let cells: Vec<Vec<Cell>> = rows
         .iter()
-        .map(|row| {
+        .enumerate()
+        .map(|(at, row)| {
             let mut cells = vec![
                 Cell::new(row.privilege, plain),
                 Cell::new(row.object, plain),
             ];
-            for unit in UNITS {
-                let of_unit = row.cells.iter().filter(|(u, _)| *u == unit);
-                let worst = of_unit.max_by_key(|(_, figure)| severity(figure.state));
-                let (word, role) = match worst {
-                    Some((_, figure)) => state_word(figure.state),
-                    None => (format::NONE, Role::Dim),
-                };
-                cells.push(Cell::new(word, view.style(role)));
+            for unit in &units {
+                let figure = row.of(*unit);
+                let (word, role) =
+                    figure.map_or((format::NONE, Role::Dim), |figure| state_word(figure.state));
+                let mut word = word.to_owned();
+                if figure.is_some_and(|figure| figure.in_minimum) {
+                    word.push(IN_MINIMUM);
+                }
+                let mut style = view.style(role);
+                if at == cursor && state.unit == Some(*unit) {
+                    style = style.add_modifier(Modifier::REVERSED);
+                }
+                cells.push(Cell::new(&word, style));
             }
-            let evidence = row.worst().map_or("", |figure| &figure.evidence);
-            cells.push(Cell::new(evidence, view.style(Role::Dim)));
+            let how = row.worst().map_or_else(String::new, |figure| {
+                let how = match &figure.accepted {
+                    Some(reason) => format!("accepted: {reason}"),
+                    None => figure.how.clone(),
+                };
+                if area.width >= WITH_EVIDENCE {
+                    format!("{how}: {}", figure.evidence)
+                } else {
+                    how
+                }
+            });
+            cells.push(Cell::new(&how, view.style(Role::Dim)));
             cells
         })
         .collect();
+    let mut columns = LEADING.to_vec();
+    columns.extend(units.iter().map(|unit| text(title(*unit), 5, 5, 0)));
+    columns.push(HOW);
     let (header, lines) = table::lines(
-        &COLUMNS,
+        &columns,
         &cells,
         list_width(area.width),
         view.style(Role::Dim),
         view.cut(),
     );
-    let account = account(report, server);
+    let mut account = account(report, server).to_owned();
+    // The check of the version says so where this is so.
+    let is_untried = report.checks.iter().any(|check| {
+        check.scope == server && check.id == "version" && check.found.contains("rest on its manual")
+    });
+    if is_untried {
+        account.push_str("  (version not tried: from its manual)");
+    }
     let number = servers.iter().position(|s| *s == server).unwrap_or(0) + 1;
-    let note = if state.filter().is_empty() {
+    let note = if let Some(checking) = state.shown.checking {
+        format!("checking again: {}%", checking.percent())
+    } else if state.filter().is_empty() {
         format!(
-            "{number}/{} servers, checked {} ago",
+            "{IN_MINIMUM} in the minimum  {number}/{}  {} ago",
             servers.len(),
             format::ago(state.now, report.at)
         )
     } else {
         super::streams::filter_note(view, rows.len(), all_rows(report, server))
     };
-    let cursor = state.cursor(Pane::Matrix);
     Content::new(
-        format!("{} {}", format::clean(server), format::clean(account)),
+        format!("{} {}", format::clean(server), format::clean(&account)),
         lines,
     )
     .header(header)
     .note(note)
-    .window(Window::Around(cursor.min(rows.len().saturating_sub(1))))
+    .window(Window::Around(cursor))
 }
 
 fn all_rows(report: &CheckReport, server: &str) -> usize {
@@ -208,22 +289,88 @@ fn account<'a>(report: &'a CheckReport, server: &str) -> &'a str {
         .map_or("(not connected)", |figure| &figure.account)
 }
 
-/// The statements that give what `server` lacks, each once.
-pub fn missing_grants(state: &State, server: &str) -> Vec<String> {
-    let mut grants: Vec<String> = Vec::new();
-    if let Some(report) = &state.shown.check {
-        for figure in &report.privileges {
-            let lacks = matches!(figure.state, GrantState::Missing | GrantState::Inactive);
-            if figure.server == server
-                && lacks
-                && !figure.grant.is_empty()
-                && !grants.contains(&figure.grant)
-            {
-                grants.push(figure.grant.clone());
+/// What is copied as statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What the selected cell lacks.
+    Cell,
+    /// What the selected unit lacks on the server in front.
+    Unit,
+    /// What is missing on the server in front.
+    Server,
+    /// What is missing anywhere.
+    All,
+    /// The documented minimum of the selected unit on the server in front, whatever is there.
+    Minimum,
+}
+
+/// The statements of a part, those for one object put together; empty where nothing is missing.
+pub fn statements_of(state: &State, part: Part) -> Vec<String> {
+    let Some(report) = state.shown.check.as_deref() else {
+        return Vec::new();
+    };
+    let server = state.server();
+    let cell = selected(state);
+    let unit = state.unit.or(cell.map(|cell| cell.unit));
+    let on_server = |figure: &&PrivilegeFigure| Some(figure.server.as_str()) == server;
+    let lacking = report
+        .privileges
+        .iter()
+        .filter(|figure| figure.is_lacking());
+    let grants = |figures: &[&PrivilegeFigure]| {
+        let grants = figures.iter().map(|figure| figure.grant.as_str());
+        combined(grants.filter(|grant| !grant.is_empty()))
+    };
+    match part {
+        Part::Cell => {
+            let cell: Vec<&PrivilegeFigure> = cell.filter(|f| f.is_lacking()).into_iter().collect();
+            grants(&cell)
+        }
+        Part::Unit => {
+            let of_unit = lacking.filter(on_server).filter(|f| Some(f.unit) == unit);
+            grants(&of_unit.collect::<Vec<_>>())
+        }
+        Part::Server => grants(&lacking.filter(on_server).collect::<Vec<_>>()),
+        Part::All => {
+            let mut all = Vec::new();
+            for server in state.servers() {
+                let of: Vec<&PrivilegeFigure> =
+                    lacking.clone().filter(|f| f.server == server).collect();
+                let list = grants(&of);
+                if !list.is_empty() {
+                    all.push(format!("-- on {server}"));
+                    all.extend(list);
+                }
             }
+            all
+        }
+        Part::Minimum => {
+            let minimum = report
+                .privileges
+                .iter()
+                .filter(on_server)
+                .filter(|f| Some(f.unit) == unit && f.in_minimum && !f.account.is_empty());
+            let whole: Vec<String> = minimum
+                .map(|f| format!("GRANT {} ON {} TO {};", f.privilege, f.object, f.account))
+                .collect();
+            combined(whole.iter().map(String::as_str))
         }
     }
-    grants
+}
+
+/// The statements that give what `server` lacks, those for one object put together.
+pub fn missing_grants(state: &State, server: &str) -> Vec<String> {
+    let figures = state
+        .shown
+        .check
+        .iter()
+        .flat_map(|report| &report.privileges);
+    let lacking = figures.filter(|figure| figure.server == server && figure.is_lacking());
+    combined(
+        lacking
+            .map(|f| f.grant.as_str())
+            .filter(|grant| !grant.is_empty()),
+    )
 }
 
 /// Why the selected privilege is needed, and what gives it and all that is missing.
@@ -233,30 +380,31 @@ pub fn statements(view: &View<'_>, area: Rect) -> Content {
         return super::nothing(view, "statements", "nothing to run");
     };
     let width = text_width(area.width);
-    let rows = matrix_rows(state);
-    let cursor = state.cursor(Pane::Matrix).min(rows.len().saturating_sub(1));
     let mut lines = Vec::new();
-    if let Some(figure) = rows.get(cursor).and_then(MatrixRow::worst) {
-        let why = format!("{}: {}", figure.privilege, figure.why);
-        lines.extend(super::labelled_text(view, "why", Role::Text, &why, width));
-        if !figure.evidence.is_empty() {
-            lines.extend(super::labelled_text(
-                view,
-                "known by",
-                Role::Dim,
-                &figure.evidence,
-                width,
-            ));
+    let mut put = |label: &str, role: Role, text: &str| {
+        lines.extend(super::labelled_text(view, label, role, text, width));
+    };
+    match (selected(state), state.unit) {
+        (Some(figure), _) => {
+            let (word, role) = state_word(figure.state);
+            let what = format!("{} for {}: {}", figure.privilege, figure.unit, figure.why);
+            put(word, role, &what);
+            if !figure.evidence.is_empty() {
+                put("known by", Role::Dim, &figure.evidence);
+            }
+            if !figure.grant.is_empty() {
+                put("this one", Role::Title, &figure.grant);
+            }
+            if figure.is_lacking() && !figure.instead.is_empty() {
+                put("or", Role::Dim, &figure.instead);
+            }
+            if !figure.in_minimum && figure.state != GrantState::NotNeeded {
+                let text = "beyond the documented minimum: something here asks for it";
+                put("", Role::Dim, text);
+            }
         }
-        if !figure.grant.is_empty() {
-            lines.extend(super::labelled_text(
-                view,
-                "this one",
-                Role::Title,
-                &figure.grant,
-                width,
-            ));
-        }
+        (None, Some(unit)) => put(format::NONE, Role::Dim, &format!("{unit} does not use it")),
+        (None, None) => {}
     }
     let grants = missing_grants(state, server);
     let name = format::clean(server);
@@ -264,6 +412,7 @@ pub fn statements(view: &View<'_>, area: Rect) -> Content {
         lines.push(Line::from(
             view.span(Role::Ok, format!("nothing is missing on {name}")),
         ));
+        lines.extend(minimum(view, width));
         return Content::new("why", lines).window(Window::From(state.cursor(Pane::Statements)));
     }
     let text = format!("all that is missing, to be run on {name} as an administrator:");
@@ -271,7 +420,8 @@ pub fn statements(view: &View<'_>, area: Rect) -> Content {
     for grant in &grants {
         lines.extend(super::wrapped(view, Role::Text, grant, width));
     }
-    let key = view.looks.keymap.key(Action::Copy);
+    lines.extend(minimum(view, width));
+    let key = |action| view.looks.keymap.key(action);
     Content::new(
         format!(
             "{} to run on {name}",
@@ -279,8 +429,30 @@ pub fn statements(view: &View<'_>, area: Rect) -> Content {
         ),
         lines,
     )
-    .note(format!("{key} copies them"))
+    .note(format!(
+        "{} copies them, {} a part",
+        key(Action::Copy),
+        key(Action::CopyAs)
+    ))
     .window(Window::From(state.cursor(Pane::Statements)))
+}
+
+/// The documented minimum of the selected unit, beside what was computed.
+fn minimum(view: &View<'_>, width: usize) -> Vec<Line<'static>> {
+    let statements = statements_of(view.state, Part::Minimum);
+    let unit = view
+        .state
+        .unit
+        .or(selected(view.state).map(|cell| cell.unit));
+    let Some(unit) = unit.filter(|_| !statements.is_empty()) else {
+        return Vec::new();
+    };
+    let text = format!("the documented minimum of {unit}, which always suffices:");
+    let mut lines = super::wrapped(view, Role::Dim, &text, width);
+    for statement in &statements {
+        lines.extend(super::wrapped(view, Role::Dim, statement, width));
+    }
+    lines
 }
 
 /// Settings, connections and folders: what failed or is worth knowing first.
@@ -315,7 +487,20 @@ pub fn checks(view: &View<'_>, area: Rect) -> Content {
             }
         }
     }
-    let passed = of(CheckState::Pass).count();
+    // What passes is told too, shortly: the local folders are among it.
+    let mut passing: Vec<_> = of(CheckState::Pass).collect();
+    passing.sort_by_key(|check| check.scope != "worker");
+    let passed = passing.len();
+    for check in passing {
+        lines.push(Line::from(vec![
+            view.span(Role::Ok, "ok    "),
+            view.foreign(Role::Dim, &check.scope),
+            view.span(Role::Dim, "  "),
+            view.foreign(Role::Text, &check.id),
+            view.span(Role::Dim, "  "),
+            view.foreign(Role::Dim, &check.found),
+        ]));
+    }
     let text = format!("{passed} of {} checks pass", report.checks.len());
     let role = if passed == report.checks.len() {
         Role::Ok

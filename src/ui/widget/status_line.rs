@@ -289,14 +289,29 @@ fn shown_entries(view: &View<'_>) -> Vec<(&'static Entry, &'static str)> {
     if state.is_typing {
         return Vec::new();
     }
+    let stop = state.stream().and_then(|stream| stream.stop.as_ref());
+    let is_asked = stop.is_some_and(|stop| !stop.findings.is_empty());
     let word = |entry: &'static Entry| match (state.dialog, entry.action) {
         (Some(Dialog::Leave), Action::Back) => Some("stay"),
         (Some(Dialog::Leave), _) => (entry.place == Place::Leaving).then_some(entry.label),
-        (Some(Dialog::Decide), Action::Back) => Some("keep standing"),
-        (Some(Dialog::Journal | Dialog::Help(_)), Action::Back) => Some("close"),
+        (Some(Dialog::Decide | Dialog::Accept), Action::Back) => Some("keep standing"),
+        (Some(Dialog::CopyAs | Dialog::Journal | Dialog::Help(_)), Action::Back) => Some("close"),
         (Some(Dialog::Help(_)), Action::Down | Action::Up) => Some(entry.name),
         (Some(Dialog::Help(_)), Action::Leave) => Some(entry.label),
-        (Some(Dialog::Decide | Dialog::Journal | Dialog::Help(_)), _) => None,
+        (
+            Some(
+                Dialog::Decide
+                | Dialog::Accept
+                | Dialog::CopyAs
+                | Dialog::Journal
+                | Dialog::Help(_),
+            ),
+            _,
+        ) => None,
+        // It is of use while the checks keep the selected stream from beginning, and else in the way.
+        (None, Action::Accept) if !is_asked => None,
+        // Where nothing was begun there is no event.
+        (None, Action::Decide(..)) if is_asked => None,
         (None, _) => entry.place.covers(state.screen).then_some(entry.label),
     };
     crate::ui::action::TABLE

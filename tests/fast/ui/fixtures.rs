@@ -200,6 +200,7 @@ pub(super) fn calm() -> Snapshot {
         targets: vec![target("tidb")],
         streams: vec![stream("orders", "mysql-01"), idle],
         check: Some(Arc::new(report(true))),
+        checking: None,
         problems: Vec::new(),
         log: Arc::new(vec![
             line(
@@ -463,6 +464,7 @@ pub(super) fn failing() -> Snapshot {
         ]
         .map(str::to_owned)
         .to_vec(),
+        findings: Vec::new(),
     });
     let mut paused = stream("orders", "maria-01");
     paused.stage = Stage::Paused;
@@ -561,6 +563,8 @@ fn report(is_ok: bool) -> CheckReport {
             } else {
                 String::new()
             },
+            streams: vec!["orders/mysql-01".into()],
+            accepted: None,
         });
     };
     let lacking = if is_ok { Have } else { Missing };
@@ -625,6 +629,9 @@ fn report(is_ok: bool) -> CheckReport {
                 found: "ROW".into(),
                 why: "rows can be read from the binlog".into(),
                 mend: String::new(),
+                source: None,
+                streams: vec!["orders/mysql-01".into()],
+                accepted: None,
             },
             CheckFigure {
                 id: "row-metadata".into(),
@@ -637,6 +644,9 @@ fn report(is_ok: bool) -> CheckReport {
                 found: "MINIMAL".into(),
                 why: "column names are then in the binlog itself".into(),
                 mend: "SET GLOBAL binlog_row_metadata = FULL;".into(),
+                source: None,
+                streams: vec!["orders/mysql-01".into()],
+                accepted: None,
             },
         ],
         privileges,

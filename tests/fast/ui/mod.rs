@@ -1,6 +1,7 @@
 //! The console on snapshots of a runtime, without a terminal: what every screen shows, at the sizes
 //! that it is made for; and that nothing makes it panic.
 
+mod accepting;
 mod deciding;
 mod fixtures;
 mod robust;

@@ -77,8 +77,47 @@ fn grants() {
         console.press("! j j j");
         check("grants-source", &console);
         console.press("l");
+        check("grants-cell", &console);
+        console.press("Y");
+        check("grants-copy-as", &console);
+        console.press("esc d");
         check("grants-target", &console);
     }
+}
+
+#[test]
+fn grants_are_copied_by_part() {
+    let copied = |keys: &str| {
+        let mut console = Console::new(fixtures::grants(), (80, 24));
+        console.press("7 j j j");
+        match console.press(keys).as_slice() {
+            [Effect::Copy(copied)] => copied.text.clone(),
+            other => panic!("{keys}: {other:?}"),
+        }
+    };
+    let client = "GRANT REPLICATION CLIENT ON *.* TO `tideway`@`10.%`;\n";
+    assert_eq!(copied("Y c"), client);
+    // The unit beside it lacks the same; the dump lacks nothing.
+    assert_eq!(copied("l Y u"), client);
+    assert_eq!(copied("y"), client);
+    let all = copied("Y a");
+    assert!(
+        all.starts_with("-- on source:mysql-01\nGRANT REPLICATION CLIENT")
+            && all.contains("-- on target:tidb\nGRANT INDEX ON `shop`.*"),
+        "{all}"
+    );
+    let minimum = copied("Y m");
+    assert!(
+        minimum.contains("REPLICATION SLAVE, REPLICATION CLIENT ON *.*"),
+        "{minimum}"
+    );
+    let mut console = Console::new(fixtures::calm(), (80, 24));
+    assert_eq!(console.press("7 Y c"), []);
+    assert!(
+        console.text().contains("nothing to copy"),
+        "{}",
+        console.text()
+    );
 }
 
 #[test]

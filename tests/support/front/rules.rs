@@ -14,6 +14,8 @@ pub(crate) enum At {
     Change,
     /// A COMMIT behind such a change.
     Commit,
+    /// `SHOW GRANTS`.
+    Grants,
 }
 
 /// What a connection has changed since its BEGIN.
@@ -135,7 +137,12 @@ impl Rules {
             ("create" | "alter" | "drop" | "rename" | "truncate", _) => {
                 return self.structure(&String::from_utf8_lossy(statement));
             }
-            ("show", "grants") => return self.show_grants(),
+            ("show", "grants") => {
+                return match self.due(At::Grants) {
+                    Some(number) => self.refuse(number, "injected before the grants"),
+                    None => self.show_grants(),
+                };
+            }
             ("show", "config") => {
                 return format!(
                     "SELECT 'tidb' AS Type, '127.0.0.1:4000' AS Instance, \

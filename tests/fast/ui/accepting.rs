@@ -1,0 +1,138 @@
+//! What the checks found before a start, accepted from the keyboard.
+
+use tideway::control::{CheckState, Command, Finding, Snapshot, StopError};
+use tideway::model::{ErrorKind, Unit};
+use tideway::ui::effect::Effect;
+use tideway::ui::reducer;
+
+use super::screens::check;
+use super::{Console, fixtures};
+
+/// A stream that the checks keep from beginning: by warnings alone, or by failures too.
+fn snapshot(has_failures: bool) -> Snapshot {
+    let mut snapshot = fixtures::failing();
+    let finding = |name: &str, scope: &str, state, found: &str, mend: &str| Finding {
+        name: name.into(),
+        scope: scope.into(),
+        state,
+        found: found.into(),
+        mend: mend.into(),
+    };
+    let mut findings = Vec::new();
+    if has_failures {
+        findings.push(finding(
+            "privileges",
+            "target:tidb",
+            CheckState::Fail,
+            "missing: INDEX on `shop`.* (sync)",
+            "GRANT INDEX ON `shop`.* TO 'tideway'@'10.%';",
+        ));
+    }
+    findings.push(finding(
+        "keys",
+        "task:orders",
+        CheckState::Warn,
+        "1 of `mysql-01` without: shop.log",
+        "ALTER TABLE `shop`.`log` ADD COLUMN id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY;",
+    ));
+    for stream in &mut snapshot.streams {
+        if let Some(stop) = &mut stream.stop {
+            stop.unit = Unit::Dump;
+            stop.position = None;
+            stop.event = None;
+            stop.transaction = None;
+            stop.target_rows.clear();
+            stop.error = StopError {
+                kind: ErrorKind::Checks,
+                number: 0,
+                sqlstate: String::new(),
+                message: if has_failures {
+                    "the checks keep it from beginning: `privileges` (target:tidb)".into()
+                } else {
+                    "the checks ask before the start: `keys` (task:orders)".into()
+                },
+                cause: None,
+                fix: None,
+                refused: None,
+            };
+            stop.choices = vec!["retry".into(), "accept".into()];
+            stop.findings.clone_from(&findings);
+        }
+    }
+    snapshot
+}
+
+fn asked(has_failures: bool, size: (u16, u16)) -> Console {
+    let mut console = Console::new(snapshot(has_failures), size);
+    console.press("!");
+    console
+}
+
+/// Half a second later: a person has read what opened.
+fn wait(console: &mut Console) {
+    console.state.now.0 += 500_000;
+}
+
+fn names(effects: &[Effect]) -> Vec<String> {
+    let [Effect::Send(Command::Accept { scope, names, .. })] = effects else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(scope.task.as_deref(), Some("orders"));
+    assert_eq!(scope.source.as_deref(), Some("mysql-01"));
+    names.clone()
+}
+
+#[test]
+fn what_was_found_is_shown_and_asked_about() {
+    for size in [(80, 24), (160, 45), (60, 15)] {
+        for (has_failures, name) in [(false, "warning"), (true, "failure")] {
+            let mut console = asked(has_failures, size);
+            check(&format!("asked-{name}"), &console);
+            console.press("a");
+            check(&format!("accept-{name}"), &console);
+        }
+    }
+}
+
+#[test]
+fn warnings_are_accepted_by_a_second_key_that_was_not_typed_ahead() {
+    let mut console = asked(false, (80, 24));
+    assert_eq!(console.press("a a"), []);
+    wait(&mut console);
+    assert_eq!(console.press("enter"), []);
+    assert_eq!(names(&console.press("a")), ["keys"]);
+    assert!(console.state.dialog.is_none());
+    console.press("a");
+    console.press("esc");
+    assert!(console.state.dialog.is_none());
+}
+
+#[test]
+fn failures_are_accepted_by_the_sources_name() {
+    let mut console = asked(true, (80, 24));
+    console.press("a");
+    wait(&mut console);
+    assert_eq!(console.press("a enter"), []);
+    reducer::on_paste(&mut console.state, "mysql-01");
+    assert_eq!(console.press("enter"), []);
+    console.press("backspace");
+    let effects = console.press("m y s q l - 0 1 enter");
+    assert_eq!(names(&effects), ["keys", "privileges"]);
+}
+
+#[test]
+fn nothing_is_accepted_of_a_stream_that_runs() {
+    let mut console = Console::new(fixtures::calm(), (80, 24));
+    assert_eq!(console.press("a"), []);
+    assert!(console.state.dialog.is_none());
+    // One that has gone on meanwhile closes the question.
+    let mut console = asked(false, (80, 24));
+    console.press("a");
+    let now = console.state.now;
+    reducer::on_snapshot(
+        &mut console.state,
+        std::sync::Arc::new(fixtures::calm()),
+        now,
+    );
+    assert!(console.state.dialog.is_none());
+}
