@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-
 use crate::config::{Address, ServerConfig, TlsMode};
 use crate::model::{Error, ErrorKind, Result, Secret};
 
