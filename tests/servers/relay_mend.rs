@@ -283,7 +283,7 @@ fn the_picture_of_a_relay_is_what_is_there() {
         let (file, offset) = there.split_once(':').unwrap();
         let status = tideway.await_status("the end is here", |status| {
             let relay = relay(status);
-            relay["source_offset"].to_string() == offset && relay["behind_bytes"] == 0
+            relay["source_offset"].as_u64() == offset.parse().ok() && relay["behind_bytes"] == 0
         });
         let relay = relay(&status);
         assert_eq!(relay["source_file"], file);
@@ -303,7 +303,7 @@ fn the_picture_of_a_relay_is_what_is_there() {
         let heard = relay["heard_at"].as_str().unwrap();
         let heard = humantime::parse_rfc3339(heard).unwrap();
         let ago = std::time::SystemTime::now().duration_since(heard);
-        assert!(ago.unwrap_or_default() < Duration::from_secs(60), "{relay}");
+        assert!(ago.unwrap_or_default() < Duration::from_mins(1), "{relay}");
         target.await_value("SELECT COUNT(*) FROM shop.t", &(id.get() - 1).to_string());
         tideway.terminate();
         assert_equal(&source, &target, &[("shop", "shop")]);
