@@ -12,6 +12,11 @@ const WHOLE_MAX: usize = 1 << 20;
 const BUFFER: usize = 2 * WHOLE_MAX;
 /// So much of a command is copied to go out together with its header.
 const COPIED_MAX: usize = 16 << 10;
+/// So much is read at once: what is handed on is still in the core's cache when it is checked and
+/// copied.
+const READ: usize = 128 << 10;
+/// A rest as short as this goes to the buffer's front before each read, for the same reason.
+const REST: usize = 32 << 10;
 /// What begins an error, in place of anything else.
 const ERR: u8 = 0xff;
 /// An answer of a query is never as long as this; what says so is garbage.
@@ -296,11 +301,17 @@ impl Wire {
     async fn read(&mut self) -> Result<()> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-        } else if self.start > 0 && self.buffer.len() - self.end < BUFFER / 4 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
+        } else if self.start > 0 {
+            let rest = self.end - self.start;
+            // A rest that grows read by read is not moved at each.
+            let is_short = rest <= REST && self.start >= READ / 2;
+            if is_short || self.buffer.len() - self.end < BUFFER / 4 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, rest);
+            }
         }
-        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        let until = self.buffer.len().min(self.end + READ);
+        let room = self.buffer.get_mut(self.end..until).unwrap_or_default();
         match self.io.read(room).await? {
             0 => Err(IoError::new(
                 IoKind::UnexpectedEof,

@@ -242,6 +242,14 @@ impl RelayLog {
             .and_then(|folder| folder.state.received.clone())
     }
 
+    /// The transactions that the sub-folder `name` repeats from the server before it, and those that
+    /// its server wrote by itself before it had them; `None` if there is no such sub-folder.
+    pub fn received_in(&self, name: &str) -> Option<(Option<GtidSet>, Errant)> {
+        let index = self.index();
+        let folder = index.folder(name)?;
+        Some((folder.received.clone(), folder.errant.clone()))
+    }
+
     /// Whose binlog the sub-folder `name` holds.
     pub fn sub_folder(&self, name: &str) -> Option<SubFolder> {
         let index = self.index();

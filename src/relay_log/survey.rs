@@ -23,6 +23,8 @@ pub struct Stretch {
     pub after: Option<u64>,
     /// The transactions before the place, as far as the source tells.
     pub gtid_set: Option<GtidSet>,
+    /// Whether the transaction that ends there has no GTID: the set then says nothing about it.
+    pub is_anonymous: bool,
 }
 
 /// A place that was looked for.
@@ -170,7 +172,11 @@ impl RelayLog {
         while reader.place().position < *to {
             let raw = reader.next().await?;
             if raw.file == from.position.file && raw.offset < asked {
-                let is_inside = matches!(count.step(&raw)?, Step::Inside);
+                let step = count.step(&raw)?;
+                let is_inside = matches!(step, Step::Inside);
+                if let Step::Ends { gtid, .. } = step {
+                    stretch.is_anonymous = gtid.is_none();
+                }
                 stretch.before = raw.offset;
                 if raw.end_offset == asked {
                     stretch.is_event = true;
@@ -220,13 +226,16 @@ impl RelayLog {
     }
 
     /// The place behind the transactions of `wanted`, which must be the very ones before some place:
-    /// up to `to`, which the log must have, in one sub-folder.
+    /// up to `to`, which the log must have, in one sub-folder. Those of `unlogged` are in no binlog of
+    /// the source any more, if they ever were.
     pub async fn find_gtids(
         self: &Arc<Self>,
         folder: &str,
         wanted: &GtidSet,
+        unlogged: &GtidSet,
         to: &Position,
     ) -> Result<Found> {
+        let logged = &wanted.without(unlogged);
         let files = self.files_upto(folder, to);
         let fits = |head: &FileHead| head.is_within(wanted);
         let Some(file) = self.last_file(folder, &files, fits).await? else {
@@ -271,13 +280,13 @@ impl RelayLog {
                 (Step::Inside | Step::Alone | Step::Ends { .. }, _) => continue,
             }
             // What is behind cannot be wanted any more.
-            if received.is_met() && count.has(wanted) {
+            if received.is_met() && count.has(logged) {
                 return Ok(found);
             }
         }
         let missing = match &count.set {
-            Some(set) => wanted.without(set),
-            None => wanted.clone(),
+            Some(set) => logged.without(set),
+            None => logged.clone(),
         };
         if !missing.is_empty() || !received.is_met() {
             let missing = if missing.is_empty() { wanted } else { &missing };

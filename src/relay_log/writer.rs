@@ -20,19 +20,23 @@ use super::files::{self, FileEntry};
 use super::progress::{Partial, Progress};
 use super::{RelayLog, SubFolder, Tip, blocking};
 
-/// The buffer goes to the file when it holds this much, or when the source has no more just now.
-const BUFFER: usize = 1 << 20;
+/// The buffer goes to the file when it holds this much, or when the source has no more just now. It is
+/// short enough to be in the core's cache still.
+const BUFFER: usize = 128 << 10;
 /// So much of the buffer is written at once. For longer writes Linux looks for memory in longer pieces,
 /// and with a full page cache spends a quarter of the relay's time on making them.
 const WRITE: usize = 32 << 10;
+/// So much of what is here already is read back at once, to be compared with what comes again.
+const COMPARE: usize = 1 << 20;
 /// How often the state file is written while something happens.
 const STATE_EVERY: Duration = Duration::from_secs(1);
 
-/// Appends to the newest sub-folder. Its futures must be run to their end; dropping the writer
-/// between them is fine: what was not written out is fetched again.
+/// Appends to the newest sub-folder. It writes on the thread it is used on, which a busy disk may hold
+/// up: it wants one of its own. Its futures must be run to their end; dropping the writer between them
+/// is fine: what was not written out is fetched again.
 #[derive(Debug)]
 pub struct Writer {
-    lease: Arc<Lease>,
+    lease: Lease,
     about: SubFolder,
     folder: PathBuf,
     current: Option<Current>,
@@ -42,7 +46,7 @@ pub struct Writer {
     saving: Option<JoinHandle<Result<()>>>,
 }
 
-/// Ends when the writer and the last write it has begun are done.
+/// Ends with the writer.
 #[derive(Debug)]
 struct Lease {
     log: Arc<RelayLog>,
@@ -95,7 +99,7 @@ impl Writer {
         drop(index);
         let folder = log.folder.join(&about.name);
         Ok(Self {
-            lease: Arc::new(Lease { log }),
+            lease: Lease { log },
             about,
             folder,
             current: None,
@@ -238,12 +242,11 @@ impl Writer {
 
     /// Writes the buffer out and moves the tip; to be called whenever the source has no more just now.
     pub async fn flush(&mut self) -> Result<()> {
-        let lease = Arc::clone(&self.lease);
         let Some(current) = &mut self.current else {
             return Ok(());
         };
         if !current.buffer.is_empty() {
-            current.write_out(lease).await?;
+            current.write_out()?;
             self.publish();
         }
         if self.saved_at.elapsed() >= STATE_EVERY {
@@ -466,7 +469,7 @@ impl Current {
         }
         let chunk_end = self.known.start + self.known.bytes.len() as u64;
         if start < self.known.start || end > chunk_end {
-            let length = (self.known_end - start).min((BUFFER as u64).max(bytes.len() as u64));
+            let length = (self.known_end - start).min((COMPARE as u64).max(bytes.len() as u64));
             let length = usize::try_from(length).unwrap_or(usize::MAX);
             let file = Arc::clone(&self.file);
             let mut buffer = std::mem::take(&mut self.known.bytes);
@@ -499,25 +502,22 @@ impl Current {
         ))
     }
 
-    async fn write_out(&mut self, lease: Arc<Lease>) -> Result<()> {
-        let file = Arc::clone(&self.file);
-        let buffer = std::mem::take(&mut self.buffer);
-        let at = self.written;
-        let (mut buffer, result) = blocking(move || {
-            let mut pieces = buffer.chunks(WRITE).zip((at..).step_by(WRITE));
-            let result = pieces.try_for_each(|(piece, at)| file.write_all_at(piece, at));
-            drop(lease);
-            (buffer, result)
-        })
-        .await?;
-        if let Err(e) = result {
-            // No torn event stays, and the space of a half-written one is given back.
-            let _ = self.file.set_len(self.written);
-            return Err(Error::file("write", &self.path, e));
+    fn write_out(&mut self) -> Result<()> {
+        let (mut at, mut rest) = (self.written, self.buffer.as_slice());
+        while !rest.is_empty() {
+            // The pieces end where pages do.
+            let room = WRITE - usize::try_from(at % WRITE as u64).unwrap_or(0);
+            let (piece, behind) = rest.split_at(room.min(rest.len()));
+            if let Err(e) = self.file.write_all_at(piece, at) {
+                // No torn event stays, and the space of a half-written one is given back.
+                let _ = self.file.set_len(self.written);
+                return Err(Error::file("write", &self.path, e));
+            }
+            at += piece.len() as u64;
+            rest = behind;
         }
-        self.written += buffer.len() as u64;
-        buffer.clear();
-        self.buffer = buffer;
+        self.written = at;
+        self.buffer.clear();
         Ok(())
     }
 

@@ -32,7 +32,7 @@ pub(super) async fn find(
     let log = source.log();
     for _ in 0..TRIES {
         let mut session = source.session().await?;
-        let (before, gtid_set) = source::binlog_end(&mut session).await?;
+        let (before, at_end) = source::binlog_end(&mut session).await?;
         // All tables are tracked, selected or not: a RENAME may bring one in.
         let wanted = |table: &crate::model::TableName| !is_system_schema(&table.schema);
         let schemas = read_schema_defaults(&mut session).await?;
@@ -41,14 +41,19 @@ pub(super) async fn find(
         let schemas_again = read_schema_defaults(&mut session).await?;
         let (end, _) = source::binlog_end(&mut session).await?;
         let flavor = session.version().flavor;
-        let server = ServerInfo::read(&mut session).await?.identity;
+        let info = ServerInfo::read(&mut session).await?;
+        let unlogged = match flavor {
+            Flavor::MySQL | Flavor::TiDB => source::gtid_purged(&mut session).await?,
+            Flavor::MariaDB => GtidSet::empty(flavor),
+        };
         session.close().await;
+        let server = &info.identity;
         if structures != again || schemas != schemas_again {
             continue;
         }
         if log
             .newest_folder()
-            .is_none_or(|newest| newest.identity != server)
+            .is_none_or(|newest| newest.identity != *server)
         {
             return Err(Error::new(
                 ErrorKind::Changed,
@@ -58,42 +63,37 @@ pub(super) async fn find(
         }
         let asked = tokio::select! {
             () = stop.cancelled() => return Ok(None),
-            asked = asked_place(source, task, flavor, &before) => asked?,
+            asked = asked_place(source, task, &unlogged, flavor, &before) => asked?,
         };
         let is_asked = asked.is_some();
         let found = match asked {
             Some(found) => found,
             None => Found {
                 place: place_of(source, &before)?,
-                gtid_set,
+                gtid_set: None,
             },
         };
-        let mut mark = Mark::new(found.place, found.gtid_set);
-        // A place that was asked for has no set yet, not even at the source's end.
-        if is_asked || mark.place.position < end {
-            let looking = changed_between(source, task, flavor, &mark.place, &end);
-            let looked = tokio::select! {
-                () = stop.cancelled() => return Ok(None),
-                looked = looking => looked?,
-            };
-            match looked.change {
-                None => {}
-                // The next reading begins behind it.
-                Some(_) if !is_asked => continue,
-                Some((at, statement)) => {
-                    return Err(changed(&mark.place.position, &at, &statement));
-                }
-            }
-            if is_asked {
-                // As the binlog has it, which is exact.
-                mark.gtid_set = looked.gtid_set;
-            }
+        let place = found.place;
+        let looking = changed_between(source, task, flavor, &place, &end);
+        let looked = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            looked = looking => looked?,
+        };
+        match looked.change {
+            None => {}
+            // The next reading begins behind it.
+            Some(_) if !is_asked => continue,
+            Some((at, statement)) => return Err(changed(&place.position, &at, &statement)),
         }
+        // As the binlog has it, which is exact: the server's own account may be behind. Without GTIDs
+        // a set is empty, and would prove nothing.
+        let gtid_set = looked.gtid_set.filter(|_| info.has_gtids());
+        let mark = Mark::new(place, gtid_set);
         if let Some(repeated) = log.repeated_in(&mark.place.folder)
             && !mark
                 .gtid_set
                 .as_ref()
-                .is_some_and(|set| set.is_superset(&repeated))
+                .is_some_and(|set| is_behind(set, &repeated, &unlogged, at_end.as_ref()))
         {
             // The first part of that sub-folder was received from the server before it, and readers
             // pass over it; this stream has applied none of it.
@@ -119,6 +119,26 @@ pub(super) async fn find(
     .with_fix("hold DDL on the source back for a moment; it is tried again by itself"))
 }
 
+/// Whether `set` has all that a sub-folder repeats from the server before. What is in no binlog of the
+/// present one is not repeated: MySQL's `unlogged`, and the domains of MariaDB's that it does not have
+/// at its end either.
+fn is_behind(
+    set: &GtidSet,
+    repeated: &GtidSet,
+    unlogged: &GtidSet,
+    at_end: Option<&GtidSet>,
+) -> bool {
+    let (GtidSet::MariaDB(have), GtidSet::MariaDB(former), Some(GtidSet::MariaDB(end))) =
+        (set, repeated, at_end)
+    else {
+        return set.is_superset(&repeated.without(unlogged));
+    };
+    former.iter().all(|(domain, (_, last))| match have.get(domain) {
+        Some((_, reached)) => reached >= last,
+        None => !end.contains_key(domain),
+    })
+}
+
 fn packed(structures: Vec<Structure>) -> Structures {
     structures.into_iter().collect()
 }
@@ -134,6 +154,7 @@ fn place_of(source: &RelayWork, position: &Position) -> Result<Place> {
 async fn asked_place(
     source: &RelayWork,
     task: &TaskConfig,
+    unlogged: &GtidSet,
     flavor: Flavor,
     end: &Position,
 ) -> Result<Option<Found>> {
@@ -156,7 +177,7 @@ async fn asked_place(
             let set = set_of(flavor, text)?;
             let to = place_of(source, end)?;
             reach(source, &to).await?;
-            let finding = Box::pin(log.find_gtids(&to.folder, &set, end));
+            let finding = Box::pin(log.find_gtids(&to.folder, &set, unlogged, end));
             finding.await.map(Some)
         }
         RelayStart::Time(time) => {

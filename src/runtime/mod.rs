@@ -19,6 +19,7 @@ mod meter;
 mod needs;
 mod publish;
 mod purging;
+mod history;
 mod refilled;
 mod refusals;
 mod regain;

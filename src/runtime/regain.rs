@@ -10,6 +10,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::beginning::reach;
+use super::history::{self, Proof};
 use super::relay_work::RelayWork;
 use crate::config::TaskConfig;
 use crate::model::{Error, ErrorKind, Place, Result};
@@ -92,20 +93,17 @@ pub(super) async fn find(
             "no transaction of the source ends there",
         ));
     }
-    let Some(applied) = &state.mark.gtid_set else {
-        accepted(task, source.source_name(), lost)?;
-        return Ok(Some(newest.name));
-    };
-    if stretch.gtid_set.as_ref() != Some(applied) {
-        let found = stretch
-            .gtid_set
-            .map_or_else(|| "none".to_owned(), |set| set.to_string());
-        return Err(other_history(
-            lost,
-            &format!(
-                "the source has the transactions `{found}` before it, the checkpoint `{applied}`"
-            ),
-        ));
+    match history::prove(source, &place, &stretch, state.mark.gtid_set.as_ref()).await? {
+        Proof::Same => {}
+        Proof::Other { here, applied } => {
+            let found = history::difference(lost, &here, &applied);
+            let name = source.source_name();
+            history::accepted(task, name, history::DIFFERS, lost, &found).map_err(|accept| {
+                let error = other_history(lost, &Proof::difference(&here, &applied));
+                history::with_accept(error, ANEW, &accept)
+            })?;
+        }
+        Proof::None => accepted(task, source.source_name(), lost)?,
     }
     Ok(Some(newest.name))
 }
@@ -113,27 +111,18 @@ pub(super) async fn find(
 /// Without GTIDs only the operator can say that the source's binlogs were not begun again.
 fn accepted(task: &TaskConfig, source: &str, lost: &Place) -> Result<()> {
     let found = lost.position.to_string();
-    if let Some(accepted) = task.acceptance(FINDING, Some(source), &found) {
-        tracing::warn!(
-            source,
-            task = %task.name,
-            "the relay log of {lost} is lost, and its place is taken over as accepted: {}",
-            accepted.reason
-        );
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Checkpoint,
-        format!(
-            "the relay log of the checkpoint's place {lost} is lost, and without GTIDs nothing shows that \
-             the source's {found} is still the same place"
-        ),
-    )
-    .with_fix(format!(
-        "if the source's binlogs were neither reset nor restored since, say so: `[[task.accept]]` with \
-         `name = \"{FINDING}\"`, `found = \"{found}\"` and a `reason`; else start the task anew from a \
-         full copy"
-    )))
+    history::accepted(task, source, FINDING, lost, &found).map_err(|accept| {
+        Error::new(
+            ErrorKind::Checkpoint,
+            format!(
+                "the relay log of the checkpoint's place {lost} is lost, and without GTIDs nothing shows \
+                 that the source's {found} is still the same place"
+            ),
+        )
+        .with_fix(format!(
+            "if the source's binlogs were neither reset nor restored since, say so: {accept}; else {ANEW}"
+        ))
+    })
 }
 
 /// A sub-folder's name begins with its server.

@@ -77,6 +77,8 @@ struct Shown {
     target: Option<TargetFacts>,
     notes: Vec<String>,
     has_said_need: bool,
+    /// Whether the relay log is known to lead up to the checkpoint in one history.
+    is_relay_checked: bool,
     /// The dump that this process has made, or found good.
     made_here: Option<String>,
 }
@@ -129,6 +131,7 @@ impl StreamWork {
                 target: None,
                 notes: Vec::new(),
                 has_said_need: false,
+                is_relay_checked: false,
                 made_here: None,
             }),
         }
@@ -288,9 +291,10 @@ impl StreamWork {
         };
         let key = self.key(&facts);
         let mut state = self.look_up(&key).await?;
-        let mut is_first = self.say_need(state.as_ref(), &key).await;
+        self.say_need(state.as_ref(), &key).await;
         if !matches!(state, Some(State::Sync(_))) {
-            is_first = false;
+            // The checkpoint that follows is of this process.
+            self.shown().is_relay_checked = true;
             self.source.known().await?;
         }
         if state.is_none() {
@@ -343,11 +347,14 @@ impl StreamWork {
                 Some(State::Sync(sync)) => {
                     self.enter(Unit::Sync);
                     let told = |text| self.note(text);
-                    if !refilled::wait(&self.source, &sync.mark, is_first, told, stop).await?
+                    let is_first = !self.shown().is_relay_checked;
+                    let (source, mark) = (&self.source, &sync.mark);
+                    if !refilled::wait(source, &self.task, mark, is_first, told, stop).await?
                         || !self.regain(&key, *sync, stop).await?
                     {
                         return Ok(End::Stopped);
                     }
+                    self.shown().is_relay_checked = true;
                     return Box::pin(self.sync_mending(&key, facts, stop)).await;
                 }
             };
@@ -506,10 +513,10 @@ impl StreamWork {
         Ok(session)
     }
 
-    /// Tells the relay, once, where this stream needs it to begin; gives whether that was now.
-    async fn say_need(&self, state: Option<&State>, key: &StreamKey) -> bool {
+    /// Tells the relay, once, where this stream needs it to begin.
+    async fn say_need(&self, state: Option<&State>, key: &StreamKey) {
         if std::mem::replace(&mut self.shown().has_said_need, true) {
-            return false;
+            return;
         }
         // One that cannot be read is the dump's to complain of.
         let left = Left::dump_in(&self.dump_folder).await.ok().flatten();
@@ -532,7 +539,6 @@ impl StreamWork {
                 _ => given_dump::need(self.task.load.from.as_deref(), key.flavor),
             },
         });
-        true
     }
 
     /// Waits until the relay log has begun; nothing else says from where on it has everything.

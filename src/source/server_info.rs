@@ -247,6 +247,24 @@ pub async fn binlog_end(session: &mut Session) -> Result<(Position, Option<GtidS
     Ok((position, Some(set)))
 }
 
+/// MySQL: the transactions that the server has executed and that none of its binlog files has: purged
+/// with older files, or never in its binlog because they came with the copy it was made from.
+/// Source: MySQL's manual, `gtid_purged`.
+pub async fn gtid_purged(session: &mut Session) -> Result<GtidSet> {
+    gtids(session, "gtid_purged").await
+}
+
+/// MySQL: all transactions that the server has executed.
+pub async fn gtid_executed(session: &mut Session) -> Result<GtidSet> {
+    gtids(session, "gtid_executed").await
+}
+
+async fn gtids(session: &mut Session, variable: &str) -> Result<GtidSet> {
+    let rows = session.rows(&format!("SELECT @@global.{variable}")).await?;
+    GtidSet::parse(Flavor::MySQL, &first(rows).unwrap_or_default())
+        .map_err(|wrong| Error::new(ErrorKind::Unsupported, wrong))
+}
+
 /// The databases that the server alone logs (`binlog_do_db`; none: all), and those that it does not log
 /// (`binlog_ignore_db`). Needs REPLICATION CLIENT (MariaDB: BINLOG MONITOR).
 pub async fn binlog_filters(session: &mut Session) -> Result<(Vec<String>, Vec<String>)> {

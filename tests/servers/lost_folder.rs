@@ -98,3 +98,98 @@ fn another_history_at_the_same_place_is_not_taken_for_it() {
     assert_eq!(status["streams"][0]["rows_applied"], 0, "{status}");
     assert_eq!(target.client().value("SELECT COUNT(*) FROM shop.t"), "4");
 }
+
+#[test]
+fn a_start_without_gtids_proves_nothing_later() {
+    let [source, target] = pair(ServerSpec::new(Flavor::MySql97).option("--gtid-mode=OFF"));
+    target.run("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, a VARCHAR(200))");
+    source.run("TRUNCATE shop.t");
+    let mode = "mode = \"incremental\"\nstart = \"now\"";
+    let mut first = tideway(&source, &target, mode);
+    first.start();
+    first.await_status("it has begun", |status| {
+        status["streams"][0]["behind_bytes"] == 0
+    });
+    source.run("INSERT INTO shop.t VALUES (3, 'three')");
+    target.await_value("SELECT COUNT(*) FROM shop.t", "1");
+    first.kill9();
+    drop(first);
+    let mut second = tideway(&source, &target, mode);
+    second.start();
+    let status = second.await_status("the stream stands", |status| {
+        status["streams"][0]["stage"] == "failed"
+    });
+    let fix = status["streams"][0]["stop"]["error"]["fix"].to_string();
+    assert!(fix.contains("relay-log-lost"), "{status}");
+    second.terminate();
+    assert_equal(&source, &target, &[("shop", "shop")]);
+}
+
+#[test]
+fn what_came_with_the_copy_that_a_source_was_made_from_is_in_no_binlog() {
+    const BASE: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77";
+    let [source, target] = pair(Flavor::MySql97.into());
+    source.run("RESET BINARY LOGS AND GTIDS");
+    source.run(&format!("SET GLOBAL gtid_purged = '{BASE}'"));
+    source.run("UPDATE shop.t SET a = 'more' WHERE id = 2");
+    // The copy's checkpoint counts all that was executed.
+    run_and_lose(&source, &target);
+    let mut second = tideway(&source, &target, "");
+    second.catch_up();
+    assert_equal(&source, &target, &[("shop", "shop")]);
+    // And so may a start.
+    source.run("CREATE DATABASE other; CREATE TABLE other.t (id INT PRIMARY KEY)");
+    target.run("CREATE DATABASE other; CREATE TABLE other.t (id INT PRIMARY KEY)");
+    target.target_account(&["shop", "other"]);
+    let executed = source.client().value("SELECT @@global.gtid_executed");
+    let executed = executed.replace('\n', "");
+    assert!(executed.contains("1-77"), "{executed}");
+    source.run("INSERT INTO other.t VALUES (1), (2)");
+    let mut third = Tideway::new()
+        .source("a", &source)
+        .target("copy", &target)
+        .task(&Task::new("other", &["a"], "copy", &["other.*"]).with(&format!(
+            "mode = \"incremental\"\nstart = \"{executed}\""
+        )));
+    third.catch_up();
+    assert_equal(&source, &target, &[("other", "other")]);
+}
+
+#[test]
+fn relay_files_that_are_gone_come_again_and_are_proved() {
+    for options in [&[][..], &["--gtid-mode=OFF"]] {
+        let spec = ServerSpec::new(Flavor::MySql97);
+        let spec = options.iter().fold(spec, |spec, option| spec.option(option));
+        let [source, target] = pair(spec);
+        let mut tideway = tideway(&source, &target, "");
+        tideway.catch_up();
+        source.run("INSERT INTO shop.t VALUES (3, 'three')");
+        tideway.catch_up();
+        // The folder and its state file stay.
+        let folder = std::fs::read_dir(tideway.data_folder().join("relay/a")).unwrap();
+        let folder = folder.map(|entry| entry.unwrap().path());
+        for folder in folder.filter(|path| path.is_dir()) {
+            for file in std::fs::read_dir(folder).unwrap() {
+                let file = file.unwrap().path();
+                if file.file_name().unwrap().to_str().unwrap().starts_with("bin.") {
+                    std::fs::remove_file(file).unwrap();
+                }
+            }
+        }
+        source.run("INSERT INTO shop.t VALUES (4, 'four')");
+        if options.is_empty() {
+            tideway.catch_up();
+        } else {
+            tideway.start();
+            let status = tideway.await_status("the stream stands", |status| {
+                status["streams"][0]["stage"] == "failed"
+            });
+            let fix = status["streams"][0]["stop"]["error"]["fix"].to_string();
+            assert!(fix.contains("relay-log-refilled"), "{status}");
+            assert_eq!(target.client().value("SELECT COUNT(*) FROM shop.t"), "3");
+            tideway.terminate();
+            source.run("DELETE FROM shop.t WHERE id = 4");
+        }
+        assert_equal(&source, &target, &[("shop", "shop")]);
+    }
+}

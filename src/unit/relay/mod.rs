@@ -15,8 +15,10 @@ mod takeover;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use begin::Begin;
@@ -52,7 +54,43 @@ pub struct RelayJob {
 }
 
 /// Runs the relay until it is told to stop, or fails. What has arrived by then is kept.
+///
+/// It has a thread of its own: a write that waits for the disk holds up nothing else, and what arrives
+/// is checked and written on one core, from its cache.
 pub async fn run(job: RelayJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<()> {
+    let stop = stop.child_token();
+    let _ends_with_this = stop.clone().drop_guard();
+    let (answer, result) = oneshot::channel();
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let result = match runtime {
+            Ok(runtime) => runtime.block_on(run_here(job, meter, stop)),
+            Err(e) => Err(no_thread(e)),
+        };
+        // Nobody waits for it any more if the relay was given up.
+        let _ = answer.send(result);
+    };
+    thread::Builder::new()
+        .name("relay".into())
+        .spawn(work)
+        .map_err(no_thread)?;
+    result.await.unwrap_or_else(|_| {
+        Err(Error::new(
+            ErrorKind::Panicked,
+            "the relay's thread was broken off",
+        ))
+    })
+}
+
+fn no_thread(e: std::io::Error) -> Error {
+    Error::new(ErrorKind::Internal, "cannot start the relay's thread")
+        .with_source(e)
+        .with_fix("the system is short of threads, memory or open files: see `ulimit -a`")
+}
+
+async fn run_here(job: RelayJob, meter: Arc<Meter>, stop: CancellationToken) -> Result<()> {
     let name = job.source.server.name.clone();
     // An event that arrived damaged may be whole at the source: it is asked for once more.
     let mut repeated_at = None;

@@ -13,7 +13,7 @@ use crate::connect::Session;
 use crate::model::position::{FIRST_OFFSET, compare_files};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
 use crate::relay_log::{Errant, FileHead, Held, SubFolder};
-use crate::source::ServerInfo;
+use crate::source::{self, ServerInfo};
 
 use super::peek::Peek;
 use super::{RelayJob, begin};
@@ -54,12 +54,12 @@ pub(super) async fn position(
             file
         }
         Flavor::MySQL | Flavor::TiDB => {
-            let executed = set(session, "gtid_executed").await?;
+            let executed = source::gtid_executed(session).await?;
             let errant = received.without(&executed);
             if !errant.is_empty() {
                 return Err(diverged(job, before, info, &errant).await);
             }
-            let purged = set(session, "gtid_purged").await?.without(&received);
+            let purged = source::gtid_purged(session).await?.without(&received);
             if !purged.is_empty() {
                 return Err(Error::new(
                     ErrorKind::Purged,
@@ -155,17 +155,6 @@ async fn known_head(
     ))
 }
 
-async fn set(session: &mut Session, variable: &str) -> Result<GtidSet> {
-    let rows = session.rows(&format!("SELECT @@global.{variable}")).await?;
-    let text = rows
-        .into_iter()
-        .next()
-        .and_then(|row| row.into_iter().next()?)
-        .unwrap_or_default();
-    GtidSet::parse(Flavor::MySQL, &String::from_utf8_lossy(&text))
-        .map_err(|wrong| Error::new(ErrorKind::Unsupported, wrong))
-}
-
 fn not_by_gtid(job: &RelayJob, before: &SubFolder, info: &ServerInfo) -> Error {
     Error::new(
         ErrorKind::History,
@@ -197,9 +186,14 @@ fn lacks(error: Error, info: &ServerInfo, received: &GtidSet) -> Error {
          one",
         info.identity
     );
+    // A replica that was just promoted may still be at what it had received.
+    let kind = match kind {
+        ErrorKind::History => ErrorKind::Changed,
+        kind => kind,
+    };
     let explained = Error::new(kind, message).with_fix(
-        "if it is a replica that still catches up, retry when it has; else point the configuration at \
-         the server that has these transactions, or copy the tables anew",
+        "it is asked again for a while, as a replica may still catch up; if it never does, point the \
+         configuration at the server that has these transactions, or copy the tables anew",
     );
     match error.server() {
         Some(server) => explained.with_server(server.clone()),
@@ -222,9 +216,11 @@ async fn diverged(
         Ok(found) => message.push_str(&found),
         Err(error) => tracing::warn!(%error, "the errant transactions cannot be read"),
     }
-    Error::new(ErrorKind::History, message).with_fix(
-        "if it is a replica that still catches up, retry when it has. Else these transactions were lost \
-         at the failover, and the targets may have them: settle that by hand, or copy the tables anew",
+    // A replica that was just promoted may still be at what it had received.
+    Error::new(ErrorKind::Changed, message).with_fix(
+        "it is asked again for a while, as a replica may still catch up. Where it never does, these \
+         transactions were lost at the failover, and the targets may have them: settle that by hand, or \
+         copy the tables anew",
     )
 }
 
