@@ -247,7 +247,7 @@ impl RelayLog {
     pub fn received_in(&self, name: &str) -> Option<(Option<GtidSet>, Errant)> {
         let index = self.index();
         let folder = index.folder(name)?;
-        Some((folder.received.clone(), folder.errant.clone()))
+        Some((folder.state.received.clone(), folder.state.errant.clone()))
     }
 
     /// Whose binlog the sub-folder `name` holds.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::director::Director;
 use super::runner::{Request, done, refused};
 use super::skipped::SkippedFile;
-use super::stream_work::StreamWork;
+use super::stream_work::{Controls, StreamWork};
 use super::{Stream, start_runner};
 use crate::config::{Config, Mode};
 use crate::control::{Reply, Scope};
@@ -95,9 +95,11 @@ impl Director {
                 target,
                 Arc::clone(&worker.work),
                 self.folder.dump(name, source),
-                Arc::clone(&skipped),
-                super::hand(&self.journal, name, source),
-                super::gate(&config, &self.journal, self.options, task, source),
+                Controls {
+                    skipped: Arc::clone(&skipped),
+                    hand: super::hand(&self.journal, name, source),
+                    gate: super::gate(&config, &self.journal, self.options, task, source),
+                },
             ));
             for purging in &self.purging {
                 if purging.relay.source_name() == source {

@@ -133,10 +133,12 @@ fn is_behind(
     else {
         return set.is_superset(&repeated.without(unlogged));
     };
-    former.iter().all(|(domain, (_, last))| match have.get(domain) {
-        Some((_, reached)) => reached >= last,
-        None => !end.contains_key(domain),
-    })
+    former
+        .iter()
+        .all(|(domain, (_, last))| match have.get(domain) {
+            Some((_, reached)) => reached >= last,
+            None => !end.contains_key(domain),
+        })
 }
 
 fn packed(structures: Vec<Structure>) -> Structures {

@@ -209,7 +209,10 @@ mod tests {
         let same = |here: &str, applied: &str, purged: &str| {
             same_of_mysql(&mysql(here), &mysql(applied), None, &mysql(purged))
         };
-        assert!(same("A:1-5", "A:1-5,B:1-9", "B:1-9"), "a server made from a copy");
+        assert!(
+            same("A:1-5", "A:1-5,B:1-9", "B:1-9"),
+            "a server made from a copy"
+        );
         assert!(same("A:1-5", "A:3-5", "A:1-2"), "and it was purged since");
         assert!(!same("A:1-5", "A:1-6", "B:1-9"), "one less");
         assert!(!same("A:1-6", "A:1-5", "B:1-9"), "one more");
@@ -225,7 +228,10 @@ mod tests {
         };
         assert!(same("A:1-5", "A:1-9"), "within");
         assert!(same("A:1-5,B:1", "A:1-9,B:1"), "with one of its own");
-        assert!(!same("A:1-5,B:1", "A:1-9"), "one of its own that was not applied");
+        assert!(
+            !same("A:1-5,B:1", "A:1-9"),
+            "one of its own that was not applied"
+        );
         assert!(!same("A:1-9", "A:1-9,B:1"), "behind it both must be equal");
         assert!(!same("A:1-9,B:1-2", "A:1-9,B:1"));
     }
@@ -238,13 +244,25 @@ mod tests {
             same_of_mariadb(&maria(here), &maria(applied), Some(&received), &errant)
         };
         assert!(same("0-1-20", "0-1-39,1-1-7"), "within");
-        assert!(same("0-2-41", "0-2-41,1-1-7"), "a domain that is idle since");
-        assert!(same("0-1-39,1-1-7", "0-2-10,1-1-7"), "behind one of its own");
+        assert!(
+            same("0-2-41", "0-2-41,1-1-7"),
+            "a domain that is idle since"
+        );
+        assert!(
+            same("0-1-39,1-1-7", "0-2-10,1-1-7"),
+            "behind one of its own"
+        );
         assert!(same("0-2-50", "0-2-50,1-1-7"), "at one of its own");
-        assert!(same("0-1-12", "0-2-50,1-1-7"), "before what is repeated behind it");
+        assert!(
+            same("0-1-12", "0-2-50,1-1-7"),
+            "before what is repeated behind it"
+        );
         assert!(!same("0-2-41", "0-2-42,1-1-7"), "one less");
         assert!(!same("0-2-43", "0-2-42,1-1-7"), "one more");
-        assert!(!same("0-2-42,1-1-7,2-2-1", "0-2-42,1-1-7"), "another domain");
+        assert!(
+            !same("0-2-42,1-1-7,2-2-1", "0-2-42,1-1-7"),
+            "another domain"
+        );
         assert!(!same("0-2-42", "0-2-42,1-1-8"), "a domain that is gone");
         let alone = |here: &str, applied: &str| {
             same_of_mariadb(&maria(here), &maria(applied), None, &Errant::new())

@@ -13,13 +13,13 @@ mod deciding;
 mod director;
 mod gate;
 mod given_dump;
+mod history;
 pub mod journal;
 pub mod journal_view;
 mod meter;
 mod needs;
 mod publish;
 mod purging;
-mod history;
 mod refilled;
 mod refusals;
 mod regain;
@@ -55,7 +55,7 @@ use purging::Purging;
 use relay_work::RelayWork;
 use runner::{Ask, Runner, State, Work};
 use skipped::SkippedFile;
-use stream_work::StreamWork;
+use stream_work::{Controls, StreamWork};
 use supervisor::{Supervised, Supervisor};
 
 /// Requests that may wait for a runner; it answers each within a moment.
@@ -157,9 +157,11 @@ impl Runtime {
                     target,
                     Arc::clone(&worker.work),
                     folder.dump(&task.name, &source.server.name),
-                    Arc::clone(skipped),
-                    hand(&journal, &task.name, &source.server.name),
-                    gate(&config, &journal, options, task, &source.server.name),
+                    Controls {
+                        skipped: Arc::clone(skipped),
+                        hand: hand(&journal, &task.name, &source.server.name),
+                        gate: gate(&config, &journal, options, task, &source.server.name),
+                    },
                 ));
                 let is_autostart = task.is_autostart || options.ends_when_caught_up;
                 let (state, requests) = start_runner(&config, &supervisor, &work, is_autostart);

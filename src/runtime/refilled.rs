@@ -17,8 +17,7 @@ use crate::target::checkpoint::Mark;
 /// The name by which the operator accepts a file that came anew as a whole.
 const FINDING: &str = "relay-log-refilled";
 
-const ANEW: &str =
-    "the target may have transactions that the source lost: settle that by hand, or copy the tables anew";
+const ANEW: &str = "the target may have transactions that the source lost: settle that by hand, or copy the tables anew";
 
 /// What a mark needs that the relay log did not have.
 #[derive(Clone, Copy, Debug)]

@@ -70,6 +70,14 @@ pub(super) struct StreamWork {
     shown: Mutex<Shown>,
 }
 
+/// What the operator's word reaches a stream by.
+pub(super) struct Controls {
+    /// The changes that are left out, of all streams of the task.
+    pub(super) skipped: Arc<SkippedFile>,
+    pub(super) hand: Arc<Hand>,
+    pub(super) gate: Gate,
+}
+
 /// What others may see of a stream besides its meters.
 #[derive(Debug)]
 struct Shown {
@@ -103,9 +111,7 @@ impl StreamWork {
         target: &TargetConfig,
         source: Arc<RelayWork>,
         dump_folder: PathBuf,
-        skipped: Arc<SkippedFile>,
-        hand: Arc<Hand>,
-        gate: Gate,
+        controls: Controls,
     ) -> Self {
         let unit = if task.mode == Mode::Incremental {
             Unit::Sync
@@ -120,9 +126,9 @@ impl StreamWork {
             memory_bytes: config.worker.memory_bytes / stream_count(config),
             source,
             dump_folder,
-            skipped,
-            hand,
-            gate,
+            skipped: controls.skipped,
+            hand: controls.hand,
+            gate: controls.gate,
             dump: Arc::new(dump::meter()),
             load: Arc::new(load::meter()),
             sync: Arc::default(),

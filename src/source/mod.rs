@@ -6,8 +6,8 @@ pub mod snapshot;
 pub mod structure;
 
 pub use server_info::{
-    BinlogFile, ServerInfo, binary_logs, binlog_end, binlog_filters, binlog_position, gtid_executed,
-    gtid_purged,
+    BinlogFile, ServerInfo, binary_logs, binlog_end, binlog_filters, binlog_position,
+    gtid_executed, gtid_purged,
 };
 pub use structure::{
     TableInfo, TableType, list_tables, read_defaults, read_schema_defaults, read_source_defaults,

@@ -119,7 +119,6 @@ pub fn on_key(state: &mut State, key: Key) -> Vec<Effect> {
     let most = accepting.guard.as_ref().map(|guard| guard.chars().count());
     let request = match (most, key.code()) {
         (None, KeyCode::Char('a')) if !key.is_ctrl() => return send(state),
-        (None, _) => return Vec::new(),
         (Some(_), KeyCode::Enter) if accepting.is_confirmed() => return send(state),
         (Some(_), KeyCode::Enter) => {
             accepting.is_hasty = true;

@@ -95,7 +95,7 @@ fn many(from: Flavor, to: Flavor) {
             asked.0 < least + bound && asked.1 < bound,
             "{asked:?} statements"
         );
-        assert!(took < Duration::from_secs(60), "{took:?}");
+        assert!(took < Duration::from_mins(1), "{took:?}");
     }
 }
 

@@ -140,6 +140,7 @@ fn what_came_with_the_copy_that_a_source_was_made_from_is_in_no_binlog() {
     // And so may a start.
     source.run("CREATE DATABASE other; CREATE TABLE other.t (id INT PRIMARY KEY)");
     target.run("CREATE DATABASE other; CREATE TABLE other.t (id INT PRIMARY KEY)");
+    source.source_account(&["shop", "other"]);
     target.target_account(&["shop", "other"]);
     let executed = source.client().value("SELECT @@global.gtid_executed");
     let executed = executed.replace('\n', "");
@@ -148,9 +149,10 @@ fn what_came_with_the_copy_that_a_source_was_made_from_is_in_no_binlog() {
     let mut third = Tideway::new()
         .source("a", &source)
         .target("copy", &target)
-        .task(&Task::new("other", &["a"], "copy", &["other.*"]).with(&format!(
-            "mode = \"incremental\"\nstart = \"{executed}\""
-        )));
+        .task(
+            &Task::new("other", &["a"], "copy", &["other.*"])
+                .with(&format!("mode = \"incremental\"\nstart = \"{executed}\"")),
+        );
     third.catch_up();
     assert_equal(&source, &target, &[("other", "other")]);
 }
@@ -159,7 +161,9 @@ fn what_came_with_the_copy_that_a_source_was_made_from_is_in_no_binlog() {
 fn relay_files_that_are_gone_come_again_and_are_proved() {
     for options in [&[][..], &["--gtid-mode=OFF"]] {
         let spec = ServerSpec::new(Flavor::MySql97);
-        let spec = options.iter().fold(spec, |spec, option| spec.option(option));
+        let spec = options
+            .iter()
+            .fold(spec, |spec, option| spec.option(option));
         let [source, target] = pair(spec);
         let mut tideway = tideway(&source, &target, "");
         tideway.catch_up();
@@ -171,7 +175,13 @@ fn relay_files_that_are_gone_come_again_and_are_proved() {
         for folder in folder.filter(|path| path.is_dir()) {
             for file in std::fs::read_dir(folder).unwrap() {
                 let file = file.unwrap().path();
-                if file.file_name().unwrap().to_str().unwrap().starts_with("bin.") {
+                if file
+                    .file_name()
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .starts_with("bin.")
+                {
                     std::fs::remove_file(file).unwrap();
                 }
             }

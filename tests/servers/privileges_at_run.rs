@@ -31,11 +31,13 @@ struct Pair {
 }
 
 fn tideway(source: &Server, target: &Server) -> Tideway {
-    let accepted: String = ["privileges", "tables"]
-        .iter()
-        .map(|name| format!("[[task.accept]]\nname = \"{name}\"\nreason = \"to see it refused\"\n"))
-        .collect();
-    let lines = format!("[task.dump]\nconsistency = \"flush\"\n{accepted}");
+    let accepted = ["privileges", "tables"].map(|name| {
+        format!("[[task.accept]]\nname = \"{name}\"\nreason = \"to see it refused\"\n")
+    });
+    let lines = format!(
+        "[task.dump]\nconsistency = \"flush\"\n{}",
+        accepted.concat()
+    );
     Tideway::new()
         .source("a", source)
         .target("copy", target)
@@ -48,11 +50,7 @@ fn computed(tideway: &Tideway) -> Vec<Pair> {
     let report: Value = serde_json::from_slice(&output.stdout).expect("no JSON");
     let mut pairs: Vec<Pair> = Vec::new();
     for cell in report["privileges"].as_array().expect("a list") {
-        if cell["state"] == "not-needed"
-            || cell["streams"]
-                .as_array()
-                .is_none_or(|streams| streams.is_empty())
-        {
+        if cell["state"] == "not-needed" || cell["streams"].as_array().is_none_or(Vec::is_empty) {
             continue;
         }
         assert_eq!(cell["state"], "have", "{cell}");

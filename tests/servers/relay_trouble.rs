@@ -324,7 +324,10 @@ fn a_relay_log_shorter_than_the_checkpoint_is_filled_from_the_source() {
         });
         let text = status["streams"][0]["stop"].to_string();
         assert!(text.contains("lost the end of its binlog"), "{text}");
-        assert!(text.contains("relay-log-differs") || !text.contains("transactions `"), "{text}");
+        assert!(
+            text.contains("relay-log-differs") || !text.contains("transactions `"),
+            "{text}"
+        );
         // It is no less another history when it is asked again, by which time the relay is there.
         let tries = |status: &serde_json::Value| status["streams"][0]["stop"]["at"].clone();
         let before = tries(&status);

@@ -12,7 +12,7 @@ pub(super) struct Rows {
 #[derive(Debug)]
 pub(super) struct Scope<'a> {
     rows: &'a mut Rows,
-    scope: String,
+    name: String,
     source: Option<String>,
 }
 
@@ -21,7 +21,7 @@ impl Rows {
     pub(super) fn of(&mut self, scope: &str) -> Scope<'_> {
         Scope {
             rows: self,
-            scope: scope.to_owned(),
+            name: scope.to_owned(),
             source: None,
         }
     }
@@ -83,7 +83,7 @@ impl Scope<'_> {
     fn add(&mut self, id: &str, state: CheckState, found: String, why: &str, mend: String) {
         self.rows.list.push(CheckFigure {
             id: id.to_owned(),
-            scope: self.scope.clone(),
+            scope: self.name.clone(),
             state,
             found,
             why: why.to_owned(),

@@ -39,30 +39,26 @@ pub fn draw(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
     }
     let back = view.looks.keymap.key(Action::Back);
     let mut answers = Vec::new();
-    match &accepting.guard {
-        None => {
-            let text =
-                format!("a accept: it begins, and the journal has it   {back} keep standing");
-            answers.push(Line::from(view.span(Role::Key, text)));
-        }
-        Some(_) => {
-            let question = "type the source's name: ";
-            let room = width.saturating_sub(question.len() + 1);
-            let (value, cursor) = (accepting.typed.value(), accepting.typed.cursor());
-            let mut line = vec![view.span(Role::Key, question)];
-            line.extend(status_line::typed(view, value, cursor, room));
-            answers.push(Line::from(line));
-            let (role, text) = if accepting.is_confirmed() {
-                let text = format!("{back} keep standing   enter accept: it begins all the same");
-                (Role::Key, text)
-            } else if accepting.is_hasty {
-                let text = format!("not yet: that is not the name   {back} keep standing");
-                (Role::Warn, text)
-            } else {
-                (Role::Dim, format!("{back} keep standing"))
-            };
-            answers.push(Line::from(view.span(role, text)));
-        }
+    if accepting.guard.is_none() {
+        let text = format!("a accept: it begins, and the journal has it   {back} keep standing");
+        answers.push(Line::from(view.span(Role::Key, text)));
+    } else {
+        let question = "type the source's name: ";
+        let room = width.saturating_sub(question.len() + 1);
+        let (value, cursor) = (accepting.typed.value(), accepting.typed.cursor());
+        let mut line = vec![view.span(Role::Key, question)];
+        line.extend(status_line::typed(view, value, cursor, room));
+        answers.push(Line::from(line));
+        let (role, text) = if accepting.is_confirmed() {
+            let text = format!("{back} keep standing   enter accept: it begins all the same");
+            (Role::Key, text)
+        } else if accepting.is_hasty {
+            let text = format!("not yet: that is not the name   {back} keep standing");
+            (Role::Warn, text)
+        } else {
+            (Role::Dim, format!("{back} keep standing"))
+        };
+        answers.push(Line::from(view.span(role, text)));
     }
     // Where not all of it fits, what can be answered must.
     let room = usize::from(area.height).saturating_sub(2);
