@@ -17,7 +17,7 @@ impl Rig {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = RelayLog::open(folder.path()).unwrap();
-        let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+        let name = log.add_folder("7", Flavor::MariaDB, None).unwrap();
         let mut sequence = 0;
         let binlogs = [1, 2, 3].map(|number| {
             let mut binlog = Binlog::new();
@@ -139,7 +139,8 @@ async fn a_complete_file_that_lost_its_end_is_damaged_there() {
 async fn the_last_file_of_a_former_server_has_its_end_noted_as_well() {
     let rig = Rig::new().await;
     let log = rig.open();
-    log.go_on_in("8", Flavor::MariaDB, Errant::new()).unwrap();
+    log.go_on_in("8", Flavor::MariaDB, Errant::new(), None)
+        .unwrap();
     let mut theirs = Binlog::new();
     theirs.gtid_list_of(9);
     write(&log, at("bin.000001", 4), &theirs.events)
@@ -271,7 +272,7 @@ async fn what_a_takeover_cuts_may_come_again_if_it_comes_to_nothing() {
     // The state file cannot be written.
     let hindrance = rig.folder.path().join(&rig.name).join("state.json.new");
     fs::create_dir(&hindrance).unwrap();
-    let failed = log.go_on_in("8", Flavor::MariaDB, Errant::new());
+    let failed = log.go_on_in("8", Flavor::MariaDB, Errant::new(), None);
     fs::remove_dir(&hindrance).unwrap();
     failed.unwrap_err();
     assert_eq!(fs::read(rig.path(3)).unwrap(), rig.binlogs[2].bytes);
@@ -316,7 +317,9 @@ async fn a_state_file_that_is_gone_is_made_anew_only_for_the_first_sub_folder() 
     rig.open();
     assert!(state.exists());
     let log = rig.open();
-    let second = log.go_on_in("8", Flavor::MariaDB, Errant::new()).unwrap();
+    let second = log
+        .go_on_in("8", Flavor::MariaDB, Errant::new(), None)
+        .unwrap();
     let mut theirs = Binlog::new();
     theirs.gtid_list_of(9);
     write(&log, at("bin.000001", 4), &theirs.events)

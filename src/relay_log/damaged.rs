@@ -269,7 +269,7 @@ mod tests {
     /// A relay log with one file; gives the sub-folder's path too.
     async fn log_of(folder: &Path, binlog: &Binlog) -> PathBuf {
         let log = RelayLog::open(folder).unwrap();
-        let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+        let name = log.add_folder("7", Flavor::MariaDB, None).unwrap();
         write(&log, at("bin.000001", 4), &binlog.events)
             .await
             .unwrap();
@@ -338,7 +338,7 @@ mod tests {
         bytes[middle] ^= 1;
         fs::write(&path, &bytes).unwrap();
         let log = RelayLog::open(folder.path()).unwrap();
-        log.go_on_in("8", Flavor::MariaDB, crate::relay_log::Errant::new())
+        log.go_on_in("8", Flavor::MariaDB, crate::relay_log::Errant::new(), None)
             .unwrap();
         write(&log, at("bin.000001", 4), &binlog.events)
             .await

@@ -41,6 +41,10 @@ pub(super) struct State {
     /// The transactions that the sub-folder before had, where this one goes on from it.
     #[serde(default)]
     pub(super) received: Option<GtidSet>,
+    /// What its server had executed when the sub-folder was begun and none of its files had, as it was
+    /// purged, or came with the copy that the server was made from.
+    #[serde(default)]
+    pub(super) purged: Option<GtidSet>,
     /// What its server wrote among those by itself.
     #[serde(default)]
     pub(super) errant: Errant,
@@ -66,6 +70,7 @@ impl State {
             offset: 0,
             gtid_set: None,
             received: None,
+            purged: None,
             errant: Errant::new(),
             origin: None,
             received_until: None,

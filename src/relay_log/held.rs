@@ -234,7 +234,7 @@ mod tests {
     async fn exactly_what_is_in_the_files_is_held() {
         let folder = tempfile::tempdir().unwrap();
         let log = RelayLog::open(folder.path()).unwrap();
-        log.add_folder("7", Flavor::MariaDB).unwrap();
+        log.add_folder("7", Flavor::MariaDB, None).unwrap();
         let mut binlog = Binlog::new();
         binlog.gtid_list();
         for sequence in [5, 6, 9, 7] {
@@ -262,7 +262,7 @@ mod tests {
     async fn complete_files_are_read_once() {
         let folder = tempfile::tempdir().unwrap();
         let log = RelayLog::open(folder.path()).unwrap();
-        let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+        let name = log.add_folder("7", Flavor::MariaDB, None).unwrap();
         let mut writer = log.writer().unwrap();
         for (file, sequences) in [("bin.000001", [1, 2]), ("bin.000002", [3, 5])] {
             let mut binlog = Binlog::new();

@@ -257,17 +257,33 @@ impl RelayLog {
     }
 
     /// Makes a new sub-folder for another server's binlog, which has nothing to do with what is there
-    /// already; its name is given back.
-    pub fn add_folder(&self, identity: &str, flavor: Flavor) -> Result<String> {
-        self.push_folder(State::new(identity, flavor))
+    /// already; its name is given back. `purged` are the transactions that the server has executed and
+    /// that are in none of its files, where it tells them.
+    pub fn add_folder(
+        &self,
+        identity: &str,
+        flavor: Flavor,
+        purged: Option<GtidSet>,
+    ) -> Result<String> {
+        self.push_folder(State {
+            purged,
+            ..State::new(identity, flavor)
+        })
     }
 
     /// Makes a new sub-folder for a server that took over from the one before, with the transactions
     /// that came from that one; readers are told which of the new ones they are. A transaction that
     /// had not come whole is cut off. Of MariaDB's, `errant` are those that the new server wrote by
-    /// itself before it had all of them.
-    pub fn go_on_in(&self, identity: &str, flavor: Flavor, errant: Errant) -> Result<String> {
-        let (received, origin, newest) = {
+    /// itself before it had all of them. `purged` are those of which it has no file any more, or never
+    /// had one.
+    pub fn go_on_in(
+        &self,
+        identity: &str,
+        flavor: Flavor,
+        errant: Errant,
+        purged: Option<GtidSet>,
+    ) -> Result<String> {
+        let (mut received, origin, newest) = {
             let index = self.index();
             let before = index.newest_folder();
             let origin = before.map(|of| {
@@ -288,8 +304,13 @@ impl RelayLog {
                 file.size = end.position.offset;
             }
         }
+        // Readers need not wait for what cannot come.
+        if let (Some(received), Some(purged)) = (&mut received, &purged) {
+            *received = received.without(purged);
+        }
         self.push_folder(State {
             received,
+            purged,
             errant,
             origin,
             ..State::new(identity, flavor)
@@ -305,17 +326,18 @@ impl RelayLog {
         let here = self.tip.borrow().gtid_set.clone();
         // The new server's beginning repeats what came from the old one: it may not be through yet, or
         // not even have begun.
-        let before = index
-            .newest_folder()
-            .and_then(|folder| folder.state.received.clone());
-        let (mut set, more) = match (here, before) {
-            (Some(here), before) => (here, before),
-            (None, before) => (before?, None),
-        };
-        if let Some(more) = &more {
-            set.unite(more);
-        }
-        Some(set)
+        let state = index.newest_folder().map(|folder| &folder.state);
+        let before = state.and_then(|state| state.received.clone());
+        let purged = state.and_then(|state| state.purged.clone());
+        // What a server without GTIDs had before it was given them makes no set of what came.
+        let is_told = here.is_some() || before.is_some();
+        let sets = [here, before, purged].into_iter().flatten();
+        is_told.then(|| {
+            sets.reduce(|mut all, set| {
+                all.unite(&set);
+                all
+            })
+        })?
     }
 
     /// Leaves the newest sub-folder, if there is one, and makes one behind it.

@@ -219,9 +219,13 @@ fn take_up(folder: &Path, index: &mut Index) -> Result<()> {
             let mut after = received.clone();
             if let Some(next) = next {
                 after = scan::head(&path.join(next))?;
-            } else if let (Some(set), Some(own)) = (&mut after, &entry.state.received) {
+            } else if let Some(set) = &mut after {
                 // What came from the server before this one is in that set as well, in no file here.
-                *set = set.without(own);
+                for own in [&entry.state.received, &entry.state.purged] {
+                    *set = own
+                        .as_ref()
+                        .map_or_else(|| set.clone(), |own| set.without(own));
+                }
             }
             if is_whole(&shown, file.size, next, after.as_ref())? {
                 entry.state.sizes.insert(file.name.clone(), file.size);

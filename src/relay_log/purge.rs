@@ -341,7 +341,7 @@ mod tests {
     fn log(folder: &std::path::Path) -> (Arc<RelayLog>, [String; 2]) {
         let log = RelayLog::open(folder).unwrap();
         let names = ["7", "8"].map(|identity| {
-            let name = log.add_folder(identity, Flavor::MariaDB).unwrap();
+            let name = log.add_folder(identity, Flavor::MariaDB, None).unwrap();
             for number in 1..=3 {
                 let file = format!("bin.00000{number}");
                 fs::write(folder.join(&name).join(&file), MAGIC).unwrap();

@@ -105,7 +105,7 @@ fn tip(log: &RelayLog) -> (u64, String) {
 async fn readers_see_whole_transactions_alone() {
     let folder = tempfile::tempdir().unwrap();
     let log = RelayLog::open(folder.path()).unwrap();
-    let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+    let name = log.add_folder("7", Flavor::MariaDB, None).unwrap();
     let mut binlog = Binlog::new();
     binlog.gtid_list();
     binlog.transaction(1, b"one");
@@ -161,7 +161,7 @@ async fn a_torn_end_is_cut_back_to_the_last_whole_event() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let log = RelayLog::open(folder.path()).unwrap();
-        let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+        let name = log.add_folder("7", Flavor::MariaDB, None).unwrap();
         let path = log.path_of(&Place::new(name, at("bin.000001", 4)));
         drop(log);
         fs::write(&path, &bytes).unwrap();
@@ -180,7 +180,7 @@ async fn a_torn_end_is_cut_back_to_the_last_whole_event() {
 async fn readers_go_on_in_the_next_file_and_folder() {
     let folder = tempfile::tempdir().unwrap();
     let log = RelayLog::open(folder.path()).unwrap();
-    let first = log.add_folder("7", Flavor::MariaDB).unwrap();
+    let first = log.add_folder("7", Flavor::MariaDB, None).unwrap();
     let mut binlog = Binlog::new();
     binlog.transaction(1, b"one");
     write(&log, at("bin.000009", 4), &binlog.events)
@@ -189,7 +189,7 @@ async fn readers_go_on_in_the_next_file_and_folder() {
     write(&log, at("bin.000010", 4), &binlog.events)
         .await
         .unwrap();
-    let second = log.add_folder("8", Flavor::MariaDB).unwrap();
+    let second = log.add_folder("8", Flavor::MariaDB, None).unwrap();
     assert!(second.starts_with("8."), "{second}");
     write(&log, at("bin.000001", 4), &binlog.events)
         .await
@@ -228,7 +228,7 @@ async fn readers_go_on_in_the_next_file_and_folder() {
 async fn another_history_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let log = RelayLog::open(folder.path()).unwrap();
-    log.add_folder("7", Flavor::MariaDB).unwrap();
+    log.add_folder("7", Flavor::MariaDB, None).unwrap();
     let mut mine = Binlog::new();
     mine.transaction(1, b"one");
     let mut theirs = Binlog::new();
@@ -252,7 +252,7 @@ async fn another_history_is_refused() {
 async fn a_damaged_event_never_reaches_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let log = RelayLog::open(folder.path()).unwrap();
-    log.add_folder("7", Flavor::MariaDB).unwrap();
+    log.add_folder("7", Flavor::MariaDB, None).unwrap();
     let mut binlog = Binlog::new();
     binlog.transaction(1, b"one");
     let end = binlog.bytes.len();
@@ -279,7 +279,7 @@ async fn a_damaged_event_never_reaches_the_file() {
 async fn durable_places_and_the_state_file() {
     let folder = tempfile::tempdir().unwrap();
     let log = RelayLog::open(folder.path()).unwrap();
-    let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+    let name = log.add_folder("7", Flavor::MariaDB, None).unwrap();
     let mut binlog = Binlog::new();
     binlog.gtid_list();
     binlog.transaction(1, b"one");
@@ -304,7 +304,7 @@ async fn durable_places_and_the_state_file() {
 async fn a_file_grows_past_what_the_position_field_can_say() {
     let folder = tempfile::tempdir().unwrap();
     let log = RelayLog::open(folder.path()).unwrap();
-    let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+    let name = log.add_folder("7", Flavor::MariaDB, None).unwrap();
     let mut binlog = Binlog::new();
     binlog.gtid_list();
     binlog.transaction(1, b"one");
@@ -365,7 +365,7 @@ async fn a_reader_at_the_end_is_woken_by_the_write() {
     const COUNT: u64 = 500;
     let folder = tempfile::tempdir().unwrap();
     let log = RelayLog::open(folder.path()).unwrap();
-    let name = log.add_folder("7", Flavor::MariaDB).unwrap();
+    let name = log.add_folder("7", Flavor::MariaDB, None).unwrap();
     let mut binlog = Binlog::new();
     binlog.gtid_list();
     let head = binlog.events.len();

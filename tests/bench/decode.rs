@@ -157,7 +157,7 @@ fn record(case: &Case, folder: &std::path::Path) -> Arc<RelayLog> {
     }
     client.run("FLUSH BINARY LOGS");
     let log = RelayLog::open(folder).unwrap();
-    let name = log.add_folder("1", Family::MariaDB).unwrap();
+    let name = log.add_folder("1", Family::MariaDB, None).unwrap();
     fs::copy(
         server.data_folder().join("bin.000001"),
         folder.join(name).join("bin.000001"),

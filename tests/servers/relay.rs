@@ -564,6 +564,12 @@ pub(crate) fn follow(replica: &Server, primary: &Server) {
 fn a_failover_goes_on_with_the_new_server_by_gtid() {
     for flavor in [Flavor::MariaDb1011, Flavor::MySql97] {
         let [mut primary, replica] = primary_and_replica(flavor);
+        if flavor == Flavor::MySql97 {
+            // Both were made from one backup, whose transactions are in no binlog.
+            for server in [&replica, &primary] {
+                server.run("SET GLOBAL gtid_purged = '+3e11fa47-71ca-11e1-9e33-c80aa9429562:1-77'");
+            }
+        }
         let target = Server::start(Flavor::MariaDb1011);
         target.target_account(&["shop"]);
         primary.run("CREATE DATABASE shop");

@@ -84,7 +84,7 @@ fn relay_log(source: &Server, identity: &str, folder: &Path) -> Arc<RelayLog> {
     source.run("FLUSH BINARY LOGS");
     let name = RelayLog::open(folder)
         .unwrap()
-        .add_folder(identity, flavor)
+        .add_folder(identity, flavor, None)
         .unwrap();
     // The same each time, as in a relay log that has grown.
     let fixed = format!("{identity}.000001");

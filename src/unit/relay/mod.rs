@@ -28,7 +28,7 @@ pub use refetch::refetch;
 use crate::config::SourceConfig;
 use crate::connect::{Session, Setup};
 use crate::model::position::FIRST_OFFSET;
-use crate::model::{Error, ErrorKind, Position, Result, Unit};
+use crate::model::{Error, ErrorKind, Flavor, Position, Result, Unit};
 use crate::relay_log::RelayLog;
 use crate::source::{self, ServerInfo};
 
@@ -269,9 +269,14 @@ async fn settle(
         return Ok(None);
     }
     if !has_file {
+        // Asked first: all of that is before the oldest file there is then.
+        let purged = match info.flavor() {
+            Flavor::MySQL if info.has_gtids() => Some(source::gtid_purged(session).await?),
+            _ => None,
+        };
         let position = begin::position(job, session).await?;
         if !is_same {
-            job.log.add_folder(&info.identity, info.flavor())?;
+            job.log.add_folder(&info.identity, info.flavor(), purged)?;
         }
         return Ok(Some(position));
     }
@@ -284,11 +289,13 @@ async fn settle(
     let Some(before) = before else {
         return Ok(None);
     };
-    let (position, errant) = takeover::position(job, before, info, session).await?;
+    let takeover = takeover::find(job, before, info, session).await?;
     if !is_same {
-        job.log.go_on_in(&info.identity, info.flavor(), errant)?;
+        let (errant, purged) = (takeover.errant, takeover.purged);
+        job.log
+            .go_on_in(&info.identity, info.flavor(), errant, purged)?;
     }
-    Ok(Some(position))
+    Ok(Some(takeover.position))
 }
 
 /// A refusal of the questions about the binlog's end.

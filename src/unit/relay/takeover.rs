@@ -24,14 +24,24 @@ const SHOWN: usize = 5;
 /// How many transactions a server may have written by itself while it was a replica.
 const ERRANT_MAX: usize = 10_000;
 
-/// Where the new server's binlog is to be taken from: the first byte of a file; and what in it stands
-/// before transactions that were received, and was not.
-pub(super) async fn position(
+/// How another server takes over.
+#[derive(Debug)]
+pub(super) struct Takeover {
+    /// Where its binlog is to be taken from: the first byte of a file.
+    pub(super) position: Position,
+    /// What in it stands before transactions that were received, and was not.
+    pub(super) errant: Errant,
+    /// MySQL: what it has executed and has in no file.
+    pub(super) purged: Option<GtidSet>,
+}
+
+/// Whether and how the server of `info` takes over.
+pub(super) async fn find(
     job: &RelayJob,
     before: &SubFolder,
     info: &ServerInfo,
     session: &mut Session,
-) -> Result<(Position, Errant)> {
+) -> Result<Takeover> {
     let received = job.log.received().filter(|set| !set.is_empty());
     let (Some(received), true) = (received, info.has_gtids() && before.flavor == info.flavor())
     else {
@@ -42,6 +52,7 @@ pub(super) async fn position(
         server_id: job.server_id,
     };
     let mut errant = Errant::new();
+    let mut gone = None;
     let file = match info.flavor() {
         Flavor::MariaDB => {
             let file = peek
@@ -59,7 +70,9 @@ pub(super) async fn position(
             if !errant.is_empty() {
                 return Err(diverged(job, before, info, &errant).await);
             }
-            let purged = source::gtid_purged(session).await?.without(&received);
+            let all_purged = source::gtid_purged(session).await?;
+            let purged = all_purged.without(&received);
+            gone = Some(all_purged);
             if !purged.is_empty() {
                 return Err(Error::new(
                     ErrorKind::Purged,
@@ -96,7 +109,11 @@ pub(super) async fn position(
             errant.len()
         );
     }
-    Ok((Position::new(file, FIRST_OFFSET), errant))
+    Ok(Takeover {
+        position: Position::new(file, FIRST_OFFSET),
+        errant,
+        purged: gone,
+    })
 }
 
 /// The transactions in the relay log; a look through all of its files.
