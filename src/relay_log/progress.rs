@@ -132,15 +132,14 @@ impl Progress {
         })
     }
 
-    /// Checks an event that has come in pieces, and takes it into account.
-    pub(super) fn take_partial(&mut self, partial: Partial) -> Result<()> {
+    /// Checks an event that has come in pieces; of a long one it gives the beginning.
+    pub(super) fn verify_partial<'a>(&self, partial: &'a Partial) -> Result<Event<'a>> {
         let is_all = partial.head.len() as u64 == partial.size();
         if is_all {
-            let event = self.verify(&partial.head)?;
-            return self.take(&event, &partial.head);
+            return self.verify(&partial.head);
         }
         if !partial.checksum.is_off() {
-            let computed = partial.hasher.finalize();
+            let computed = partial.hasher.clone().finalize();
             let stored = u32::from_le_bytes(partial.stored);
             if computed != stored {
                 return Err(Error::new(
@@ -151,11 +150,10 @@ impl Progress {
                 ));
             }
         }
-        let event = Event {
+        Ok(Event {
             header: partial.header,
             body: partial.head.get(HEADER_LEN..).unwrap_or_default(),
-        };
-        self.take(&event, &partial.head)
+        })
     }
 }
 
@@ -174,6 +172,11 @@ pub(super) struct Partial {
 impl Partial {
     fn size(&self) -> u64 {
         u64::from(self.header.event_size)
+    }
+
+    /// Its first bytes.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
     }
 
     /// How many of its bytes have come.

@@ -134,5 +134,8 @@ fn next_event(
         reader.read_exact(bytes)?;
         partial.feed(bytes);
     }
-    progress.take_partial(partial).map_err(|e| torn(&e))
+    let taken = progress
+        .verify_partial(&partial)
+        .and_then(|event| progress.take(&event, partial.head()));
+    taken.map_err(|e| torn(&e))
 }

@@ -249,6 +249,44 @@ async fn another_history_is_refused() {
 }
 
 #[tokio::test]
+async fn what_was_damaged_on_the_way_is_no_other_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = RelayLog::open(folder.path()).unwrap();
+    log.add_folder("7", Flavor::MariaDB, None).unwrap();
+    let mut mine = Binlog::new();
+    mine.transaction(1, &vec![b'z'; 3 << 20]);
+    let mut theirs = Binlog::new();
+    theirs.transaction(1, &vec![b'y'; 3 << 20]);
+    write(&log, at("bin.000001", 4), &mine.events)
+        .await
+        .unwrap();
+    let end = tip(&log).0;
+    let mut damaged = mine.events.clone();
+    for event in &mut damaged {
+        let middle = event.len() / 2;
+        if event.len() > 1 << 20 {
+            event[middle] ^= 1;
+        }
+    }
+    for (events, kind) in [
+        (&damaged, ErrorKind::Damaged),
+        (&theirs.events, ErrorKind::History),
+    ] {
+        let mut writer = log.writer().unwrap();
+        writer.begin_file(&at("bin.000001", 4)).await.unwrap();
+        let mut result = Ok(());
+        for piece in events.iter().flat_map(|event| event.chunks(1_000_000)) {
+            result = result.and(writer.append(piece).await.map(|_| ()));
+        }
+        assert_eq!(result.unwrap_err().kind(), kind);
+        drop(writer);
+        assert_eq!(tip(&log).0, end, "nothing is changed");
+    }
+    let path = log.path_of(&log.oldest().unwrap());
+    assert_eq!(std::fs::read(path).unwrap(), mine.bytes);
+}
+
+#[tokio::test]
 async fn a_damaged_event_never_reaches_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let log = RelayLog::open(folder.path()).unwrap();

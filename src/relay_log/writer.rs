@@ -65,6 +65,8 @@ struct Current {
     file: Arc<File>,
     progress: Progress,
     partial: Option<Partial>,
+    /// Where what comes again differs from what is here, within the event that is coming.
+    differs_at: Option<u64>,
     /// The file's length without the buffer.
     written: u64,
     buffer: Vec<u8>,
@@ -207,6 +209,7 @@ impl Writer {
             file: Arc::new(file),
             progress,
             partial: None,
+            differs_at: None,
             written: FIRST_OFFSET,
             buffer: Vec::with_capacity(BUFFER),
             known_end: FIRST_OFFSET,
@@ -383,6 +386,7 @@ impl Current {
             file: Arc::new(file),
             progress,
             partial: None,
+            differs_at: None,
             written: known_end,
             buffer: Vec::with_capacity(BUFFER),
             known_end,
@@ -403,13 +407,11 @@ impl Current {
             }
             None => self.progress.event_end,
         };
-        if start < self.known_end {
-            if let Err(other) = self.compare(start, bytes).await {
-                // What was damaged on the way is no other history: it is asked for again.
-                if self.partial.is_none() {
-                    self.progress.verify(bytes)?;
-                }
-                return Err(other);
+        if self.differs_at.is_some() {
+            // It is still to be seen whether it came undamaged.
+        } else if start < self.known_end {
+            if !self.is_known(start, bytes).await? {
+                self.differs_at = Some(start);
             }
         } else {
             self.buffer.extend_from_slice(bytes);
@@ -429,20 +431,40 @@ impl Current {
                 self.partial = Some(partial);
                 return Ok(false);
             }
-            self.progress.take_partial(partial)?;
+            let event = self.progress.verify_partial(&partial)?;
+            self.check_known()?;
+            self.progress.take(&event, partial.head())?;
             return Ok(true);
         }
         let header = EventHeader::parse(bytes)?;
-        self.check_place(&header)?;
         if u64::from(header.event_size) > bytes.len() as u64 {
+            self.check_place(&header)?;
             let mut partial = self.progress.begin_partial(header)?;
             partial.feed(bytes);
             self.partial = Some(partial);
             return Ok(false);
         }
         let event = self.progress.verify(bytes)?;
+        self.check_known()?;
+        self.check_place(&header)?;
         self.progress.take(&event, bytes)?;
         Ok(true)
+    }
+
+    /// An event that came undamaged must be what is here, where anything is. One that was damaged on
+    /// the way is no other history: it is asked for again.
+    fn check_known(&self) -> Result<()> {
+        match self.differs_at {
+            Some(at) => Err(self.other_history(at)),
+            None => Ok(()),
+        }
+    }
+
+    fn other_history(&self, offset: u64) -> Error {
+        history(format!(
+            "the source's binlog at {}:{offset} is not what the relay log has there",
+            self.name
+        ))
     }
 
     /// The event must say that it ends where it will end in this file: nothing is missing before it.
@@ -461,11 +483,11 @@ impl Current {
         )))
     }
 
-    /// What comes again must be what is here.
-    async fn compare(&mut self, start: u64, bytes: &[u8]) -> Result<()> {
+    /// Whether what comes again is what is here.
+    async fn is_known(&mut self, start: u64, bytes: &[u8]) -> Result<bool> {
         let end = start + bytes.len() as u64;
         if end > self.known_end {
-            return Err(self.other_history(start));
+            return Ok(false);
         }
         let chunk_end = self.known.start + self.known.bytes.len() as u64;
         if start < self.known.start || end > chunk_end {
@@ -489,17 +511,7 @@ impl Current {
             .bytes
             .get(at..)
             .and_then(|from| from.get(..bytes.len()));
-        if have == Some(bytes) {
-            return Ok(());
-        }
-        Err(self.other_history(start))
-    }
-
-    fn other_history(&self, offset: u64) -> Error {
-        history(format!(
-            "the source's binlog at {}:{offset} is not what the relay log has there",
-            self.name
-        ))
+        Ok(have == Some(bytes))
     }
 
     fn write_out(&mut self) -> Result<()> {
@@ -524,6 +536,7 @@ impl Current {
     /// Takes the bytes of an event that is wrong out of the buffer and the file.
     fn cut_back(&mut self) {
         self.partial = None;
+        self.differs_at = None;
         let end = self.progress.event_end.max(self.known_end);
         let kept = usize::try_from(end.saturating_sub(self.written)).unwrap_or(usize::MAX);
         self.buffer.truncate(kept);
