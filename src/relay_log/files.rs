@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::position::{compare_files, file_number};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result};
 
-use super::held::Held;
+use super::held::Spans;
 use super::received::Errant;
 
 /// The state file's name; no binlog file can be called so, as it does not end in digits.
@@ -236,7 +236,7 @@ pub(super) struct FileEntry {
     /// Whether somebody needed it when that was last noted.
     pub(super) was_needed: bool,
     /// MariaDB: the transactions it has, once that was looked up of a complete file.
-    pub(super) held: Option<Arc<Held>>,
+    pub(super) held: Option<Arc<Spans>>,
 }
 
 impl FileEntry {

@@ -78,7 +78,9 @@ async fn file_of(begin: &Begin, job: &RelayJob, session: &mut Session) -> Result
                 return peek.maria_file(&set).await;
             }
             let files = files(session).await?;
-            let found = peek.last_file(&files, |head| head.is_within(&set)).await?;
+            let found = peek
+                .last_file(&files, |head| Ok(head.is_within(&set)))
+                .await?;
             if let Some(file) = found {
                 Ok(file.to_owned())
             } else {
@@ -99,7 +101,7 @@ async fn file_of(begin: &Begin, job: &RelayJob, session: &mut Session) -> Result
         }
         Begin::At(time) => {
             let files = files(session).await?;
-            let fits = |head: FileHead| head.begun_at < *time;
+            let fits = |head: FileHead| Ok(head.begun_at < *time);
             let found = peek.last_file(&files, fits).await?;
             let oldest = files.first().map_or("", String::as_str);
             let file = found.unwrap_or(oldest).to_owned();

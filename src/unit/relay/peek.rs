@@ -81,11 +81,11 @@ impl Peek<'_> {
     pub(super) async fn last_file<'f>(
         &self,
         files: &'f [String],
-        mut fits: impl FnMut(FileHead) -> bool,
+        mut fits: impl FnMut(FileHead) -> Result<bool>,
     ) -> Result<Option<&'f str>> {
         let mut halving = Halving::of(files.len());
         while let Some(file) = halving.ask().and_then(|at| files.get(at)) {
-            halving.tell(fits(self.head(file).await?));
+            halving.tell(fits(self.head(file).await?)?);
         }
         Ok(halving.last_of(files))
     }
@@ -146,7 +146,7 @@ impl Peek<'_> {
         &self,
         file: &str,
         received: &GtidSet,
-        held: &Held,
+        held: &mut Held,
         most: usize,
     ) -> Result<Errant> {
         let mut errant = Errant::new();
@@ -196,7 +196,7 @@ impl Peek<'_> {
             } = gtid
                 && pending.contains_key(&domain)
                 && !close(&mut pending, &gtid)
-                && !held.has(&gtid)
+                && !held.has(&gtid)?
             {
                 errant.insert((domain, server, sequence));
                 if errant.len() > most {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::binlog::{EventKind, GtidEvent, TableMap};
 use crate::connect::Session;
 use crate::model::position::{FIRST_OFFSET, compare_files};
-use crate::model::{Error, ErrorKind, Flavor, GtidSet, Place, Position, Result};
+use crate::model::{Error, ErrorKind, Flavor, Gtid, GtidSet, Place, Position, Result};
 use crate::relay_log::{Errant, FileHead, Held, SubFolder};
 use crate::source::{self, ServerInfo};
 
@@ -59,9 +59,9 @@ pub(super) async fn find(
                 .maria_file(&received)
                 .await
                 .map_err(|e| lacks(e, info, &received))?;
-            let held = held(job).await?;
-            let file = known_head(&peek, session, info, &held, file).await?;
-            errant = peek.errant(&file, &received, &held, ERRANT_MAX).await?;
+            let mut held = held(job).await?;
+            let file = known_head(&peek, session, info, &mut held, file).await?;
+            errant = peek.errant(&file, &received, &mut held, ERRANT_MAX).await?;
             file
         }
         Flavor::MySQL | Flavor::TiDB => {
@@ -87,7 +87,7 @@ pub(super) async fn find(
                 ));
             }
             let files = begin::files(session).await?;
-            let fits = |head: FileHead| head.is_within(&received);
+            let fits = |head: FileHead| Ok(head.is_within(&received));
             // Everything it has purged was received, so at least its oldest file fits.
             peek.last_file(&files, fits)
                 .await?
@@ -116,7 +116,8 @@ pub(super) async fn find(
     })
 }
 
-/// The transactions in the relay log; a look through all of its files.
+/// The transactions in the relay log. What it reads later blocks only this relay, which has a thread of
+/// its own and nothing to receive yet.
 async fn held(job: &RelayJob) -> Result<Held> {
     let log = Arc::clone(&job.log);
     tokio::task::spawn_blocking(move || log.held())
@@ -127,7 +128,7 @@ async fn held(job: &RelayJob) -> Result<Held> {
                 "reading the relay log ended by a defect",
             )
             .with_source(panic)
-        })?
+        })
 }
 
 /// The last of the new server's files, up to `file`, before which it wrote nothing that is not here.
@@ -135,24 +136,28 @@ async fn known_head(
     peek: &Peek<'_>,
     session: &mut Session,
     info: &ServerInfo,
-    held: &Held,
+    held: &mut Held,
     file: String,
 ) -> Result<String> {
-    let unknown = |head: FileHead| {
-        let mut list = head.gtid_list.into_iter();
-        list.find(|gtid| !held.has(gtid))
+    let mut unknown = |head: FileHead| -> Result<Option<Gtid>> {
+        for gtid in head.gtid_list {
+            if !held.has(&gtid)? {
+                return Ok(Some(gtid));
+            }
+        }
+        Ok(None)
     };
-    if unknown(peek.head(&file).await?).is_none() {
+    if unknown(peek.head(&file).await?)?.is_none() {
         return Ok(file);
     }
     let mut files = begin::files(session).await?;
     files.retain(|of| compare_files(of, &file).is_le());
     let mut first = None;
     let fits = |head| {
-        let found = unknown(head);
+        let found = unknown(head)?;
         let fits = found.is_none();
         first = found.or(first.take());
-        fits
+        Ok(fits)
     };
     if let Some(file) = peek.last_file(&files, fits).await? {
         return Ok(file.to_owned());
