@@ -137,7 +137,7 @@ fn a_relay_that_cannot_go_on_ends_the_wait() {
     let ended = tideway.wait(Duration::from_mins(1));
     assert!(!ended.success(), "{ended}");
     assert!(
-        tideway.log().contains("the source was reset"),
+        tideway.log().contains("impossible position"),
         "{}",
         tideway.story()
     );

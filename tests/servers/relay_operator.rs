@@ -29,6 +29,9 @@ fn orders_of_an_operator_are_answered() {
     for flavor in [Flavor::MariaDb118, Flavor::MySql97] {
         let spec = ServerSpec::new(flavor).option("--binlog-row-metadata=FULL");
         let [source, target] = pair(spec);
+        source.run("CREATE DATABASE other; CREATE TABLE other.t (id INT PRIMARY KEY)");
+        source.source_account(&["shop", "other"]);
+        target.target_account(&["shop", "other"]);
         let tideway = Tideway::new()
             .source("a", &source)
             .target("copy", &target)

@@ -329,12 +329,13 @@ fn a_relay_log_shorter_than_the_checkpoint_is_filled_from_the_source() {
             "{text}"
         );
         // It is no less another history when it is asked again, by which time the relay is there.
-        let tries = |status: &serde_json::Value| status["streams"][0]["stop"]["at"].clone();
-        let before = tries(&status);
+        let tries = |log: String| log.matches("the source is waited for").count();
+        let before = tries(tideway.log());
         tideway.ctl(&["retry", "--task", "shop", "--source", "a"]);
+        tideway.await_status("it is tried", |_| tries(tideway.log()) > before);
+        let seen = tideway.status().unwrap()["revision"].as_u64();
         let status = tideway.await_status("it stands once more", |status| {
-            let stream = &status["streams"][0];
-            stream["stage"] == "failed" && tries(status) != before
+            status["streams"][0]["stage"] == "failed" && status["revision"].as_u64() > seen
         });
         assert_eq!(status["streams"][0]["rows_applied"], 0, "{status}");
         tideway.terminate();

@@ -251,7 +251,9 @@ fn a_late_stream_has_the_defaults_of_its_own_moment() {
     tideway.await_streams("sync", "running");
     source
         .run("ALTER DATABASE d CHARACTER SET utf8mb4; CREATE DATABASE fresh CHARACTER SET latin2");
-    let mut tideway = tideway.task(&Task::new("late", &["a"], "copy", &["d.*", "fresh.*"]));
+    let accept = "[[task.accept]]\nname = \"tables\"\nreason = \"they are made later\"";
+    let late = Task::new("late", &["a"], "copy", &["d.*", "fresh.*"]).with(accept);
+    let mut tideway = tideway.task(&late);
     tideway.ctl(&["start", "--task", "late"]);
     tideway.await_stream("late", "a", "running");
     tideway.await_streams("sync", "running");
