@@ -22,6 +22,8 @@ mod measure;
 mod relay;
 mod report;
 mod shapes;
+mod sync;
+mod sync_backlogs;
 
 use clap::Parser;
 
@@ -50,6 +52,8 @@ enum Bench {
     /// One load, made by a process of its own so that it can be measured.
     #[command(hide = true)]
     LoadOnce(load::Once),
+    /// Applying a backlog: the database's own replica, with each number of workers.
+    Sync(sync::Options),
 }
 
 fn main() {
@@ -64,5 +68,6 @@ fn main() {
         Bench::Copy(options) => copy::run(&options),
         Bench::Load(options) => load::run(&options),
         Bench::LoadOnce(options) => load::once(&options),
+        Bench::Sync(options) => sync::run(&options),
     }
 }

@@ -46,6 +46,24 @@ impl Task {
     }
 }
 
+/// A task's text with the workers and the order of `TIDEWAY_TEST_WORKERS` (`1`, `16`, `16 strict`), unless
+/// it has its own: so that the same tests try each way of applying.
+fn with_workers(text: &str) -> String {
+    let Ok(wanted) = std::env::var("TIDEWAY_TEST_WORKERS") else {
+        return text.to_owned();
+    };
+    if text.contains("\nworkers = ") {
+        return text.to_owned();
+    }
+    let (workers, order) = wanted.split_once(' ').unwrap_or((&wanted, "transactions"));
+    let lines = format!("[task.sync]\nworkers = {workers}\norder = \"{order}\"\n");
+    if text.contains("[task.sync]\n") {
+        text.replace("[task.sync]\n", &lines)
+    } else {
+        format!("{text}{lines}")
+    }
+}
+
 /// The program and its folder: `tideway.toml`, `data/`, `log`.
 #[derive(Debug)]
 pub(crate) struct Tideway {
@@ -140,7 +158,7 @@ impl Tideway {
 
     /// Adds a task.
     pub(crate) fn task(mut self, task: &Task) -> Self {
-        self.config.push_str(&task.text);
+        self.config.push_str(&with_workers(&task.text));
         self
     }
 

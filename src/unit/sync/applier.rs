@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use super::cascade::Graph;
 use super::failure::{FailedEvent, Failure, stop_id};
 use super::hand::Hand;
+use super::join::Join;
 use super::meter::{Lag, Meter};
+use super::order::{Order, Ties};
 use super::plan::Plan;
 use super::skipped::Skipper;
 use super::span::Way;
@@ -87,6 +89,8 @@ pub(super) struct Applier {
     pub(super) target_graph: Option<Graph>,
     /// The task's tables on the target, as far as they were there at the start.
     pub(super) tables: HashSet<TableName>,
+    /// The foreign keys of the tables that were met.
+    ties: Ties,
     /// By the address of the source table, which is kept along so that it stays its own.
     plans: HashMap<usize, (Arc<SourceTable>, Arc<Plan>)>,
 }
@@ -121,6 +125,7 @@ impl Applier {
             targets: HashMap::new(),
             target_graph: None,
             tables: settings.tables,
+            ties: Ties::default(),
             plans: HashMap::new(),
         }
     }
@@ -129,6 +134,7 @@ impl Applier {
     pub(super) fn forget_structures(&mut self) {
         self.targets.clear();
         self.plans.clear();
+        self.ties = Ties::default();
         self.target_graph = None;
     }
 
@@ -281,6 +287,7 @@ impl Applier {
             self.claim.sync_fence(&mut head, &self.mark);
             self.is_split = true;
         }
+        self.meet(std::slice::from_ref(part)).await;
         let mut writer = self.writer(Style::Merged, head);
         if let Err(failure) = self.write_transaction(&mut writer, part, 0).await {
             self.reset().await?;
@@ -363,6 +370,7 @@ impl Applier {
     /// The statements of a batch behind BEGIN and fence. Where a transaction cannot be decoded, those
     /// before it, and the failure. Once there are enough rows, no further transaction is taken.
     async fn build(&mut self, batch: &[Transaction]) -> Result<Built, End> {
+        self.meet(batch).await;
         let mut good = batch.len();
         let mut refused = None;
         let rows_limit = self.rows_limit();
@@ -436,6 +444,50 @@ impl Applier {
         Ok(())
     }
 
+    /// Meets all tables of a batch before its first change is written: a table that comes up later may
+    /// be tied to an earlier one. What fails here fails again, and is told, where it is needed.
+    async fn meet(&mut self, batch: &[Transaction]) {
+        loop {
+            let before = self.ties.version;
+            for event in batch.iter().flat_map(|transaction| &transaction.events) {
+                if self.plan(&event.table).await.is_err() {
+                    return;
+                }
+            }
+            if self.ties.version == before {
+                return;
+            }
+        }
+    }
+
+    /// Takes up the foreign keys of a table, and of those that it depends on.
+    async fn tie(&mut self, structure: &Arc<Structure>) -> Result<()> {
+        let before = self.ties.version;
+        let mut waiting = vec![Arc::clone(structure)];
+        while let Some(structure) = waiting.pop() {
+            if self.ties.knows(&structure.table) {
+                continue;
+            }
+            self.ties.add(&structure.table, &structure.foreign_keys);
+            for key in &structure.foreign_keys {
+                if self.ties.knows(&key.parent) {
+                    continue;
+                }
+                let parent = [key.parent.clone()];
+                match read_structures_of(&mut self.session, &parent).await?.pop() {
+                    Some(parent) => waiting.push(Arc::new(parent)),
+                    // It is not there, or not ours to see: nothing is written to it.
+                    None => self.ties.add(&key.parent, &[]),
+                }
+            }
+        }
+        if self.ties.version != before {
+            // Other tables may be its parents.
+            self.plans.clear();
+        }
+        Ok(())
+    }
+
     /// Onto what, and how, the rows of an event are written.
     pub(super) async fn plan_and_way(
         &mut self,
@@ -456,7 +508,10 @@ impl Applier {
             return Ok(Arc::clone(plan));
         }
         let target = self.target_structure(&table.target).await?;
+        self.tie(&target).await?;
         let mut plan = Plan::new(&table.structure, &target, self.verifies_all)?;
+        plan.order = Order::new(&table.structure, &target, &self.ties);
+        plan.join = Join::of(&plan, &target, self.session.version().flavor);
         if let Some(cascades) = &table.cascades {
             plan.unmatched = self
                 .unmatched(cascades, &table.structure, &table.target)

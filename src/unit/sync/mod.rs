@@ -23,11 +23,16 @@ mod ddl_step;
 mod decoder;
 mod explain;
 mod failure;
+mod group;
+#[cfg(test)]
+mod group_tests;
 mod hand;
 mod job;
+mod join;
 mod left_out;
 mod mend;
 mod meter;
+mod order;
 mod plan;
 mod reader;
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! How the rows of one source table become statements on one target table.
 
 use super::cascade::Unmatched;
+use super::join::Join;
 use super::mend::Unique;
+use super::order::{Order, Ties};
 use crate::model::table::quote_name;
 use crate::model::value::{Row, RowChange, Value};
 use crate::model::{Error, ErrorKind, Result, TableName};
@@ -36,6 +38,10 @@ pub(super) struct Plan {
     folded: Vec<usize>,
     /// Whether an UPDATE or DELETE must find the whole row as it was before.
     verifies_all: bool,
+    /// What its changes keep their order by.
+    pub(super) order: Order,
+    /// How many rows are updated by one statement; `None`: each has one of its own.
+    pub(super) join: Option<Join>,
 }
 
 /// Where a column of the source goes.
@@ -135,7 +141,35 @@ impl Plan {
             columns,
             auto_update,
             verifies_all,
+            order: Order::new(source, target, &Ties::default()),
+            join: None,
         })
+    }
+
+    /// For each column of the source, where it goes.
+    pub(super) fn columns(&self) -> &[Placed] {
+        &self.columns
+    }
+
+    /// The columns that tell rows apart: their quoted names on the target, and what they are at the source.
+    pub(super) fn key_columns(&self) -> impl Iterator<Item = (&str, &Column)> {
+        let places = self.key.iter().filter_map(|index| self.columns.get(*index));
+        places.map(|place| (place.name.as_deref().unwrap_or_default(), &place.source))
+    }
+
+    /// Whether an UPDATE sets the column whether it changes or not.
+    pub(super) fn is_set_always(&self, index: usize) -> bool {
+        self.auto_update.contains(&index)
+    }
+
+    /// Whether an UPDATE changes nothing that the target stores.
+    pub(super) fn is_idle(&self, before: &Row<'_>, after: &Row<'_>) -> Result<bool> {
+        for (index, (column, value)) in self.zip(after)?.enumerate() {
+            if column.name.is_some() && !is_same(self.at(index, before)?.1, value) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether a key tells the rows apart: then several can be named in one statement.
@@ -217,14 +251,20 @@ impl Plan {
         if bracket {
             out.push(b'(');
         }
+        self.write_key_values(out, row)?;
+        if bracket {
+            out.push(b')');
+        }
+        Ok(())
+    }
+
+    /// The values of a row's key.
+    pub(super) fn write_key_values(&self, out: &mut Vec<u8>, row: &Row<'_>) -> Result<()> {
         let mut separator = Separator::new(b", ");
         for index in &self.key {
             let (column, value) = self.at(*index, row)?;
             separator.write(out);
             column.write(out, value)?;
-        }
-        if bracket {
-            out.push(b')');
         }
         Ok(())
     }

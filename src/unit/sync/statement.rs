@@ -1,11 +1,12 @@
 //! Row changes as the statements of a packet, each with a guard that counts its rows.
 //!
-//! Like changes that follow each other on one table share a statement: nothing stands between them,
-//! so the source's order is kept. In the careful style every row has a statement of its own, so that
+//! Like changes of one table share a statement, as far as the order of the others allows. In the careful
+//! style every row has a statement of its own, so that
 //! the one that fails is known by name.
 
 use std::sync::Arc;
 
+use super::group::{Groups, Limits, Shape};
 use super::plan::Plan;
 use super::transaction::{RowsPart, Transaction};
 use crate::model::value::RowChange;
@@ -23,7 +24,7 @@ pub(super) enum Style {
 }
 
 /// Checks that the source's session had switched off for a rows event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Checks {
     /// `foreign_key_checks = 0`.
     pub(super) no_foreign_keys: bool,
@@ -51,30 +52,14 @@ pub(super) struct Writer {
     packets: Vec<Packet>,
     packet: Packet,
     checks: Checks,
-    open: Option<Open>,
+    groups: Groups,
     /// The first row of each statement, by the statement's number.
     origins: Vec<Origin>,
     rows: u64,
 }
 
-#[derive(Debug)]
-struct Open {
-    kind: Kind,
-    plan: Arc<Plan>,
-    statement: Vec<u8>,
-    rows: u64,
-    origin: Origin,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Insert,
-    Delete,
-}
-
 /// A statement of several rows is closed at this size: servers parse long ones no faster.
 const STATEMENT_BYTES: usize = 512 * 1024;
-const STATEMENT_ROWS: u64 = 1000;
 
 impl Writer {
     /// Goes on with `packet`, which has the fence. Packets are closed at about `packet_bytes`; the
@@ -92,7 +77,7 @@ impl Writer {
             packets: Vec::new(),
             packet,
             checks: Checks::default(),
-            open: None,
+            groups: Groups::default(),
             origins: Vec::new(),
             rows: 0,
         }
@@ -111,68 +96,48 @@ impl Writer {
                 key.check(change, &plan.source, &plan.target)?;
             }
         }
-        if checks != self.checks {
-            self.close();
-            self.set_checks(checks);
-        }
         self.rows += 1;
-        match change {
-            RowChange::Insert { after } if plan.invalid_members(None, after) > 0 => {
-                self.close();
-                let mut statement = Vec::new();
-                plan.begin_insert(&mut statement);
-                plan.write_row(&mut statement, after)?;
-                self.push_loose(&statement, plan.invalid_members(None, after), origin)?;
-            }
-            RowChange::Insert { after } => {
-                self.open(Kind::Insert, plan, origin);
-                if let Some(open) = &mut self.open {
-                    if open.rows == 0 {
-                        plan.begin_insert(&mut open.statement);
-                    } else {
-                        open.statement.extend_from_slice(b", ");
-                    }
-                    plan.write_row(&mut open.statement, after)?;
-                    open.rows += 1;
-                }
-                self.close_if_full()?;
-            }
-            RowChange::Delete { before }
-                if self.style == Style::Merged && plan.shares_deletes() =>
-            {
-                self.open(Kind::Delete, plan, origin);
-                if let Some(open) = &mut self.open {
-                    if open.rows == 0 {
-                        plan.begin_delete(&mut open.statement);
-                    } else {
-                        open.statement.extend_from_slice(b", ");
-                    }
-                    plan.write_key(&mut open.statement, before)?;
-                    open.rows += 1;
-                }
-                self.close_if_full()?;
-            }
-            RowChange::Delete { before } => {
-                self.close();
-                let mut statement = Vec::new();
-                plan.write_delete(&mut statement, before)?;
-                self.check_length(&statement)?;
-                self.push(&statement, 1, origin);
-            }
-            RowChange::Update { before, after } => {
-                self.close();
-                let mut statement = Vec::new();
-                if plan.write_update(&mut statement, before, after)? {
-                    let invalid = plan.invalid_members(Some(before), after);
-                    if invalid > 0 {
-                        return self.push_loose(&statement, invalid, origin);
-                    }
-                    self.check_length(&statement)?;
-                    self.push(&statement, 1, origin);
-                }
-            }
+        let Some(shape) = self.shape(plan, change)? else {
+            return Ok(());
+        };
+        let limits = Limits {
+            bytes: STATEMENT_BYTES.min(self.packet_bytes / 2),
+            longest: self.statement_bytes,
+        };
+        let length = self
+            .groups
+            .add((shape, plan, checks), change, origin, limits)?;
+        self.check_length(length)?;
+        if self.style == Style::Careful || self.groups.is_full() {
+            self.close();
         }
         Ok(())
+    }
+
+    /// In what kind of statement a change is written; `None`: it changes nothing.
+    fn shape(&self, plan: &Plan, change: &RowChange<'_>) -> Result<Option<Shape>> {
+        let is_merged = self.style == Style::Merged;
+        let alone = |before, after| Shape::Alone(plan.invalid_members(before, after));
+        Ok(Some(match change {
+            RowChange::Insert { after } => match alone(None, after) {
+                Shape::Alone(0) => Shape::Insert,
+                loose => loose,
+            },
+            RowChange::Delete { .. } if is_merged && plan.shares_deletes() => Shape::Delete,
+            RowChange::Delete { .. } => Shape::Alone(0),
+            RowChange::Update { before, after } => {
+                if plan.is_idle(before, after)? {
+                    return Ok(None);
+                }
+                let shape = alone(Some(before), after);
+                match plan.joins(before, after)? {
+                    Some(columns) if is_merged && shape == Shape::Alone(0) => {
+                        Shape::Update(columns)
+                    }
+                    _ => shape,
+                }
+            }
+        }))
     }
 
     /// Whether more than so many bytes are written.
@@ -181,21 +146,20 @@ impl Writer {
     }
 
     /// Refuses a statement that the target would answer by closing the connection.
-    fn check_length(&self, statement: &[u8]) -> Result<()> {
-        if statement.len() <= self.statement_bytes {
+    fn check_length(&self, length: usize) -> Result<()> {
+        if length <= self.statement_bytes {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::Target,
             format!(
-                "the statement for one row is {} bytes long; the target takes {} at most",
-                statement.len(),
+                "the statement for one row is {length} bytes long; the target takes {} at most",
                 self.statement_bytes
             ),
         )
         .with_fix(format!(
             "`SET GLOBAL max_allowed_packet = {}` on the target, also in its configuration file, then retry",
-            (statement.len() + (1 << 20)).next_power_of_two()
+            (length + (1 << 20)).next_power_of_two()
         )))
     }
 
@@ -235,17 +199,18 @@ impl Writer {
         plan.begin_insert(&mut insert);
         plan.write_row(&mut insert, after)?;
         let invalid = plan.invalid_members(None, after);
+        self.check_length(insert.len())?;
         if invalid > 0 {
-            return self.push_loose(&insert, invalid, origin);
+            self.push_loose(&insert, invalid, origin);
+        } else {
+            self.push(&insert, 1, origin);
         }
-        self.check_length(&insert)?;
-        self.push(&insert, 1, origin);
         Ok(())
     }
 
     /// A statement that may concern any number of rows.
     fn push_any(&mut self, statement: &[u8], origin: Origin) -> Result<()> {
-        self.check_length(statement)?;
+        self.check_length(statement.len())?;
         let number = self.push_change(statement, origin);
         self.packet.push_guard_of_warnings(Part::Guard(number));
         Ok(())
@@ -288,43 +253,15 @@ impl Writer {
         add(&mut self.packet);
     }
 
-    fn open(&mut self, kind: Kind, plan: &Arc<Plan>, origin: Origin) {
-        let goes_on = self.style == Style::Merged
-            && self
-                .open
-                .as_ref()
-                .is_some_and(|open| open.kind == kind && Arc::ptr_eq(&open.plan, plan));
-        if !goes_on {
-            self.close();
-            self.open = Some(Open {
-                kind,
-                plan: Arc::clone(plan),
-                statement: Vec::new(),
-                rows: 0,
-                origin,
-            });
-        }
-    }
-
-    fn close_if_full(&mut self) -> Result<()> {
-        if let Some(open) = &self.open {
-            self.check_length(&open.statement)?;
-        }
-        if self.open.as_ref().is_some_and(|open| {
-            open.statement.len() >= STATEMENT_BYTES.min(self.packet_bytes / 2)
-                || open.rows >= STATEMENT_ROWS
-        }) {
-            self.close();
-        }
-        Ok(())
-    }
-
+    /// Writes what is gathered: what comes next stays behind it.
     fn close(&mut self) {
-        if let Some(mut open) = self.open.take() {
-            if open.kind == Kind::Delete {
-                open.statement.push(b')');
+        for mut group in self.groups.take() {
+            self.set_checks(group.checks);
+            let (rows, origin) = (group.rows, group.origin);
+            match group.shape {
+                Shape::Alone(invalid @ 1..) => self.push_loose(group.finish(), invalid, origin),
+                _ => self.push(group.finish(), rows, origin),
             }
-            self.push(&open.statement, open.rows, open.origin);
         }
     }
 
@@ -334,14 +271,12 @@ impl Writer {
     }
 
     /// A statement for one row that writes `invalid` invalid members of ENUMs: each is a warning.
-    fn push_loose(&mut self, statement: &[u8], invalid: usize, origin: Origin) -> Result<()> {
-        self.check_length(statement)?;
+    fn push_loose(&mut self, statement: &[u8], invalid: usize, origin: Origin) {
         self.packet.push(Part::Frame, LOOSE);
         let number = self.push_change(statement, origin);
         self.packet
             .push_guard_with_warnings(Part::Guard(number), 1, invalid);
         self.packet.push(Part::Frame, STRICT);
-        Ok(())
     }
 
     fn push_change(&mut self, statement: &[u8], origin: Origin) -> usize {

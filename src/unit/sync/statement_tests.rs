@@ -135,7 +135,7 @@ fn written(style: Style, plan: &Arc<Plan>, changes: &[RowChange<'_>]) -> Vec<Str
     texts(&writer.finish().packets)
 }
 
-fn texts(packets: &[Packet]) -> Vec<String> {
+pub(super) fn texts(packets: &[Packet]) -> Vec<String> {
     let mut all = Vec::new();
     for packet in packets {
         let text = String::from_utf8(packet.bytes().to_vec()).unwrap();
