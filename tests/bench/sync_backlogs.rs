@@ -130,8 +130,9 @@ fn hot(rows: u64) -> Backlog {
 
 /// Rows of 16 KB with a JSON document; every other turn the document of an earlier one changes.
 fn wide(rows: u64) -> Backlog {
-    let columns: String = (0..20).map(|n| format!("c{n} INT NOT NULL, ")).collect();
-    let values: String = (0..20).map(|n| format!("i + {n}, ")).collect();
+    let columns: Vec<String> = (0..20).map(|n| format!("c{n} INT NOT NULL, ")).collect();
+    let values: Vec<String> = (0..20).map(|n| format!("i + {n}, ")).collect();
+    let (columns, values) = (columns.concat(), values.concat());
     Backlog {
         name: "(e) wide rows",
         tables: made(&format!(

@@ -18,7 +18,9 @@
 //! | a changed selection is accepted by name, or refused; one writer for a table | `sync_target::a_selection_is_narrowed_once_it_is_accepted`, `checkpoint::structures_owners_and_differences` |
 //! | filtered kinds of row changes make the others upserts | `sync_kept::filtered_kinds_of_changes_make_the_others_upserts` |
 //! | older checkpoints are taken up, newer ones refused | `sync_kept::defaults_of_databases_are_those_at_the_mark` |
-//! | grouping keeps the source's order; nothing is grouped over another change | `like_changes_share_a_statement` |
+//! | two values that the target might hold equal keep their order | `values_that_may_be_equal_meet` |
+//! | grouping keeps the source's order; nothing is grouped over another change | `a_batch_ends_as_its_changes_do`, `a_unique_value_that_moves_keeps_the_order`, `sync_batches::what_trades_places_ends_alike_from_mariadb` |
+//! | a list of values is, by type and NULL, what single statements are | `sync_applying::every_type_from_mysql_to_mariadb` and its like |
 //! | keys that the two sides compare otherwise meet no other row | `sync_limits::a_key_that_only_the_target_takes_for_equal_meets_no_other_row` |
 //! | a failed batch is replayed one by one, and stops at the very row | `sync::drift_stops_with_the_row_shown`, `sync::a_stop_shows_the_rows_of_the_target` |
 //! | WHERE by a key of both sides, else by all columns and LIMIT 1 | `a_key_must_be_one_on_both_sides`, `without_a_key_every_column_counts` |
@@ -28,6 +30,7 @@
 //! | drift: pause, warn, repair | `sync::drift_stops_with_the_row_shown`, `sync::drift_that_is_left_out_is_counted_and_kept`, `sync::drift_is_repaired_row_by_row` |
 //! | a dump without a lock: idempotent to its end, then strict | `sync::a_dump_without_a_lock_is_brought_to_one_moment` |
 //! | each DDL statement runs once, or it is said why that cannot be known | `ddl::each_statement_runs_once_through_kills` |
+//! | a statement that failed at the source is never taken for done, nor for undone | `unknown_events::a_statement_that_failed_at_the_source_stops_the_stream` |
 //! | merged tables: what adds runs once, what takes away stops | `ddl_cases::merged_tables_change_together`, `ddl_cases::a_merged_table_is_not_emptied`, `what_only_adds` |
 //! | CREATE … SELECT, two-phase ALTER | `ddl::statements_in_parts` |
 //! | values that one server alone knows stop | `ddl_cases::values_of_the_source_alone`, `values_that_only_one_server_knows` |
@@ -38,9 +41,9 @@
 //! | sequences and histories by name; what is no table is left out and told | `ddl_cases::sequences_and_histories`, `sync_kept::what_is_no_table_is_left_out_by_name` |
 //! | the structure is the rows' own, or the stream stops and says what it goes by | `sync_target::a_structure_that_is_not_the_rows_own_pauses`, `rows_after_a_ddl_are_read_by_the_new_structure` |
 //! | defaults of databases as they were then | `sync_kept::defaults_of_databases_are_those_at_the_mark` |
-//! | foreign keys: whose work cascades are; checks as the event has them | `foreign_keys::cascades_that_mysql_logs_happen_once`, `foreign_keys::cascades_that_mariadb_does_not_log_happen_on_the_target`, `checks_are_those_of_the_event` |
-//! | XA: applied at its COMMIT, pinned until then, unknown ones stop | `xa::prepared_waits_for_its_end_from_mysql`, `xa::an_unknown_xa_commit_stops`, `a_prepared_transaction_is_read_again_at_its_commit` |
-//! | compressed transactions in bounded memory; an undecodable event stops | `sync_applying::every_way_to_change_rows`, `unknown_events::unknown_events_from_mysql` |
+//! | foreign keys: whose work cascades are; checks as the event has them | `foreign_keys::cascades_that_mysql_logs_happen_once`, `foreign_keys::cascades_that_mariadb_does_not_log_happen_on_the_target`, `checks_are_those_of_the_event`, `a_child_stays_behind_its_parent_and_before_its_end` |
+//! | XA: applied at its COMMIT, pinned (in the relay too) until then, unknown ones stop | `xa::prepared_waits_for_its_end_from_mysql`, `xa::an_unknown_xa_commit_stops`, `a_prepared_transaction_is_read_again_at_its_commit` |
+//! | compressed transactions in bounded memory; an undecodable event stops | `sync_applying::every_way_to_change_rows`, `unknown_events::unknown_events_from_mysql`, `unknown_events::damage_within_compressed_rows_stops_the_stream` |
 //! | lag by the source's clock, unknown where it is | `lag::a_clock_that_is_off_does_not_show`, `lag_is_by_the_sources_clock` |
 
 #![allow(
@@ -101,6 +104,7 @@ mod relay_operator;
 mod relay_trouble;
 mod sync;
 mod sync_applying;
+mod sync_batches;
 mod sync_kept;
 mod sync_limits;
 mod sync_target;

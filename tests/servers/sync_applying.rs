@@ -55,6 +55,9 @@ fn lenient(server: &Server) -> Client {
 fn every_type(from: Flavor, to: Flavor) {
     let mut pair = Pair::start(from, to, "");
     let mut client = lenient(&pair.source);
+    let mut there = pair.target.client();
+    let failed = counter(&mut there, "Com_rollback");
+    let lists = counter(&mut there, "Com_update_multi");
     let mut cases = vec![numbers(), times("times"), texts()];
     if from.is_mariadb() == to.is_mariadb() {
         cases.push(shapes());
@@ -66,7 +69,19 @@ fn every_type(from: Flavor, to: Flavor) {
     for case in &cases {
         write_case(&mut client, case);
     }
+    for case in &cases {
+        rotate_values(&mut client, case);
+    }
     drop(client);
+    pair.tideway
+        .await_status("applied", |status| status["streams"][0]["idle"] == true);
+    // What shares statements is right at once: nothing was undone and done again row by row.
+    assert_eq!(counter(&mut there, "Com_rollback"), failed);
+    assert!(
+        counter(&mut there, "Com_update_multi") - lists > 20,
+        "no list of values was applied"
+    );
+    drop(there);
     pair.settle();
     // Nothing was compared with nothing.
     let rows: i64 = cases
@@ -81,6 +96,36 @@ fn every_type(from: Flavor, to: Flavor) {
         "{rows} rows of {} tables",
         cases.len()
     );
+}
+
+/// What the server has done so often.
+fn counter(client: &mut Client, name: &str) -> i64 {
+    let sql = format!("SHOW GLOBAL STATUS LIKE '{name}'");
+    client.texts(&sql)[0][1].parse().unwrap()
+}
+
+/// Every row takes its neighbour's value, a column at a time: many values of a type in one list, with
+/// NULL among them.
+fn rotate_values(client: &mut Client, case: &Case) {
+    let name = case.name;
+    client.run(&format!(
+        "CREATE TABLE many_{name} (id INT PRIMARY KEY{})",
+        case.columns
+    ));
+    let count = case.rows.len();
+    for (number, row) in case.rows.iter().cycle().take(count * 2).enumerate() {
+        // Where a case has unique values, they are there once.
+        let _ = client.try_run(&format!(
+            "INSERT INTO many_{name} (id, {}) VALUES ({number}, {row})",
+            case.inserted
+        ));
+    }
+    for column in case.inserted.split(", ") {
+        // A column that must be unique, or not NULL, refuses some.
+        let _ = client.try_run(&format!(
+            "UPDATE many_{name} a JOIN many_{name} b ON b.id = (a.id + 1) % {count} SET a.{column} = b.{column}"
+        ));
+    }
 }
 
 fn write_case(client: &mut Client, case: &Case) {

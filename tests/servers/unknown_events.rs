@@ -1,6 +1,7 @@
-//! Events of a kind that no version of the servers wrote so far, in the binlog of a real source: kept
-//! in the relay log byte for byte; passed over by sync where their flag allows it; else the stream
-//! stops there.
+//! Events in the binlog of a real source that cannot be applied. Of a kind that no version of the servers
+//! wrote so far: kept in the relay log byte for byte; passed over by sync where their flag allows it;
+//! else the stream stops there. So it does at rows whose bytes make no sense, and at a statement of which
+//! the source says that it failed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,31 @@ fn splice(path: &Path, before: &[fn(EventKind) -> bool], flags: u16) -> (usize, 
     }
     fs::write(path, file).unwrap();
     (*places.first().expect("one was put in"), places.len())
+}
+
+/// Changes the bytes of each event that `is_chosen`, between header and checksum, which stays right. Gives
+/// how many they were.
+fn alter(path: &Path, is_chosen: impl Fn(EventKind) -> bool, change: impl Fn(&mut [u8])) -> usize {
+    let bytes = fs::read(path).unwrap();
+    let mut rest = bytes.strip_prefix(&MAGIC).expect("a binlog file");
+    let mut file = MAGIC.to_vec();
+    let mut count = 0;
+    while !rest.is_empty() {
+        let header = EventHeader::parse(rest).unwrap();
+        let (event, behind) = rest.split_at(header.event_size as usize);
+        rest = behind;
+        let mut event = event.to_vec();
+        if is_chosen(header.kind) {
+            count += 1;
+            let end = event.len() - CHECKSUM_LEN;
+            change(&mut event[HEADER_LEN..end]);
+            place(&mut file, event);
+        } else {
+            file.extend(event);
+        }
+    }
+    fs::write(path, file).unwrap();
+    count
 }
 
 struct Pair {
@@ -189,4 +215,78 @@ fn unknown_events_from_mariadb() {
 #[test]
 fn unknown_events_from_mysql() {
     kept_and_passed_over_or_refused(Flavor::MySql97);
+}
+
+/// The bytes of a compressed event make no sense, though its checksum is right: the stream stops, and
+/// nothing of the transaction is in the target.
+#[test]
+fn damage_within_compressed_rows_stops_the_stream() {
+    for flavor in [Flavor::MariaDb1011, Flavor::MySql97] {
+        let mut pair = Pair::start(flavor);
+        let compress = if flavor.is_mariadb() {
+            "SET GLOBAL log_bin_compress_min_len = 10; SET GLOBAL log_bin_compress = ON"
+        } else {
+            "SET GLOBAL binlog_transaction_compression = ON"
+        };
+        let rows: Vec<String> = (0..60)
+            .map(|n| format!("({n}, REPEAT('long ', {n}))"))
+            .collect();
+        let mut damaged = 0;
+        pair.source.run(&format!(
+            "{compress}; CREATE TABLE t.w (id INT PRIMARY KEY, v TEXT)"
+        ));
+        pair.write(
+            &format!(
+                "BEGIN; INSERT INTO t.w VALUES (100, 'short'); INSERT INTO t.w VALUES {}; COMMIT",
+                rows.join(", ")
+            ),
+            |file| {
+                let is_packed = |kind: EventKind| {
+                    kind == EventKind::TRANSACTION_PAYLOAD || (166..=171).contains(&kind.0)
+                };
+                damaged = alter(file, is_packed, |body| {
+                    let (middle, end) = (body.len() / 2, body.len() - 2);
+                    for byte in &mut body[middle..end] {
+                        *byte ^= 0x5A;
+                    }
+                });
+            },
+        );
+        assert!(damaged > 0, "{flavor:?} compressed nothing");
+        pair.tideway.start();
+        let stopped = pair.tideway.await_stream("t", "a", "failed");
+        let stop = stopped["stop"].to_string();
+        assert!(
+            stopped["stop"]["error"]["kind"] == "damaged",
+            "{flavor:?}: {stop}"
+        );
+        assert_eq!(pair.target.client().number("SELECT COUNT(*) FROM t.w"), 0);
+        assert!(!pair.tideway.terminate().success());
+    }
+}
+
+/// A statement that the source logged with an error may be half done there: nobody can know which half.
+#[test]
+fn a_statement_that_failed_at_the_source_stops_the_stream() {
+    /// Behind the thread's number, the seconds and the database's length.
+    const ERROR_AT: usize = 4 + 4 + 1;
+    let mut pair = Pair::start(Flavor::MariaDb1011);
+    let mut failed = 0;
+    pair.write("ALTER TABLE t.a ADD c INT", |file| {
+        failed = alter(
+            file,
+            |kind| kind == EventKind::QUERY,
+            |body| body[ERROR_AT..ERROR_AT + 2].copy_from_slice(&1317u16.to_le_bytes()),
+        );
+    });
+    assert_eq!(failed, 1, "the statement alone");
+    pair.tideway.start();
+    let stopped = pair.tideway.await_stream("t", "a", "failed");
+    let stop = stopped["stop"].to_string();
+    for part in ["1317", "ALTER TABLE", "t.a"] {
+        assert!(stop.contains(part), "`{part}` is not told in {stop}");
+    }
+    let columns = "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 't' AND TABLE_NAME = 'a'";
+    assert_eq!(pair.target.client().number(columns), 2);
+    assert!(!pair.tideway.terminate().success());
 }

@@ -76,6 +76,10 @@ fn prepared_waits_for_its_end(from: Flavor, to: Flavor) {
         "1",
         "the checkpoint names what is prepared"
     );
+    // The relay keeps what is prepared, however old it is.
+    let purge = ["relay", "purge", "--source", "a", "--older-than", "0s"];
+    let told = String::from_utf8_lossy(&tideway.output(&purge).stderr).into_owned();
+    assert!(told.contains("`t` on `a`"), "{told}");
     assert!(tideway.terminate().success(), "{}", tideway.story());
     end(&mut client, "COMMIT", "'foreign'");
     end(&mut client, "ROLLBACK", "'back'");

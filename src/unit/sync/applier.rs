@@ -437,7 +437,12 @@ impl Applier {
     ) -> Result<(), End> {
         for (at, part) in transaction.events.iter().enumerate() {
             let mut row = 0;
+            let known = self.ties.version;
             let (plan, way) = self.plan_and_way(transaction, part).await?;
+            if self.ties.version != known {
+                // What is gathered was put in order without them.
+                writer.close();
+            }
             write_event(writer, &plan, way, part, number, at, &mut row)
                 .map_err(|error| failed_event(transaction, part, Some(row), error))?;
         }
@@ -511,7 +516,7 @@ impl Applier {
         self.tie(&target).await?;
         let mut plan = Plan::new(&table.structure, &target, self.verifies_all)?;
         plan.order = Order::new(&table.structure, &target, &self.ties);
-        plan.join = Join::of(&plan, &target, self.session.version().flavor);
+        plan.join = Join::of(&plan, &target, self.session.version());
         if let Some(cascades) = &table.cascades {
             plan.unmatched = self
                 .unmatched(cascades, &table.structure, &table.target)

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::statement::{Checks, Origin, Style, Writer};
 use super::statement_tests::{structure, texts};
 use crate::model::value::{RowChange, Value};
-use crate::model::{Flavor, TableName};
+use crate::model::{ServerVersion, TableName};
 use crate::schema::{ColumnKind, ForeignKey, Key, KeyPart, Structure};
 use crate::target::Packet;
 
@@ -44,7 +44,7 @@ fn unique(columns: &[&str]) -> Key {
 fn laid(source: &Structure, target: &Structure, ties: &Ties) -> Arc<Plan> {
     let mut plan = Plan::new(source, target, false).unwrap();
     plan.order = Order::new(source, target, ties);
-    plan.join = Join::of(&plan, target, Flavor::MySQL);
+    plan.join = Join::of(&plan, target, &ServerVersion::parse("9.7.4"));
     Arc::new(plan)
 }
 
@@ -241,8 +241,18 @@ fn values_that_may_be_equal_meet() {
     assert!(rows("utf8mb4_bin", "a", "A"));
     assert!(rows("utf8mb4_bin", "e", "é"));
     assert!(!rows("utf8mb4_bin", "a", "a "));
+    assert!(rows("utf8mb4_0900_ai_ci", "a", "b"));
+    assert!(rows("utf8mb4_uca1400_ai_ci", "a", "b"));
     // `v` and `w`, or `i` and `y`, may be one letter.
-    assert!(!rows("utf8mb4_lithuanian_ci", "a", "b"));
+    for collation in [
+        "utf8mb4_lithuanian_ci",
+        "utf8mb4_lt_0900_ai_ci",
+        "utf8mb4_la_0900_ai_ci",
+        "utf8mb4_swedish_ci",
+        "utf8mb4_uca1400_lithuanian_ai_ci",
+    ] {
+        assert!(!rows(collation, "a", "b"), "{collation}");
+    }
 }
 
 /// A table as a server holds it: what collides or is not found fails.

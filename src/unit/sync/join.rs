@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use super::plan::{Plan, is_same};
 use crate::model::value::Row;
-use crate::model::{Flavor, Result};
+use crate::model::{Flavor, Result, ServerVersion};
 use crate::schema::{Column, ColumnKind, Generated, Structure};
 
 /// Rows whose values are longer than this have statements of their own: the servers would write a list
@@ -30,15 +30,14 @@ pub(super) struct Join {
 
 impl Join {
     /// How the rows of `plan` on `target`; `None` where a list would not do the very same.
-    pub(super) fn of(plan: &Plan, target: &Structure, flavor: Flavor) -> Option<Self> {
+    pub(super) fn of(plan: &Plan, target: &Structure, version: &ServerVersion) -> Option<Self> {
         let is_simple = plan.shares_deletes()
             && plan.columns().len() <= COLUMNS
             && target
                 .columns
                 .iter()
                 .all(|column| column.generated == Generated::No);
-        // TiDB has no lists of values that are tables.
-        if !is_simple || flavor == Flavor::TiDB {
+        if !is_simple || !has_lists(version) {
             return None;
         }
         let mut on = String::new();
@@ -58,10 +57,19 @@ impl Join {
             }
         }
         Some(Self {
-            flavor,
+            flavor: version.flavor,
             on,
             settable,
         })
+    }
+}
+
+/// Whether the server takes a list of values for a table; TiDB does not.
+fn has_lists(version: &ServerVersion) -> bool {
+    match version.flavor {
+        Flavor::MySQL => version.number >= (8, 0, 19),
+        Flavor::MariaDB => version.number >= (10, 3, 3),
+        Flavor::TiDB => false,
     }
 }
 

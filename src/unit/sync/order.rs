@@ -13,7 +13,7 @@ use super::cascade::changes_rows;
 use super::plan::is_same;
 use crate::binlog::text;
 use crate::model::TableName;
-use crate::model::value::{Row, RowChange, Value};
+use crate::model::value::{Date, Row, RowChange, Value};
 use crate::schema::{Column, ColumnKind, ForeignKey, Generated, Structure};
 
 /// How the changes of a source table's rows are kept in order.
@@ -301,19 +301,20 @@ fn place<'a>(
     Some((index, source.columns.get(index)?, there))
 }
 
-/// Collations that tell ASCII's letters and digits apart but for their case, by the end of their names.
-/// Others may hold `v` and `w`, or `i` and `j`, for the same.
-const PLAIN: [&str; 10] = [
+/// Collations that tell ASCII's letters and digits apart but for their case, by what their names have
+/// behind the character set. Those of one language may hold `v` and `w`, or `i` and `j`, for the same.
+const PLAIN: [&str; 11] = [
     "general_ci",
     "general_cs",
     "general_nopad_ci",
     "unicode_ci",
     "unicode_nopad_ci",
     "unicode_520_ci",
+    "unicode_520_nopad_ci",
     "0900_ai_ci",
     "0900_as_ci",
     "0900_as_cs",
-    "latin1_swedish_ci",
+    "swedish_ci",
 ];
 /// MariaDB's newer ones, with what may follow.
 const UCA: &str = "uca1400_";
@@ -350,12 +351,18 @@ fn form_of_text(here: &Column, there: &Column) -> Option<Form> {
     if is_binary && is_unicode(there) {
         return is_unicode(here).then_some(Form::Binary);
     }
+    let is_latin1 = |column: &Column| column.charset.as_deref() == Some("latin1");
+    if !is_unicode(there) && !is_latin1(there) {
+        return None;
+    }
+    let (charset, rest) = collation.split_once('_')?;
     let is_plain = is_binary
-        || PLAIN.iter().any(|plain| collation.ends_with(plain))
+        // In Unicode's character sets the collation of that name is one of Swedish.
+        || (PLAIN.contains(&rest) && (rest != "swedish_ci" || charset == "latin1"))
         || collation
             .split_once(UCA)
             .is_some_and(|(_, rest)| matches!(rest.split('_').next(), Some("ai" | "as" | "nopad")));
-    let is_read = is_unicode(here) || here.charset.as_deref() == Some("latin1");
+    let is_read = is_unicode(here) || is_latin1(here);
     (is_plain && is_read).then_some(Form::Folded)
 }
 
@@ -451,10 +458,10 @@ impl Fold {
                 // Zero may have a sign.
                 self.bytes(digits.strip_prefix(b"-").unwrap_or(&digits));
             }
-            Value::Date(date) => self.date(date),
+            Value::Date(date) => self.date(*date),
             Value::Time(time) => self.time(time),
             Value::DateTime(date, time) => {
-                self.date(date);
+                self.date(*date);
                 self.time(time);
             }
             Value::UnixTime(time) => {
@@ -478,7 +485,7 @@ impl Fold {
         true
     }
 
-    fn date(&mut self, date: &crate::model::value::Date) {
+    fn date(&mut self, date: Date) {
         self.word(u64::from(date.year) << 16 | u64::from(date.month) << 8 | u64::from(date.day));
     }
 

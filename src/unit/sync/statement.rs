@@ -1,8 +1,7 @@
 //! Row changes as the statements of a packet, each with a guard that counts its rows.
 //!
 //! Like changes of one table share a statement, as far as the order of the others allows. In the careful
-//! style every row has a statement of its own, so that
-//! the one that fails is known by name.
+//! style every row has a statement of its own, so that the one that fails is known by name.
 
 use std::sync::Arc;
 
@@ -254,7 +253,7 @@ impl Writer {
     }
 
     /// Writes what is gathered: what comes next stays behind it.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         for mut group in self.groups.take() {
             self.set_checks(group.checks);
             let (rows, origin) = (group.rows, group.origin);
