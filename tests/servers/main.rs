@@ -14,6 +14,7 @@
 //! | COMMIT without an answer is never guessed | `exactly_once::cut_between_commit_and_its_answer` |
 //! | a checkpoint behind memory is followed back; another target server is told | `exactly_once::a_checkpoint_behind_memory_is_followed_back`, `sync_kept::another_server_as_the_target_is_told` |
 //! | what is too large commits in parts, in order, and is shown so | `sync_limits::a_transaction_beyond_the_targets_binlog_cache_commits_in_parts`, `front::a_transaction_beyond_the_limit_commits_in_parts`, `sync::a_transaction_within_a_span_commits_in_parts` |
+//! | no part is committed before the end of its transaction has come | `sync_limits::no_part_is_committed_before_the_end_has_come` |
 //! | only engines that can undo | `sync_target::what_does_not_fit_stops_and_goes_on_once_mended`, `columns_are_found_by_name` |
 //! | a changed selection is accepted by name, or refused; one writer for a table | `sync_target::a_selection_is_narrowed_once_it_is_accepted`, `checkpoint::structures_owners_and_differences` |
 //! | filtered kinds of row changes make the others upserts | `sync_kept::filtered_kinds_of_changes_make_the_others_upserts` |

@@ -1,8 +1,12 @@
 //! What the target allows no more of, or compares otherwise: locks that others hold, the size of a
 //! transaction, keys that are equal there alone.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
+use crate::support::proxy::Proxy;
 use crate::support::tideway::streams;
 use crate::support::{Flavor, Server, ServerSpec, Task, Tideway, assert_equal};
 
@@ -129,6 +133,76 @@ fn a_transaction_beyond_the_targets_binlog_cache_commits_in_parts() {
         "{stream}"
     );
     pair.settle();
+}
+
+/// Half of a transaction that the target takes in parts alone is here: none of them is committed, also
+/// not by a worker that finds it so, as the rest may never come.
+#[test]
+fn no_part_is_committed_before_the_end_has_come() {
+    let [source, target] = Server::start_all([
+        ServerSpec::new(Flavor::MariaDb1011),
+        ServerSpec::new(Flavor::MariaDb1011)
+            .option("--max-binlog-cache-size=262144")
+            .option("--binlog-cache-size=32768"),
+    ]);
+    source.run("CREATE DATABASE d; CREATE TABLE d.heap (n INT, b VARBINARY(4000))");
+    source.source_account(&["d"]);
+    target.target_account(&["d"]);
+    let line = Proxy::to(source.port());
+    let mut tideway = Tideway::new()
+        .source_with("a", &source, &format!("port = {}", line.port()))
+        .target("copy", &target)
+        .task(&Task::new("t", &["a"], "copy", &["d.*"]));
+    tideway.start();
+    tideway.await_status("idle", |status| status["streams"][0]["idle"] == true);
+    let folder = tideway.data_folder();
+    let before = bytes_in(&folder);
+    line.throttle(Some(300_000));
+    source.run(
+        "USE d; INSERT INTO heap SELECT seq, REPEAT(CHAR(seq % 256), 2000) FROM seq_1_to_2000",
+    );
+    for is_new in [false, true] {
+        if is_new {
+            tideway.kill9();
+            tideway.start();
+            tideway.await_streams("sync", "running");
+        }
+        let enough = before + if is_new { 1_800_000 } else { 1_200_000 };
+        let end = Instant::now() + Duration::from_mins(1);
+        while bytes_in(&folder) < enough {
+            assert!(Instant::now() < end, "{}", tideway.story());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(bytes_in(&folder) < before + 4_000_000, "all of it has come");
+        let rows = target.client().number("SELECT COUNT(*) FROM d.heap");
+        assert_eq!(rows, 0, "a part was committed");
+    }
+    line.throttle(None);
+    let freed = Instant::now();
+    tideway.await_status("applied", |status| {
+        status["streams"][0]["idle"] == true
+            && target.client().number("SELECT COUNT(*) FROM d.heap") == 2000
+    });
+    println!("applied {:?} after the line was free", freed.elapsed());
+    Pair {
+        source,
+        target,
+        tideway,
+    }
+    .settle();
+}
+
+/// Bytes of all files under a folder.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_in(&entry.path()),
+            Ok(found) => found.len(),
+            // It was replaced just now.
+            Err(_) => 0,
+        })
+        .sum()
 }
 
 /// Keys that the source tells apart and the target does not: no change of the one meets the other, and
