@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write as _};
 use crate::config::Config;
 use crate::job::check;
 use crate::model::check::combined;
-use crate::model::{CheckReport, CheckState, GrantState, Result};
+use crate::model::{CheckFigure, CheckReport, CheckState, GrantState, Result};
 
 use super::{FINE, PROBLEM};
 
@@ -125,14 +125,13 @@ fn text(report: &CheckReport) -> String {
             }
         }
     }
-    let _ = writeln!(
-        out,
-        "{}",
-        if report.ok {
-            "all checks pass"
-        } else {
-            "something fails"
-        }
-    );
+    let is_warning = |check: &&CheckFigure| check.state == CheckState::Warn;
+    let closing = match report.checks.iter().filter(is_warning).count() {
+        _ if !report.ok => "something fails".to_owned(),
+        0 => "all checks pass".to_owned(),
+        1 => "nothing fails; 1 warning".to_owned(),
+        count => format!("nothing fails; {count} warnings"),
+    };
+    let _ = writeln!(out, "{closing}");
     out
 }

@@ -212,6 +212,9 @@ enum Record {
     },
 }
 
+/// Where a manifest is written before it counts.
+const TEMPORARY: &str = ".manifest.json.new";
+
 impl Manifest {
     /// All rows.
     pub fn rows(&self) -> u64 {
@@ -242,8 +245,14 @@ impl Manifest {
 
     /// Writes it into `folder`, all or nothing. Every file it names must be on disk already.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(names::MANIFEST);
-        let temporary = folder.join(".manifest.json.new");
+        self.write_aside(folder)?;
+        Self::put_in_place(folder)?;
+        Self::sync_folder(folder)
+    }
+
+    /// Writes it beside its place in `folder`, where it does not count yet.
+    pub(super) fn write_aside(&self, folder: &Path) -> Result<()> {
+        let temporary = folder.join(TEMPORARY);
         let mut text = Vec::new();
         let mut add = |record: &Record| -> Result<()> {
             serde_json::to_writer(&mut text, record).map_err(|error| {
@@ -282,9 +291,18 @@ impl Manifest {
             .open(&temporary)
             .map_err(failed)?;
         file.write_all(&text).map_err(failed)?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&temporary, &path).map_err(|error| Error::file("rename", &temporary, error))?;
-        // The rename itself must survive a power cut, and with it the names of all files before it.
+        file.sync_all().map_err(failed)
+    }
+
+    /// Makes the one that was written aside count: at once, without waiting for the disk.
+    pub(super) fn put_in_place(folder: &Path) -> Result<()> {
+        let temporary = folder.join(TEMPORARY);
+        fs::rename(&temporary, folder.join(names::MANIFEST))
+            .map_err(|error| Error::file("rename", &temporary, error))
+    }
+
+    /// Makes that survive a power cut, and with it the names of all files before it.
+    pub(super) fn sync_folder(folder: &Path) -> Result<()> {
         fs::File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(|error| Error::file("sync", folder, error))

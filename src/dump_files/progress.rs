@@ -314,7 +314,7 @@ impl ProgressWriter {
 }
 
 /// The files of a folder with their sizes.
-async fn sizes(folder: &Path) -> Result<BTreeMap<String, u64>> {
+pub(super) async fn sizes(folder: &Path) -> Result<BTreeMap<String, u64>> {
     let failed = |error| Error::file("read", folder, error);
     let mut sizes = BTreeMap::new();
     let mut entries = fs::read_dir(folder).await.map_err(failed)?;

@@ -160,15 +160,13 @@ impl DumpFolder {
             .await?;
         self.sync().await?;
         let path = self.path.clone();
-        tokio::task::spawn_blocking(move || manifest.write(&path).map(|()| manifest))
-            .await
-            .map_err(|error| {
-                Error::new(
-                    ErrorKind::Internal,
-                    "the writer of the manifest did not end",
-                )
-                .with_source(error)
-            })?
+        let manifest = aside(move || manifest.write_aside(&path).map(|()| manifest)).await?;
+        // What another thread does goes on when nobody waits for it any more. A dump that is given up,
+        // and whose folder is removed just then, must not get its manifest after that: so not there.
+        Manifest::put_in_place(&self.path)?;
+        let path = self.path.clone();
+        aside(move || Manifest::sync_folder(&path)).await?;
+        Ok(manifest)
     }
 
     async fn write_whole(&self, name: &str, text: &str) -> Result<()> {
@@ -177,6 +175,24 @@ impl DumpFolder {
         file.write(text.as_bytes().to_vec(), 0).await?;
         file.finish(false).await.map(drop)
     }
+}
+
+/// Works with the manifest where it keeps nobody waiting.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::new(
+            ErrorKind::Internal,
+            "the writer of the manifest did not end",
+        )
+        .with_source(error)
+    })?
+}
+
+/// Whether the files of a dump that lies in `folder` are there, each as long as it should be.
+pub async fn has_files(folder: &Path, manifest: &Manifest) -> Result<bool> {
+    let sizes = super::progress::sizes(folder).await?;
+    let mut files = manifest.tables.values().flat_map(|table| &table.files);
+    Ok(files.all(|file| sizes.get(&file.name) == Some(&file.on_disk().0)))
 }
 
 /// Removes a dump's folder and all in it; fine if there is none. The manifest goes first, so that an
@@ -399,6 +415,62 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::dump_files::manifest::tests::manifest;
+
+    /// Its folder is removed then, and a manifest that came after that would name files that are gone.
+    #[tokio::test]
+    async fn a_dump_that_is_given_up_gets_no_manifest_later() {
+        let wait = || tokio::time::sleep(std::time::Duration::from_millis(30));
+        for polls in 1.. {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("dump");
+            let dump = DumpFolder::create(&path).await.unwrap();
+            let mut finishing = Box::pin(dump.finish(manifest()));
+            let mut is_done = false;
+            for poll in 1..=polls {
+                is_done = futures_util::poll!(&mut finishing).is_ready();
+                if is_done {
+                    break;
+                }
+                // What was begun on another thread is over by the next one.
+                if poll < polls {
+                    wait().await;
+                }
+            }
+            drop(finishing);
+            let had_one = path.join(names::MANIFEST).exists();
+            wait().await;
+            assert_eq!(
+                path.join(names::MANIFEST).exists(),
+                had_one,
+                "{polls} polls"
+            );
+            if is_done {
+                assert!(had_one && polls > 2, "{polls} polls");
+                break;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn files_that_are_missing_or_short_are_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest();
+        let files: Vec<_> = manifest
+            .tables
+            .values()
+            .flat_map(|table| &table.files)
+            .collect();
+        assert!(!files.is_empty());
+        for file in &files {
+            assert!(!has_files(folder.path(), &manifest).await.unwrap());
+            let (bytes, _) = file.on_disk();
+            std::fs::write(folder.path().join(&file.name), vec![b' '; bytes as usize]).unwrap();
+        }
+        assert!(has_files(folder.path(), &manifest).await.unwrap());
+        std::fs::write(folder.path().join(&files[0].name), "").unwrap();
+        assert!(!has_files(folder.path(), &manifest).await.unwrap());
+    }
 
     #[tokio::test]
     async fn files_are_private_and_what_was_there_is_gone() {

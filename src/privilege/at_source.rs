@@ -67,16 +67,18 @@ pub fn source_requirements(needs: &SourceNeeds, version: &ServerVersion) -> Vec<
     if let Some(dump) = &needs.dump {
         self::dump(&mut list, dump, version);
         if needs.has_views {
-            list.push(
-                Requirement::beyond(
-                    Unit::Dump,
-                    Want::global("SHOW VIEW"),
-                    "would read the definitions of views",
-                )
-                .unless(Some(
-                    "views are not moved: they are counted and passed over",
-                )),
-            );
+            for object in &dump.objects {
+                list.push(
+                    Requirement::beyond(
+                        Unit::Dump,
+                        Want::on("SHOW VIEW", object.widened()),
+                        "reads the texts of views",
+                    )
+                    .unless(Some(
+                        "a view whose text is not shown is left out, and named: see the check `views`",
+                    )),
+                );
+            }
         }
     }
     if let Some(objects) = &needs.sync {

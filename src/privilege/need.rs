@@ -94,7 +94,7 @@ impl Requirement {
     }
 
     /// A privilege that a construct or a setting asks for beyond the documented minimum.
-    pub(super) fn beyond(unit: Unit, want: Want, why: impl Into<String>) -> Self {
+    pub fn beyond(unit: Unit, want: Want, why: impl Into<String>) -> Self {
         Self {
             unit,
             want,

@@ -1,5 +1,7 @@
 //! Which tables a task takes.
 
+use std::collections::BTreeSet;
+
 use crate::model::TableName;
 
 use super::pattern::{PatternError, TablePattern};
@@ -146,6 +148,15 @@ impl Selection {
     /// The patterns in order, each with whether it takes what it matches or leaves it out.
     pub fn rules(&self) -> impl Iterator<Item = (&TablePattern, bool)> {
         self.rules.iter().map(|rule| (&rule.pattern, rule.takes))
+    }
+
+    /// The databases that rules which take something name in full.
+    pub fn exact_schemas(&self) -> BTreeSet<String> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.takes)
+            .filter_map(|rule| rule.pattern.exact_schema().map(str::to_owned))
+            .collect()
     }
 
     /// The rules in canonical form, one a line.

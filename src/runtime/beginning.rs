@@ -33,6 +33,7 @@ pub(super) async fn find(
     for _ in 0..TRIES {
         let mut session = source.session().await?;
         let (before, at_end) = source::binlog_end(&mut session).await?;
+        source::expect_visible(&mut session, task.selection.exact_schemas()).await?;
         // All tables are tracked, selected or not: a RENAME may bring one in.
         let wanted = |table: &crate::model::TableName| !is_system_schema(&table.schema);
         let schemas = read_schema_defaults(&mut session).await?;

@@ -35,18 +35,22 @@ pub(super) fn name_grants(
     let Some(refused) = &mut error.refused else {
         return;
     };
-    // What the unit needs of the kind that was refused, wherever.
-    let cells: Vec<&PrivilegeFigure> = report
-        .privileges
-        .iter()
-        .filter(|cell| {
-            cell.unit == unit
-                && servers.contains(&cell.server)
-                && refused
-                    .privileges
-                    .contains(&privilege::name::canonical(&cell.privilege))
-        })
-        .collect();
+    // What the unit needs of the kind that was refused, wherever. What is asked before a unit is at work,
+    // as the checkpoint is, is in the list of the units that go by it.
+    let of_units = |is_meant: fn(Unit, Unit) -> bool| -> Vec<&PrivilegeFigure> {
+        let cells = report.privileges.iter();
+        cells
+            .filter(|cell| is_meant(cell.unit, unit) && servers.contains(&cell.server))
+            .filter(|cell| {
+                let name = privilege::name::canonical(&cell.privilege);
+                refused.privileges.contains(&name)
+            })
+            .collect()
+    };
+    let mut cells = of_units(|has, unit| has == unit);
+    if cells.is_empty() {
+        cells = of_units(|_, _| true);
+    }
     let is_on_it = |cell: &&PrivilegeFigure| Some(&cell.object) == refused.object.as_ref();
     let lacks = |cell: &&PrivilegeFigure| {
         matches!(cell.state, GrantState::Missing | GrantState::Inactive) && !cell.grant.is_empty()
@@ -172,6 +176,24 @@ mod tests {
         let at_source = cell("source:a", "DROP", GrantState::Have);
         let stop = stopped(1142, text, vec![have(), at_source]);
         assert!(stop.refused.unwrap().grants.is_empty());
+    }
+
+    #[test]
+    fn what_is_asked_before_a_unit_is_at_work_is_found_among_the_others() {
+        let mut ours = cell("target:copy", "SELECT", GrantState::Missing);
+        ours.unit = Unit::Load;
+        ours.object = "`tideway`.*".into();
+        ours.grant = "GRANT SELECT ON `tideway`.* TO 'u'@'%';".into();
+        let mut relays = cell("source:a", "SELECT", GrantState::Have);
+        relays.unit = Unit::Relay;
+        let text = "SELECT command denied to user 'u'@'localhost' for table 'checkpoint'";
+        let stop = stopped(1142, text, vec![relays, ours]);
+        let refused = stop.refused.unwrap();
+        assert_eq!(refused.grants, ["GRANT SELECT ON `tideway`.* TO 'u'@'%';"]);
+        assert_eq!(
+            refused.purpose.as_deref(),
+            Some("applies what needs SELECT")
+        );
     }
 
     #[test]

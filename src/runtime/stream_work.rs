@@ -455,8 +455,18 @@ impl StreamWork {
         Ok(true)
     }
 
-    /// Reads how far the target says the stream is.
+    /// Reads how far the target says the stream is. It is the first that is asked of the target, for the
+    /// unit that will write there.
     async fn look_up(&self, key: &StreamKey) -> Result<Option<State>> {
+        let unit = match self.task.mode {
+            Mode::Incremental => Unit::Sync,
+            Mode::All | Mode::Full => Unit::Load,
+        };
+        let found = self.read_state(key).await;
+        found.map_err(|error| error.at(|c| c.unit = Some(unit)))
+    }
+
+    async fn read_state(&self, key: &StreamKey) -> Result<Option<State>> {
         let mut session = self.target_session().await?;
         checkpoint::prepare(&mut session, &self.meta_schema).await?;
         let gone =

@@ -55,6 +55,27 @@ pub async fn list_tables(session: &mut Session) -> Result<Vec<TableInfo>> {
     list(session, "").await
 }
 
+/// Fails if the account may see nothing of one of these databases: the lists above are just empty then. A
+/// database that is not there is none of this one's business.
+pub async fn expect_visible(
+    session: &mut Session,
+    schemas: impl IntoIterator<Item = String>,
+) -> Result<()> {
+    for schema in schemas {
+        // MariaDB refuses this one; `SHOW TABLES` is empty there too.
+        let sql = format!("SHOW CREATE DATABASE {}", quote_name(&schema));
+        match session.rows(&sql).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Privilege || session.is_broken() => {
+                return Err(error.at(|c| c.statement = Some(sql)));
+            }
+            Err(error) if error.server().is_some() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 async fn list(session: &mut Session, condition: &str) -> Result<Vec<TableInfo>> {
     let mut tables = Vec::new();
     let sql = format!(

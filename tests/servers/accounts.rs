@@ -63,6 +63,18 @@ fn pulls(source: &Server, target: &Server, lines: &str) -> String {
     tideway.log()
 }
 
+/// What `tideway check` finds of the source: the row `id`, as state and text.
+fn checked(source: &Server, target: &Server, lines: &str, id: &str) -> (String, String) {
+    let output = tideway(source, target, lines).output(&["check", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut rows = report["checks"].as_array().unwrap().iter();
+    let row = rows
+        .find(|row| row["scope"] == "source:a" && row["id"] == id)
+        .unwrap_or_else(|| panic!("no row `{id}` in {report}"));
+    let text = format!("{} {}", row["found"], row["mend"]);
+    (row["state"].as_str().unwrap().to_owned(), text)
+}
+
 /// Fails, saying each of `parts`, and leaves the target as it is.
 fn is_refused(source: &Server, target: &Server, lines: &str, parts: &[&str]) {
     let mut tideway = tideway(source, target, lines);
@@ -188,6 +200,40 @@ fn each_tls_mode_checks_what_it_says() {
         let wrong = files.verified("verify-ca", "other.pem");
         is_refused(&source, &target, &wrong, &["UnknownIssuer", "tls_ca"]);
     }
+}
+
+#[test]
+fn the_checks_tell_of_the_line_by_its_signer() {
+    let files = Certificates::new();
+    let [source, target] = pair(files.server(Flavor::MySql97, "elsewhere"));
+    let checked = |lines: &str, id: &str| checked(&source, &target, lines, id);
+    let signed = files.verified("verify-ca", "ca.pem");
+    let (state, _) = checked(&signed, "connection");
+    assert_eq!(state, "pass");
+    let (state, text) = checked(&signed, "tls");
+    assert!(state == "pass" && text.contains("TLSv1.3"), "{text}");
+    for (lines, words) in [
+        (
+            files.verified("verify-ca", "other.pem"),
+            ["UnknownIssuer", "tls_ca"],
+        ),
+        (
+            files.verified("verify-identity", "ca.pem"),
+            ["not valid for", "subjectAltName"],
+        ),
+    ] {
+        let (state, text) = checked(&lines, "connection");
+        assert_eq!(state, "fail", "{text}");
+        for word in words {
+            assert!(text.contains(word), "`{word}` is not in {text}");
+        }
+    }
+    // On the same machine a line that nobody else hears is no cause for a warning.
+    let (state, text) = checked("tls = \"disabled\"", "tls");
+    assert!(
+        state == "pass" && text.contains("on this machine"),
+        "{text}"
+    );
 }
 
 #[test]

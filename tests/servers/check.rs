@@ -465,6 +465,114 @@ fn what_is_on_the_target_already_is_compared() {
 }
 
 #[test]
+fn what_tables_have_to_do_with_each_other_is_told() {
+    let [source, target] = Server::start_all([
+        ServerSpec::new(Flavor::MySql97).option("--binlog-expire-logs-seconds=7200"),
+        ServerSpec::new(Flavor::MySql97).option("--max-binlog-cache-size=1048576"),
+    ]);
+    source.run(TABLES);
+    source.run(
+        "CREATE DATABASE other; CREATE TABLE other.parent (id INT PRIMARY KEY); \
+         CREATE TABLE my_shop.lost (id INT PRIMARY KEY, p INT, \
+             FOREIGN KEY (p) REFERENCES other.parent (id) ON DELETE CASCADE); \
+         CREATE VIEW my_shop.v_parent AS SELECT id FROM my_shop.parent; \
+         CREATE TABLE my_shop.s1 (id INT AUTO_INCREMENT PRIMARY KEY, a INT); \
+         CREATE TABLE my_shop.s2 LIKE my_shop.s1; CREATE TABLE my_shop.s3 LIKE my_shop.s1; \
+         INSERT INTO my_shop.s1 VALUES (1, 1), (9, 9); INSERT INTO my_shop.s2 VALUES (10, 1), (20, 9)",
+    );
+    source.source_account(&["my_shop"]);
+    target.target_account(&["my_shop"]);
+    source.run("CREATE PROCEDURE my_shop.pr() DO 1; CREATE EVENT my_shop.ev ON SCHEDULE EVERY 1 YEAR DO DO 1");
+    source.run("GRANT EVENT ON *.* TO tideway@'%'; GRANT SHOW_ROUTINE ON *.* TO tideway@'%'");
+    let routes = "[[task.route]]\nfrom = \"my_shop.s*\"\nto = \"my_shop.all\"\n\
+                  [task.dump]\nprograms = [\"routines\"]\n";
+    let config = config(source.port(), target.port(), routes);
+    let (warn, pass) = (CheckState::Warn, CheckState::Pass);
+    let report = run(&config);
+    let task = "task:shop";
+    expect(
+        &report,
+        task,
+        "foreign-keys",
+        warn,
+        &[
+            "1 of `a`",
+            "my_shop.lost to other.parent (ON DELETE CASCADE)",
+        ],
+    );
+    expect(
+        &report,
+        task,
+        "merged-tables",
+        warn,
+        &["my_shop.all from 3"],
+    );
+    let (_, found) = row(&report, task, "merged-tables");
+    assert!(!found.contains("values of one key"), "{found}");
+    expect(&report, "source:a", "binlog-expiry", warn, &["kept for 2h"]);
+    expect(
+        &report,
+        "target:t",
+        "transaction-size",
+        warn,
+        &["`max_binlog_cache_size` is 1024 KiB"],
+    );
+    expect(&report, "source:a", "clock", pass, &["within"]);
+    expect(
+        &report,
+        task,
+        "views",
+        warn,
+        &["my_shop.v_parent", "SHOW VIEW on `a`, CREATE VIEW on `t`"],
+    );
+    expect(&report, task, "programs", warn, &["1 events"]);
+    let may_not = ["1 routines", "may not create them on `t`"];
+    expect(&report, task, "programs-copied", warn, &may_not);
+    let mend_of = |id: &str| {
+        let of = |check: &&tideway::model::CheckFigure| check.id == id;
+        report.checks.iter().find(of).unwrap().mend.clone()
+    };
+    target.run(&mend_of("programs-copied"));
+    let mend = mend_of("views");
+    for (server, statement) in [&source, &target].into_iter().zip(mend.lines()) {
+        server.run(statement.split(" -- ").next().unwrap());
+    }
+    for (server, scope, id) in [
+        (&source, "source:a", "binlog-expiry"),
+        (&target, "target:t", "transaction-size"),
+    ] {
+        let of = |check: &&tideway::model::CheckFigure| check.scope == scope && check.id == id;
+        server.run(&report.checks.iter().find(of).unwrap().mend);
+    }
+    source.run("INSERT INTO my_shop.s3 VALUES (15, 1); DROP TABLE my_shop.lost");
+    let report = run(&config);
+    expect(
+        &report,
+        task,
+        "merged-tables",
+        warn,
+        &["`id` of a:my_shop.s2 10..20 and a:my_shop.s3 15..15"],
+    );
+    expect(&report, task, "foreign-keys", pass, &["1 of `a`"]);
+    expect(&report, task, "programs-copied", pass, &["1 routines"]);
+    expect(
+        &report,
+        task,
+        "views",
+        pass,
+        &["1 of `a`: my_shop.v_parent"],
+    );
+    expect(&report, "source:a", "binlog-expiry", pass, &["7days"]);
+    expect(
+        &report,
+        "target:t",
+        "transaction-size",
+        pass,
+        &["65536 KiB"],
+    );
+}
+
+#[test]
 fn what_the_binlog_lacks_is_told() {
     let [source, target] = Server::start_all([
         ServerSpec::new(Flavor::MySql97)

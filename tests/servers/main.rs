@@ -63,6 +63,7 @@ mod binlog_files;
 mod check;
 mod check_accounts;
 mod check_many;
+mod check_rows;
 mod check_start;
 mod checkpoint;
 mod column_types;

@@ -32,6 +32,29 @@ impl Binlog {
         })
     }
 
+    /// Whether its newest file is this one, and no longer.
+    pub(super) fn ends_with(&self, name: &str, bytes: u64) -> bool {
+        let newest = self.files.last();
+        newest.is_some_and(|newest| newest.name == name && newest.size_bytes <= bytes)
+    }
+
+    /// The bytes from a place on; of all files where there is no place.
+    pub(super) fn bytes_from(&self, place: Option<&Position>) -> u64 {
+        let files = self.files.iter();
+        files
+            .filter_map(|have| match place {
+                None => Some(have.size_bytes),
+                Some(place) if have.name == place.file => {
+                    Some(have.size_bytes.saturating_sub(place.offset))
+                }
+                // The names of one server's files end in numbers that grow.
+                Some(place) => {
+                    (number(&have.name) > number(&place.file)).then_some(have.size_bytes)
+                }
+            })
+            .sum()
+    }
+
     fn leaves_out(&self, schema: &str) -> bool {
         let is_in = |list: &[String]| list.iter().any(|name| name.eq_ignore_ascii_case(schema));
         is_in(&self.ignored) || (!self.only.is_empty() && !is_in(&self.only))
@@ -58,6 +81,11 @@ pub(super) async fn is_replica(session: &mut Session) -> Option<bool> {
     // One whose threads stand just now is a replica all the same.
     let taken = value(session, "SHOW GLOBAL VARIABLES LIKE 'gtid_slave_pos'").await?;
     taken.is_empty().then_some(false)
+}
+
+/// The number that a binlog file's name ends in.
+fn number(file: &str) -> Option<u64> {
+    file.rsplit_once('.')?.1.parse().ok()
 }
 
 /// The value of the one variable that a statement names.
@@ -251,6 +279,25 @@ fn starts(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_to_fetch() {
+        let files = [("bin.999999", 100), ("bin.1000000", 50), ("bin.1000001", 7)];
+        let binlog = Binlog {
+            files: files
+                .map(|(name, size_bytes)| BinlogFile {
+                    name: name.into(),
+                    size_bytes,
+                })
+                .into(),
+            only: Vec::new(),
+            ignored: Vec::new(),
+        };
+        assert_eq!(binlog.bytes_from(None), 157);
+        let place = Position::new("bin.1000000", 40);
+        assert_eq!(binlog.bytes_from(Some(&place)), 17);
+        assert!(binlog.ends_with("bin.1000001", 7) && !binlog.ends_with("bin.1000001", 6));
+    }
 
     #[test]
     fn databases_that_are_not_logged() {

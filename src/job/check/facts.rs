@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::config::{Config, ServerConfig, SourceConfig, TargetConfig, TaskConfig};
 use crate::connect::{Session, Setup};
-use crate::model::{Result, TableName};
+use crate::model::{Flavor, Result, TableName};
 use crate::privilege::Account;
 use crate::schema::Structure;
 use crate::source::{self, ServerInfo, TableInfo, TableType};
@@ -14,6 +14,7 @@ use super::binlog::{self, Binlog};
 use super::moment::Moment;
 use super::objects::{self, Objects};
 use super::progress::Progress;
+use super::relations::{self, Parent};
 
 /// What is asked of every server.
 #[derive(Debug)]
@@ -49,12 +50,14 @@ pub(super) struct SourceFacts {
 }
 
 /// Of a table's structure, what is judged. The whole of it for 10,000 tables would take much memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Brief {
     /// Whether a key tells its rows apart.
     pub(super) has_row_key: bool,
-    /// Whether it is the child of another.
-    pub(super) has_foreign_keys: bool,
+    /// The tables it is the child of.
+    pub(super) parents: Vec<Parent>,
+    /// The column that is its key, where it counts by itself.
+    pub(super) counter: Option<String>,
 }
 
 /// A target.
@@ -71,6 +74,8 @@ pub(super) struct TargetFacts {
     pub(super) collations: HashSet<String>,
     /// Its tables with triggers, and how many each has, as far as the account may see them.
     pub(super) triggers: BTreeMap<TableName, usize>,
+    /// What bounds a transaction, by the setting's name, in bytes.
+    pub(super) transaction_limits: Vec<(String, u64)>,
     /// How many connections it takes, and has.
     pub(super) room: Room,
 }
@@ -229,15 +234,16 @@ impl SourceFacts {
     }
 
     /// What is known of the structure of one of those.
-    pub(super) fn brief(&self, table: &TableName) -> Option<Brief> {
-        self.structures.as_ref().ok()?.get(table).copied()
+    pub(super) fn brief(&self, table: &TableName) -> Option<&Brief> {
+        self.structures.as_ref().ok()?.get(table)
     }
 }
 
 fn brief(structure: Structure) -> (TableName, Brief) {
     let brief = Brief {
         has_row_key: structure.row_key().is_some(),
-        has_foreign_keys: !structure.foreign_keys.is_empty(),
+        parents: relations::parents(&structure),
+        counter: relations::counter(&structure),
     };
     (structure.table, brief)
 }
@@ -278,6 +284,7 @@ impl TargetFacts {
             .collect();
         let triggers = objects::triggers(&mut session).await;
         let room = Room::read(&mut session).await;
+        let transaction_limits = transaction_limits(&mut session, &server.info).await;
         session.close().await;
         progress.step();
         let mut read_only = Vec::new();
@@ -296,9 +303,48 @@ impl TargetFacts {
             default_engine,
             collations,
             triggers,
+            transaction_limits,
             room,
         })
     }
+}
+
+/// What bounds a transaction: the binlog's cache where there is a binlog, a group's or a cluster's message
+/// where there is one (0 is no bound there), TiDB's own setting, which it tells to some accounts alone.
+async fn transaction_limits(session: &mut Session, info: &ServerInfo) -> Vec<(String, u64)> {
+    if info.flavor() == Flavor::TiDB {
+        let rows = session
+            .rows("SHOW CONFIG WHERE Type = 'tidb' AND Name = 'performance.txn-total-size-limit'")
+            .await;
+        let bytes = rows.iter().flatten().filter_map(|row| {
+            std::str::from_utf8(row.get(3)?.as_deref()?)
+                .ok()?
+                .parse()
+                .ok()
+        });
+        return bytes
+            .map(|bytes| ("performance.txn-total-size-limit".to_owned(), bytes))
+            .collect();
+    }
+    let rows = session
+        .rows(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('max_binlog_cache_size', 'wsrep_on', \
+             'wsrep_max_ws_size', 'group_replication_transaction_size_limit')",
+        )
+        .await
+        .unwrap_or_default();
+    let settings: BTreeMap<String, String> = rows.iter().filter_map(|row| pair(row)).collect();
+    let is_cluster = settings.get("wsrep_on").is_some_and(|value| value == "ON");
+    [
+        ("max_binlog_cache_size", info.log_bin),
+        ("wsrep_max_ws_size", is_cluster),
+        ("group_replication_transaction_size_limit", true),
+    ]
+    .into_iter()
+    .filter(|(_, counts)| *counts)
+    .filter_map(|(name, _)| Some((name.to_owned(), settings.get(name)?.parse().ok()?)))
+    .filter(|(_, bytes)| *bytes > 0)
+    .collect()
 }
 
 /// Whether it is a table with rows of its own.

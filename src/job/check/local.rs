@@ -1,13 +1,14 @@
 //! Rows about this machine: the data folder and its disk.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access, statvfs};
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, RelayStart};
 use crate::model::Result;
 
-use super::facts::SourceFacts;
+use super::facts::{SourceFacts, tasks_of_source};
 use super::rows::Scope;
 
 /// Whether the data folder can be written to, and has room for the dumps.
@@ -73,13 +74,21 @@ fn space(rows: &mut Scope<'_>, config: &Config, folder: &Path, sources: &[Result
         .max()
         .unwrap_or(0);
     let dumps = dump_bytes(config, sources);
-    let found = format!(
+    let relays = relay_bytes(config, sources);
+    let mut found = format!(
         "{} MiB free; the dumps take about {} MiB, and {} MiB are to stay free",
         free >> 20,
         dumps.div_ceil(1 << 20),
         keep >> 20
     );
-    if free < dumps.saturating_add(keep) {
+    if relays > 0 {
+        let _ = write!(
+            found,
+            "; the binlogs from where the relays begin have {} MiB",
+            relays.div_ceil(1 << 20)
+        );
+    }
+    if free < dumps.saturating_add(keep).saturating_add(relays) {
         rows.warn(
             "disk",
             found,
@@ -110,6 +119,33 @@ fn dump_bytes(config: &Config, sources: &[Result<SourceFacts>]) -> u64 {
         }
     }
     bytes
+}
+
+/// What relays that begin in the past fetch at once, as far as it is known. Those that are begun already
+/// have their share of the disk.
+fn relay_bytes(config: &Config, sources: &[Result<SourceFacts>]) -> u64 {
+    let all = config.sources.iter().zip(sources);
+    all.filter(|(source, _)| source.relay.is_enabled)
+        .filter(|(source, _)| {
+            let folder = config.worker.data_dir.join("relay");
+            !folder.join(&source.server.name).exists()
+        })
+        .filter_map(|(source, facts)| {
+            let binlog = facts.as_ref().ok()?.binlog.as_ref().ok()?;
+            let of_tasks = tasks_of_source(config, source)
+                .filter(|task| task.mode == Mode::Incremental)
+                .map(|task| &task.start);
+            of_tasks
+                .chain([&source.relay.start])
+                .map(|start| match start {
+                    RelayStart::Auto | RelayStart::Now => 0,
+                    RelayStart::Position(place) => binlog.bytes_from(Some(place)),
+                    // Where that is shows when it begins; it is no more than all.
+                    RelayStart::GtidSet(_) | RelayStart::Time(_) => binlog.bytes_from(None),
+                })
+                .max()
+        })
+        .fold(0, u64::saturating_add)
 }
 
 /// The folder itself, or the nearest above it that is there.

@@ -8,6 +8,7 @@
 mod account;
 mod binlog;
 mod concerned;
+mod expiry;
 mod facts;
 mod local;
 mod moment;
@@ -15,6 +16,7 @@ mod needs;
 mod objects;
 mod probes;
 mod progress;
+mod relations;
 mod rows;
 mod server;
 mod shape;
@@ -205,6 +207,7 @@ fn report(
             let rows = &mut rows.of(&scope);
             server::source(rows, config, source, facts);
             binlog::judge(rows, config, source, facts);
+            expiry::judge(rows, config, source, facts);
             moment::judge(rows, config, source, facts);
         }
         privileges.extend(figures(list, facts.as_ref().map(|f| &f.server), &scope));

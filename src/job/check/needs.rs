@@ -138,7 +138,7 @@ pub(super) fn of_target(
         }
         scope
     };
-    let any_table = |has: fn(Brief) -> bool| {
+    let any_table = |has: fn(&Brief) -> bool| {
         loads.iter().chain(&syncs).any(|task| {
             facts_of_task(config, task, sources)
                 .into_iter()
@@ -184,7 +184,7 @@ pub(super) fn of_target(
         meta_schema,
         load,
         sync,
-        has_foreign_keys: any_table(|brief| brief.has_foreign_keys),
+        has_foreign_keys: any_table(|brief| !brief.parents.is_empty()),
         has_views: loads.iter().chain(&syncs).any(|task| {
             facts_of_task(config, task, sources)
                 .into_iter()

@@ -14,9 +14,6 @@ use super::rows::{Scope, one_line};
 /// The clocks may be this far apart before it is worth a word.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
 
-/// A binlog that is kept for less than this may be gone before a long copy is done.
-const SHORT_EXPIRY: u64 = 86_400;
-
 /// The line, and who is at its end.
 pub(super) fn connection(
     rows: &mut Scope<'_>,
@@ -148,7 +145,6 @@ pub(super) fn source(
     binlog(rows, info, is_replicated);
     metadata(rows, info, is_replicated);
     gtid(rows, info);
-    expiry(rows, info);
     server_id(rows, source, facts);
     clock(rows, info);
     // Each stream has a few for the catalogue, the checks and questions beside those that read.
@@ -159,6 +155,12 @@ pub(super) fn source(
         + BESIDE;
     connections(rows, facts.room, needed as u64);
 }
+
+/// A target should take transactions of this size: sources have such, and rows that come near it.
+const TRANSACTION_BYTES: u64 = 64 << 20;
+
+/// No transaction comes near a pebibyte.
+const UNBOUNDED_KIB: u64 = 1 << 40;
 
 /// Connections of a stream beside those that read or write rows.
 const BESIDE: usize = 3;
@@ -328,40 +330,6 @@ fn gtid(rows: &mut Scope<'_>, info: &ServerInfo) {
     }
 }
 
-fn expiry(rows: &mut Scope<'_>, info: &ServerInfo) {
-    if !info.log_bin {
-        return;
-    }
-    let why = "the binlog must not be gone before the relay has it";
-    let seconds = info.binlog_expiry_seconds().unwrap_or(0);
-    if seconds == 0 {
-        rows.pass(
-            "binlog-expiry",
-            "binlogs are kept until purged by hand",
-            why,
-        );
-    } else if seconds < SHORT_EXPIRY {
-        rows.warn(
-            "binlog-expiry",
-            format!(
-                "binlogs are kept for {}",
-                humantime::format_duration(Duration::from_secs(seconds))
-            ),
-            why,
-            "SET GLOBAL binlog_expire_logs_seconds = 604800;",
-        );
-    } else {
-        rows.pass(
-            "binlog-expiry",
-            format!(
-                "binlogs are kept for {}",
-                humantime::format_duration(Duration::from_secs(seconds))
-            ),
-            why,
-        );
-    }
-}
-
 fn server_id(rows: &mut Scope<'_>, source: &SourceConfig, facts: &SourceFacts) {
     let why = "a source sends its binlog to one replica of each id";
     let theirs = facts.server.info.server_id;
@@ -427,6 +395,12 @@ fn clock(rows: &mut Scope<'_>, info: &ServerInfo) {
             why,
             "let both machines keep time by NTP",
         );
+    } else {
+        let found = format!(
+            "within {} of ours",
+            humantime::format_duration(CLOCK_TOLERANCE)
+        );
+        rows.pass("clock", found, why);
     }
 }
 
@@ -487,7 +461,37 @@ pub(super) fn target(
             "SET GLOBAL default_storage_engine = 'InnoDB';",
         );
     }
+    transaction_size(rows, facts);
     clock(rows, info);
+}
+
+/// What bounds a transaction there.
+fn transaction_size(rows: &mut Scope<'_>, facts: &TargetFacts) {
+    let why = "a transaction of the source that is larger commits in parts there, so that others see it half \
+               done for a moment; a single row that is larger cannot be applied";
+    let Some((name, bytes)) = facts
+        .transaction_limits
+        .iter()
+        .min_by_key(|(_, bytes)| *bytes)
+    else {
+        rows.pass("transaction-size", "no bound is told", why);
+        return;
+    };
+    let found = match bytes >> 10 {
+        // What servers have unless they are told otherwise.
+        UNBOUNDED_KIB.. => format!("`{name}` is no bound that matters"),
+        kib => format!("`{name}` is {kib} KiB"),
+    };
+    if *bytes >= TRANSACTION_BYTES {
+        rows.pass("transaction-size", found, why);
+        return;
+    }
+    let mend = if name.contains('.') {
+        format!("set `{name} = {TRANSACTION_BYTES}` in TiDB's configuration file")
+    } else {
+        format!("SET GLOBAL {name} = {TRANSACTION_BYTES};")
+    };
+    rows.warn("transaction-size", found, why, mend);
 }
 
 /// Whether the account may write to a server that is read-only for others.

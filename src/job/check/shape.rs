@@ -17,6 +17,7 @@ use crate::target::checkpoint::Tables;
 
 use super::facts::{SourceFacts, TargetFacts, is_table, setup};
 use super::progress::Progress;
+use super::relations::{self, Range};
 use super::rows::{Scope, one_line, some};
 
 /// How many questions go in one packet.
@@ -31,8 +32,9 @@ const UNREAD: usize = 5;
 /// What was found for one task and one of its sources.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
-    /// Tables whose CREATE TABLE is changed for the target, each with what is changed.
-    adapted: Vec<String>,
+    /// What is changed in CREATE TABLE for the target, each with the tables it is changed of: one change
+    /// is often that of all tables.
+    adapted: BTreeMap<String, Vec<TableName>>,
     /// Tables that the target cannot take, each with the reason.
     refused: Vec<String>,
     /// Tables whose CREATE TABLE could not be read, each with the reason.
@@ -47,6 +49,8 @@ pub(super) struct Shape {
     unasked: Option<String>,
     /// Tables on the target that another task writes.
     taken: Vec<String>,
+    /// The values of keys that count by themselves, of tables that meet others on the target.
+    pub(super) ranges: Vec<Range>,
     /// Why it could not be looked at.
     trouble: Option<Error>,
 }
@@ -72,16 +76,22 @@ pub(super) async fn read(
         else {
             continue;
         };
-        for (from, facts) in config.sources.iter().zip(sources) {
-            if let (true, Ok(source)) = (task.sources.contains(&from.server.name), facts) {
-                pairs.push((task, from, source, to, target));
-            }
+        let of_task: Vec<_> = config
+            .sources
+            .iter()
+            .zip(sources)
+            .filter(|(from, _)| task.sources.contains(&from.server.name))
+            .filter_map(|(from, facts)| Some((from, facts.as_ref().ok()?)))
+            .collect();
+        let merged = relations::merged_targets(task, of_task.iter().map(|(_, facts)| *facts));
+        for (from, source) in of_task {
+            pairs.push((task, from, source, to, target, merged.clone()));
         }
     }
     progress.expect(pairs.len());
     let looks = pairs
         .into_iter()
-        .map(|(task, from, source, to, target)| async move {
+        .map(|(task, from, source, to, target, merged)| async move {
             let look = async {
                 let mut session = Session::open(&from.server, &setup()).await?;
                 let mut there = Session::open(&to.server, &setup()).await?;
@@ -96,6 +106,8 @@ pub(super) async fn read(
                 look.existing(&mut session, &mut there).await?;
                 if task.mode != Mode::Incremental {
                     look.creates(&mut session).await?;
+                    look.shape.ranges =
+                        relations::ranges(&mut session, task, source, &merged, AT_ONCE).await?;
                 }
                 session.close().await;
                 there.close().await;
@@ -325,10 +337,12 @@ impl Look<'_> {
                         *self.shape.lacking.entry(collation).or_default() += 1;
                     }
                 }
-                if !adapted.notes.is_empty() {
+                for note in adapted.notes {
                     self.shape
                         .adapted
-                        .push(format!("{table}: {}", adapted.notes.join(", ")));
+                        .entry(note)
+                        .or_default()
+                        .push(table.clone());
                 }
             }
         }
@@ -441,11 +455,7 @@ pub(super) fn judge(
     if !shape.adapted.is_empty() {
         rows.warn(
             "target-adapted",
-            format!(
-                "{} of `{name}`: {}",
-                shape.adapted.len(),
-                some(&shape.adapted)
-            ),
+            adapted_text(name, &shape.adapted),
             "these tables are created in another form, as the target does not take the source's",
             "create them by hand beforehand where another form is wanted",
         );
@@ -492,9 +502,35 @@ pub(super) fn judge(
     }
 }
 
+/// What is changed of which tables.
+fn adapted_text(name: &str, adapted: &BTreeMap<String, Vec<TableName>>) -> String {
+    let tables: BTreeSet<&TableName> = adapted.values().flatten().collect();
+    let changes = adapted.iter().map(|(note, of)| {
+        if of.len() == 1 {
+            format!("{note} ({})", some(of))
+        } else {
+            format!("{note} ({} tables: {})", of.len(), some(of))
+        }
+    });
+    format!("{} of `{name}`: {}", tables.len(), some(changes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_of_many_tables_is_told_once() {
+        let table = |name: &str| TableName::new("s", name);
+        let adapted = BTreeMap::from([
+            ("wrote x for y".to_owned(), vec![table("a"), table("b")]),
+            ("left z out".to_owned(), vec![table("b")]),
+        ]);
+        assert_eq!(
+            adapted_text("a", &adapted),
+            "2 of `a`: left z out (s.b), wrote x for y (2 tables: s.a, s.b)"
+        );
+    }
 
     #[test]
     fn a_collation_of_any_character_set_is_there() {

@@ -9,7 +9,7 @@ use crate::source::{ServerInfo, TableInfo, TableType};
 
 use super::facts::{SourceFacts, TargetFacts, is_table};
 use super::rows::{Scope, one_line, some};
-use super::{objects, shape};
+use super::{objects, relations, shape};
 
 /// The task's tables on each of its sources, and what the target makes of them.
 pub(super) fn task(
@@ -38,7 +38,8 @@ pub(super) fn task(
         selected(rows, task, name, facts);
         keys(rows, task, name, facts);
         engines(rows, task, name, facts);
-        objects::left(rows, task, name, facts);
+        relations::foreign_keys(rows, task, name, facts);
+        objects::left(rows, task, name, facts, target);
         if let Some(target) = target {
             let address = |server: Option<&ServerConfig>| server.map(|s| s.address.clone());
             let is_same_address = address(config.source(name).map(|s| &s.server))
@@ -54,7 +55,7 @@ pub(super) fn task(
         existing(rows, task, &of_task, target);
         objects::on_target(rows, task, &of_task, target);
     }
-    merged(rows, task, &of_task);
+    relations::merged(rows, config, task, &of_task, shapes);
 }
 
 fn selected(rows: &mut Scope<'_>, task: &TaskConfig, name: &str, facts: &SourceFacts) {
@@ -472,32 +473,6 @@ fn existing(
             ),
             "rows cannot be written there",
             "drop or rename it on the target, or route the table to another name",
-        );
-    }
-}
-
-/// Several tables that become one.
-fn merged(rows: &mut Scope<'_>, task: &TaskConfig, sources: &[(&str, &SourceFacts)]) {
-    let mut targets: BTreeMap<TableName, Vec<String>> = BTreeMap::new();
-    for (name, facts) in sources {
-        for table in facts.taken(task) {
-            targets
-                .entry(task.routes.target(&table.name))
-                .or_default()
-                .push(format!("{name}:{}", table.name));
-        }
-    }
-    let merged: Vec<String> = targets
-        .iter()
-        .filter(|(_, from)| from.len() > 1)
-        .map(|(table, from)| format!("{table} from {}", from.len()))
-        .collect();
-    if !merged.is_empty() {
-        rows.warn(
-            "merged-tables",
-            some(&merged),
-            "rows of several tables meet in one: their keys must not clash",
-            "make sure that the keys' ranges are apart, or that a column of the key tells the sources apart",
         );
     }
 }

@@ -205,7 +205,9 @@ pub async fn prepare(session: &mut Session, meta_schema: &str) -> Result<()> {
         .await?;
     if exists.is_empty() {
         let create = format!("CREATE DATABASE IF NOT EXISTS {}", quote_name(meta_schema));
-        session.execute(create.as_bytes()).await?;
+        // A refusal does not say what was wanted of the database.
+        let done = session.execute(create.as_bytes()).await;
+        done.map_err(|error| error.at(|c| c.statement = Some(create)))?;
     }
     for (name, create) in missing {
         session.execute(create.as_bytes()).await.map_err(|error| {

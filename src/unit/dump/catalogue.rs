@@ -9,7 +9,9 @@ use crate::dump_files::{DumpProgram, DumpView};
 use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::route::Selection;
 use crate::schema::{SchemaDefaults, Structure, engine, without_counter};
-use crate::source::{TableInfo, TableType, list_tables, read_schema_defaults, read_structures_in};
+use crate::source::{
+    TableInfo, TableType, expect_visible, list_tables, read_schema_defaults, read_structures_in,
+};
 
 use super::{changed, programs};
 
@@ -114,6 +116,9 @@ impl Catalogue {
             .into_iter()
             .filter(|info| self.selection.takes(&info.name))
             .collect();
+        let mut unseen = self.selection.exact_schemas();
+        unseen.retain(|schema| !listed.iter().any(|info| info.name.schema == *schema));
+        expect_visible(&mut self.session, unseen).await?;
         if let Some(versioned) = listed.iter().find(|t| t.table_type == TableType::Versioned) {
             // Their row events are no plain table's, and a copy of the current rows loses the history.
             let name = &versioned.name;

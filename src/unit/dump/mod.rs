@@ -115,7 +115,9 @@ pub async fn run(
             () = stop.cancelled() => return Ok(DumpOutcome::Stopped),
             identity = asking => identity.map_err(at)?,
         };
-        let Some(why) = why_not(&job, header, &identity) else {
+        let is_there = write::has_files(&job.folder, &manifest).await.map_err(at)?;
+        let missing = (!is_there).then_some("its files are not all there");
+        let Some(why) = why_not(&job, header, &identity).or(missing) else {
             show_complete(&manifest, &meter);
             feed.complete(&manifest);
             return Ok(DumpOutcome::Complete(Box::new(manifest)));
