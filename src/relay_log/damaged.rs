@@ -232,12 +232,14 @@ impl RelayLog {
         for path in mended {
             match fs::remove_file(&path) {
                 Ok(()) => {
-                    tracing::info!(file = %path.display(), "all of the damaged file has come again");
+                    tracing::info!(unit = "relay", file = %path.display(), "all of the damaged file has come again");
                 }
                 // It went with its sub-folder, or by hand.
                 Err(error) if error.kind() == IoKind::NotFound => {}
                 // It is tried again at the next start.
-                Err(error) => tracing::warn!(file = %path.display(), "cannot remove it: {error}"),
+                Err(error) => {
+                    tracing::warn!(unit = "relay", file = %path.display(), "cannot remove it: {error}")
+                }
             }
         }
     }

@@ -210,7 +210,7 @@ pub(super) fn is_half_made(path: &Path) -> bool {
         _ => fs::remove_dir(path),
     };
     if let Err(e) = removed {
-        tracing::warn!(folder = %path.display(), "a relay folder without files stays: {e}");
+        tracing::warn!(unit = "relay", folder = %path.display(), "a relay folder without files stays: {e}");
     }
     true
 }

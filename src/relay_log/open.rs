@@ -122,6 +122,7 @@ fn describe(path: &Path, name: &str, files: &[FileEntry], is_first: bool) -> Res
         Flavor::MariaDB
     });
     tracing::warn!(
+        unit = "relay",
         folder = name,
         "the relay's state file is missing: made anew"
     );
@@ -142,6 +143,7 @@ fn recover(folder: &Path, files: &mut Vec<FileEntry>) -> Result<Progress> {
             if let Some(behind) = behind {
                 damaged::keep(&path)?;
                 tracing::warn!(
+                    unit = "relay",
                     file = %path.display(),
                     size = newest.size,
                     "the relay file is damaged at {end}, with whole events from {behind} on: {why}; it is \
@@ -150,6 +152,7 @@ fn recover(folder: &Path, files: &mut Vec<FileEntry>) -> Result<Progress> {
                 );
             } else {
                 tracing::warn!(
+                    unit = "relay",
                     file = %path.display(),
                     size = newest.size,
                     kept = end,
@@ -206,6 +209,7 @@ fn take_up(folder: &Path, index: &mut Index) -> Result<()> {
             if let Some(had) = entry.state.sizes.get(&file.name) {
                 if *had != file.size {
                     tracing::warn!(
+                        unit = "relay",
                         file = %shown.display(),
                         "the relay file has {} bytes and had {had} when it was complete: it is fetched again \
                          when it is read",
@@ -231,6 +235,7 @@ fn take_up(folder: &Path, index: &mut Index) -> Result<()> {
                 entry.state.sizes.insert(file.name.clone(), file.size);
             } else {
                 tracing::error!(
+                    unit = "relay",
                     file = %shown.display(),
                     "the relay file lacks transactions at its end: it is fetched again when it is read"
                 );

@@ -303,7 +303,7 @@ impl RelayLog {
             }
             _ => {}
         }
-        tracing::info!(file = %path.display(), "relay file purged");
+        tracing::info!(unit = "relay", file = %path.display(), "relay file purged");
         let is_empty = {
             let mut index = self.index();
             let newest = index.folders.len().saturating_sub(1);
@@ -316,7 +316,7 @@ impl RelayLog {
         }
         // An empty folder that stays is no harm: it is found empty at the next start.
         if is_empty && let Err(e) = fs::remove_dir_all(&folder) {
-            tracing::warn!(folder = %folder.display(), "an empty relay folder stays: {e}");
+            tracing::warn!(unit = "relay", folder = %folder.display(), "an empty relay folder stays: {e}");
         }
         Ok(())
     }

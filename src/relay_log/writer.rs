@@ -202,7 +202,7 @@ impl Writer {
                 folder.files.push(file);
             }
         }
-        tracing::info!(file = %position.file, folder = %self.about.name, "relay file begun");
+        tracing::info!(unit = "relay", file = %position.file, folder = %self.about.name, "relay file begun");
         self.current = Some(Current {
             name: position.file.clone(),
             path,

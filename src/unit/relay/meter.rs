@@ -132,7 +132,19 @@ impl Meter {
             .clone()
             .filter(|received| *received > place.position)
             .unwrap_or_else(|| place.position.clone());
-        let source = rest.source_end.as_ref().map(|end| &end.place.position);
+        // It was asked a while ago: what has come since is the source's as well.
+        let source = rest.source_end.as_ref().map(|end| {
+            let is_past = end.place.folder == place.folder && end.place.position < position;
+            if is_past {
+                &position
+            } else {
+                &end.place.position
+            }
+        });
+        let (source_file, source_offset) = (
+            source.map(|end| end.file.clone()),
+            source.map(|end| end.offset),
+        );
         let heard_at = (heard > 0).then_some(Timestamp(heard));
         let (source_purges_in_seconds, warning) =
             match rest.forecast(is_connected, &place.folder, &position) {
@@ -153,8 +165,8 @@ impl Meter {
             offset: position.offset,
             gtid_set: tip.gtid_set.map(|set| set.to_string()),
             behind_bytes,
-            source_file: source.map(|end| end.file.clone()),
-            source_offset: source.map(|end| end.offset),
+            source_file,
+            source_offset,
             heard_at,
             connected: is_connected,
             bytes_per_second,

@@ -110,7 +110,7 @@ async fn run_here(job: RelayJob, meter: Arc<Meter>, stop: CancellationToken) -> 
                 if repeated_at.as_ref() == Some(&reached) {
                     return Err(at(error));
                 }
-                tracing::warn!(source = %name, "{error}: asked for again");
+                tracing::warn!(unit = "relay", source = %name, "{error}: asked for again");
                 repeated_at = Some(reached);
             }
             result => return result.map_err(at),
@@ -133,12 +133,12 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
         connected = connecting => connected?,
     };
     if info.encrypts_binlog() && !meter.server().is_some_and(|was| was.encrypts_binlog()) {
-        tracing::warn!(source = %job.source.server.name, "{DECRYPTED}");
+        tracing::warn!(unit = "relay", source = %job.source.server.name, "{DECRYPTED}");
     }
     meter.set_server(&info, session.tls());
     let is_begun = job.log.oldest().is_some();
     if is_begun && !logs_rows(&info.binlog_format) {
-        tracing::warn!(source = %job.source.server.name, "{}", not_rows(&info.binlog_format));
+        tracing::warn!(unit = "relay", source = %job.source.server.name, "{}", not_rows(&info.binlog_format));
     }
     check_settings(&info, job.server_id, is_begun)?;
     let settling = Box::pin(settle(job, &info, &mut session));
@@ -154,7 +154,7 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
         ));
     };
     let source = &job.source.server.name;
-    tracing::info!(%source, "binlog asked for from {position}");
+    tracing::info!(unit = "relay", %source, "binlog asked for from {position}");
     let mut result = stream::pull(job, meter, stop, writer, &position, &setup).await;
     if let Err(error) = &result
         && position.offset > FIRST_OFFSET
@@ -162,7 +162,7 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
     {
         // A file of that name from another history is garbage from the middle on. Asked for from its
         // start, the first event that differs tells.
-        tracing::warn!(%source, "{error}: compared from the start of `{}`", position.file);
+        tracing::warn!(unit = "relay", %source, "{error}: compared from the start of `{}`", position.file);
         meter.set_connected(false);
         let start = Position::new(position.file.clone(), FIRST_OFFSET);
         result = stream::pull(job, meter, stop, job.log.writer()?, &start, &setup).await;

@@ -62,6 +62,7 @@ pub(super) async fn pull(
     match (result, kept.await) {
         (Err(error), Err(kept)) => {
             tracing::error!(
+                unit = "relay",
                 source = %job.source.server.name,
                 "what had arrived cannot be kept: {}",
                 kept.report().replace('\n', "; ")
@@ -228,7 +229,7 @@ async fn ask(job: &RelayJob, meter: &Meter, setup: &Setup) -> Never {
                 if let Some(place) = meter.unknown_age(&position)
                     && let Err(error) = ask_age(job, meter, &place, &files).await
                 {
-                    tracing::debug!(source = %name, "{error}");
+                    tracing::debug!(unit = "relay", source = %name, "{error}");
                 }
                 if let Some(place) = job.log.place_of(&position) {
                     meter.set_source_end(SourceEnd {
@@ -240,6 +241,7 @@ async fn ask(job: &RelayJob, meter: &Meter, setup: &Setup) -> Never {
             }
             Err(error) if error.kind() == ErrorKind::Privilege => {
                 tracing::warn!(
+                    unit = "relay",
                     source = %name,
                     "how far the relay is behind cannot be told: {}",
                     error.report().replace('\n', "; ")
@@ -247,7 +249,7 @@ async fn ask(job: &RelayJob, meter: &Meter, setup: &Setup) -> Never {
                 std::future::pending::<()>().await;
             }
             // The stream's own connection decides whether the source is lost.
-            Err(error) => tracing::debug!(source = %name, "{error}"),
+            Err(error) => tracing::debug!(unit = "relay", source = %name, "{error}"),
         }
         tokio::time::sleep(ASK_EVERY).await;
     }

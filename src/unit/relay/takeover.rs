@@ -96,6 +96,7 @@ pub(super) async fn find(
         }
     };
     tracing::warn!(
+        unit = "relay",
         source = %job.source.server.name,
         from = %before.identity,
         to = %info.identity,
@@ -103,6 +104,7 @@ pub(super) async fn find(
     );
     if !errant.is_empty() {
         tracing::warn!(
+            unit = "relay",
             source = %job.source.server.name,
             "`{}` wrote {} transactions by itself while it was a replica: they are taken as new ones",
             info.identity,
@@ -236,7 +238,9 @@ async fn diverged(
     );
     match describe(job, before, errant).await {
         Ok(found) => message.push_str(&found),
-        Err(error) => tracing::warn!(%error, "the errant transactions cannot be read"),
+        Err(error) => {
+            tracing::warn!(unit = "relay", %error, "the errant transactions cannot be read")
+        }
     }
     // A replica that was just promoted may still be at what it had received.
     Error::new(ErrorKind::Changed, message).with_fix(
