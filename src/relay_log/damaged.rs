@@ -238,7 +238,7 @@ impl RelayLog {
                 Err(error) if error.kind() == IoKind::NotFound => {}
                 // It is tried again at the next start.
                 Err(error) => {
-                    tracing::warn!(unit = "relay", file = %path.display(), "cannot remove it: {error}")
+                    tracing::warn!(unit = "relay", file = %path.display(), "cannot remove it: {error}");
                 }
             }
         }

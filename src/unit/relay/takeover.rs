@@ -239,7 +239,7 @@ async fn diverged(
     match describe(job, before, errant).await {
         Ok(found) => message.push_str(&found),
         Err(error) => {
-            tracing::warn!(unit = "relay", %error, "the errant transactions cannot be read")
+            tracing::warn!(unit = "relay", %error, "the errant transactions cannot be read");
         }
     }
     // A replica that was just promoted may still be at what it had received.
