@@ -55,6 +55,37 @@ fn plain_task() -> Task {
     Task::new("t", &["a"], "copy", &["d.*"])
 }
 
+/// A MariaDB that goes down while it makes a partitioned table keeps partitions of a table that is not
+/// there: the stop says how to be rid of them, and then the statement runs.
+#[test]
+fn a_partition_that_a_crash_left_is_named() {
+    let (source, mut target, mut tideway) = pair(
+        Flavor::MySql97,
+        Flavor::MariaDb1011,
+        "CREATE TABLE first (id INT PRIMARY KEY)",
+        &plain_task(),
+    );
+    assert!(tideway.terminate().success());
+    let create = "CREATE TABLE d.p (id INT NOT NULL PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN (20))";
+    target.run(create);
+    target.stop();
+    for file in ["p.frm", "p.par"] {
+        std::fs::remove_file(target.data_folder().join("d").join(file)).unwrap();
+    }
+    target.restart();
+    source.run(&format!("{create}; INSERT INTO d.p VALUES (1), (11)"));
+    tideway.start();
+    for partition in ["p0", "p1"] {
+        let drop = format!("DROP TABLE `d`.`#mysql50#p#P#{partition}`");
+        await_stop(&mut tideway, "a", &[&drop]);
+        target.run(&drop);
+        resume(&tideway, "a");
+    }
+    target.await_value("SELECT COUNT(*) FROM d.p", "2");
+    settle(tideway);
+    assert_equal(&source, &target, &[("d", "d")]);
+}
+
 /// Tables of two servers in one: what adds runs once, whoever comes first; what takes away stops, and
 /// goes on when the target has it.
 #[test]

@@ -30,7 +30,7 @@
 //! | TiDB's session, limits and codes; lock waits and deadlocks | `front::what_may_pass_is_tried_again_and_shown`, `sync_limits::a_deadlock_is_tried_again`, `sync_limits::a_lock_that_another_holds_is_waited_for` |
 //! | drift: pause, warn, repair | `sync::drift_stops_with_the_row_shown`, `sync::drift_that_is_left_out_is_counted_and_kept`, `sync::drift_is_repaired_row_by_row` |
 //! | a dump without a lock: idempotent to its end, then strict | `sync::a_dump_without_a_lock_is_brought_to_one_moment` |
-//! | each DDL statement runs once, or it is said why that cannot be known | `ddl::each_statement_runs_once_through_kills` |
+//! | each DDL statement runs once, or it is said why that cannot be known | `ddl::each_statement_runs_once_through_kills`, `ddl_cases::a_partition_that_a_crash_left_is_named` |
 //! | a statement that failed at the source is never taken for done, nor for undone | `unknown_events::a_statement_that_failed_at_the_source_stops_the_stream` |
 //! | merged tables: what adds runs once, what takes away stops | `ddl_cases::merged_tables_change_together`, `ddl_cases::a_merged_table_is_not_emptied`, `what_only_adds` |
 //! | CREATE … SELECT, two-phase ALTER | `ddl::statements_in_parts` |

@@ -33,6 +33,7 @@ const KEY_MISSING: u16 = 1091;
 /// The database is there already; it is gone already.
 const DATABASE_EXISTS: u16 = 1007;
 const DATABASE_MISSING: u16 = 1008;
+const TABLE_EXISTS: u16 = 1050;
 /// No such table: what DROP, most statements, and an older RENAME say.
 const TABLE_MISSING: u16 = 1051;
 const NO_TABLE: u16 = 1146;
@@ -255,6 +256,15 @@ impl Applier {
             ));
             return Ok(());
         }
+        let stray = error
+            .server()
+            .zip(tables.first())
+            .filter(|(server, _)| server.number == TABLE_EXISTS)
+            .and_then(|(server, table)| stray_partition(table, &server.message));
+        let error = match stray {
+            Some(fix) => error.with_fix(fix),
+            None => error,
+        };
         let is_clean = !session.is_broken()
             && refusal.is_some()
             && !matches!(error.kind(), ErrorKind::Connect | ErrorKind::TargetBusy)
@@ -373,6 +383,32 @@ fn target_text(job: &SyncJob, ddl: &Ddl) -> Result<Vec<u8>> {
         return Ok(ddl.rewrite_schema(|schema| Some(routes.target_schema(schema))));
     }
     ddl.rewrite_qualified(|table| Some(routes.target(table)))
+}
+
+/// A MariaDB that goes down while it makes a partitioned table keeps partitions of a table that is not
+/// there, and refuses the table ever after: the remedy, if the refusal tells of one.
+fn stray_partition(table: &TableName, message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("/* Partition `")?;
+    let (partition, end) = rest.split_once('`')?;
+    // Others have names of their own as files.
+    let is_plain = |name: &str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    if !end.starts_with(" */")
+        || ![&table.schema, &table.name, partition]
+            .into_iter()
+            .all(is_plain)
+    {
+        return None;
+    }
+    let stray = format!("#mysql50#{}#P#{partition}", table.name);
+    let stray = TableName::new(table.schema.clone(), stray);
+    Some(format!(
+        "the target went down while it made the table, and kept a partition of it: \
+         `DROP TABLE {}` there, then retry; so for each that is told",
+        stray.quoted()
+    ))
 }
 
 pub(super) fn failed_statement(statement: &Statement, error: Error) -> End {
