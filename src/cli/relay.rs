@@ -175,7 +175,9 @@ fn show(source: &str, report: &FileReport, json: bool) -> Result<()> {
     let file = &report.file;
     let state = match (&report.damage, report.whole_to) {
         (None, None) => "whole".to_owned(),
-        (None, Some(end)) => format!("whole up to {end}; the rest is being written"),
+        (None, Some(end)) => format!(
+            "whole up to {end}; the rest is being written, or is cut off when the worker starts"
+        ),
         (Some(damage), _) => format!("damaged at {}: {}", damage.offset, damage.what),
     };
     super::print(&format!("{source}  {}/{}  {state}", file.folder, file.name))

@@ -74,12 +74,6 @@ pub fn browse(
     let mut last = browser.place();
     loop {
         let here = browser.place();
-        if let Some(from) = from
-            && asked > 0
-            && here.as_ref().is_none_or(|h| h.position.file != from.file)
-        {
-            return Err(ends_before(from, last.as_ref()));
-        }
         let Some(raw) = browser.next_event()? else {
             return match from {
                 Some(from) if here.as_ref().is_some_and(|h| h.position.offset < asked) => {
@@ -89,6 +83,12 @@ pub fn browse(
             };
         };
         let start = raw.place.position.offset;
+        if let Some(from) = from
+            && asked > 0
+            && raw.place.position.file != from.file
+        {
+            return Err(ends_before(from, last.as_ref()));
+        }
         if start < asked {
             if raw.end_offset > asked {
                 return Err(Error::new(

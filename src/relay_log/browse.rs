@@ -51,9 +51,11 @@ impl Browser {
                 let path = folder.join(&name);
                 // Whoever only looks does so without it as well.
                 let noted = State::load(&path).ok().flatten().map(|state| state.sizes);
-                let noted = noted.into_iter().flatten();
+                let noted = noted.unwrap_or_default();
+                let here = files::with_gone(files::list_files(&path)?, &noted);
+                let noted = noted.into_iter();
                 sizes.extend(noted.map(|(name, size)| (path.join(name), size)));
-                for file in files::list_files(&path)? {
+                for file in here {
                     let path = path.join(&file.name);
                     files.push((name.clone(), file.name, path));
                 }
@@ -131,6 +133,9 @@ impl Browser {
                 Err(e) if e.kind() == IoKind::UnexpectedEof && is_newest => return Ok(None),
                 Err(e) if matches!(e.kind(), IoKind::UnexpectedEof | IoKind::InvalidData) => {
                     return Err(self.damaged("it ends within an event, or is no binlog file"));
+                }
+                Err(e) if e.kind() == IoKind::NotFound => {
+                    return Err(self.damaged("it is gone"));
                 }
                 Err(e) => return Err(Error::file("read", path, e)),
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::position::{compare_files, file_number};
+use crate::model::position::{FIRST_OFFSET, compare_files, file_number};
 use crate::model::{Error, ErrorKind, Flavor, GtidSet, Position, Result};
 
 use super::held::Spans;
@@ -233,6 +233,8 @@ pub(super) struct FileEntry {
     pub(super) size: u64,
     /// Whether transactions are missing behind its end, nobody knows how many.
     pub(super) is_cut: bool,
+    /// Whether it was not there when the folder was read, though files before and behind it were.
+    pub(super) is_gone: bool,
     /// Whether somebody needed it when that was last noted.
     pub(super) was_needed: bool,
     /// MariaDB: the transactions it has, once that was looked up of a complete file.
@@ -245,6 +247,7 @@ impl FileEntry {
             name: name.into(),
             size,
             is_cut: false,
+            is_gone: false,
             was_needed: false,
             held: None,
         }
@@ -268,6 +271,34 @@ pub(super) fn list_files(folder: &Path) -> Result<Vec<FileEntry>> {
     }
     found.sort_by(|a, b| compare_files(&a.name, &b.name));
     Ok(found)
+}
+
+/// The files of a sub-folder, with those that are gone from between others: servers number them without a
+/// gap. `sizes` are those that were noted of files left behind.
+pub(super) fn with_gone(found: Vec<FileEntry>, sizes: &BTreeMap<String, u64>) -> Vec<FileEntry> {
+    /// More are no gap, but a file of another name's making.
+    const GONE_MAX: u64 = 10_000;
+    let mut all: Vec<FileEntry> = Vec::with_capacity(found.len());
+    for file in found {
+        if let Some((stem, before)) = all.last().and_then(|last| file_number(&last.name))
+            && let Some((own, number)) = file_number(&file.name)
+            && stem == own
+            && number.saturating_sub(before) <= GONE_MAX
+        {
+            let stem = stem.to_owned();
+            for gone in before + 1..number {
+                let name = format!("{stem}.{gone:06}");
+                let size = sizes.get(&name).copied();
+                all.push(FileEntry {
+                    is_cut: size.is_none(),
+                    is_gone: true,
+                    ..FileEntry::new(name, size.unwrap_or(FIRST_OFFSET))
+                });
+            }
+        }
+        all.push(file);
+    }
+    all
 }
 
 /// Removes the copies of relay files that a process did not come to finish.
@@ -355,5 +386,27 @@ mod tests {
             .map(|file| file.name)
             .collect();
         assert_eq!(names, ["bin.999999", "bin.1000000"]);
+    }
+
+    #[test]
+    fn what_is_gone_from_between_is_told() {
+        let named = |names: &[&str]| names.iter().map(|name| FileEntry::new(*name, 9)).collect();
+        let sizes = BTreeMap::from([("bin.1000000".to_owned(), 77)]);
+        let all = with_gone(named(&["bin.999998", "bin.1000001"]), &sizes);
+        let told: Vec<_> = all
+            .iter()
+            .map(|file| (file.name.as_str(), file.size, file.is_gone, file.is_cut))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("bin.999998", 9, false, false),
+                ("bin.999999", 4, true, true),
+                ("bin.1000000", 77, true, false),
+                ("bin.1000001", 9, false, false),
+            ]
+        );
+        let apart = with_gone(named(&["bin.000001", "bin.900000"]), &sizes);
+        assert_eq!(apart.len(), 2, "no gap");
     }
 }

@@ -372,6 +372,10 @@ impl Reader {
             Ok(None) => {
                 return Err(self.damaged("the relay file does not begin as a binlog file does"));
             }
+            // Of one that was purged the index knows, and is asked first.
+            Err(e) if e.kind() == IoKind::NotFound => {
+                return Err(self.damaged("the relay file is gone"));
+            }
             Err(e) => return Err(Error::file("read", &shown, e)),
         };
         if wants_format {

@@ -32,6 +32,14 @@ pub(super) fn read(folder: &Path) -> Result<(Index, Tip)> {
         files::remove_copies(&path)?;
         let is_first = index.folders.is_empty() && !is_purged;
         let state = describe(&path, &name, &files, is_first)?;
+        let files = files::with_gone(files, &state.sizes);
+        for gone in files.iter().filter(|file| file.is_gone) {
+            tracing::warn!(
+                unit = "relay",
+                file = %path.join(&gone.name).display(),
+                "the relay file is gone: it is fetched again when it is read"
+            );
+        }
         index.folders.push(FolderEntry {
             about: SubFolder {
                 name,
@@ -206,6 +214,9 @@ fn take_up(folder: &Path, index: &mut Index) -> Result<()> {
         let names: Vec<String> = entry.files.iter().map(|file| file.name.clone()).collect();
         for (at, file) in entry.files.iter_mut().enumerate().take(complete) {
             let shown = path.join(&file.name);
+            if file.is_gone {
+                continue;
+            }
             if let Some(had) = entry.state.sizes.get(&file.name) {
                 if *had != file.size {
                     tracing::warn!(
@@ -221,7 +232,9 @@ fn take_up(folder: &Path, index: &mut Index) -> Result<()> {
             }
             let next = names.get(at + 1).map(String::as_str);
             let mut after = received.clone();
-            if let Some(next) = next {
+            if next.is_some_and(|next| !path.join(next).exists()) {
+                after = None;
+            } else if let Some(next) = next {
                 after = scan::head(&path.join(next))?;
             } else if let Some(set) = &mut after {
                 // What came from the server before this one is in that set as well, in no file here.

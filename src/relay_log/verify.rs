@@ -57,17 +57,48 @@ pub fn list(folder: &Path) -> Result<Vec<RelayFileFigure>> {
 /// Reads every file of the relay log in `folder` through, frames and checksums, and changes nothing; a
 /// worker may be writing meanwhile. `seen` gets each file's report as it is known.
 pub fn verify(folder: &Path, mut seen: impl FnMut(FileReport) -> Result<()>) -> Result<()> {
-    let all = list(folder)?;
-    let newest = all.len().saturating_sub(1);
-    let mut noted: Option<(String, BTreeMap<String, u64>)> = None;
-    for (at, file) in all.into_iter().enumerate() {
-        if noted.as_ref().is_none_or(|(of, _)| *of != file.folder) {
-            let state = State::load(&folder.join(&file.folder))?;
-            let sizes = state.map(|state| state.sizes).unwrap_or_default();
-            noted = Some((file.folder.clone(), sizes));
+    let mut noted: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    let mut all = Vec::new();
+    for name in files::list_folders(folder)? {
+        let path = folder.join(&name);
+        let sizes = State::load(&path)?.map(|state| state.sizes);
+        let sizes = sizes.unwrap_or_default();
+        for entry in files::with_gone(files::list_files(&path)?, &sizes) {
+            let figure = RelayFileFigure {
+                folder: name.clone(),
+                name: entry.name,
+                size_bytes: entry.size,
+            };
+            all.push((figure, entry.is_gone.then_some(entry.is_cut)));
         }
+        noted.insert(name, sizes);
+    }
+    let newest = all.len().saturating_sub(1);
+    let mut before: Option<PathBuf> = None;
+    for (at, (file, gone)) in all.into_iter().enumerate() {
         let is_newest = at == newest;
         let path = folder.join(&file.folder).join(&file.name);
+        if let Some(is_unknown) = gone {
+            // The worker purges the oldest first: where that is gone too, nothing is missing.
+            if !path.exists() && before.as_ref().is_some_and(|before| before.exists()) {
+                let what = if is_unknown {
+                    "the file is gone".to_owned()
+                } else {
+                    format!("the file is gone, and had {} bytes", file.size_bytes)
+                };
+                seen(FileReport {
+                    file,
+                    is_newest,
+                    damage: Some(Damage {
+                        offset: FIRST_OFFSET,
+                        what,
+                    }),
+                    whole_to: None,
+                })?;
+            }
+            continue;
+        }
+        before = Some(path.clone());
         let report = match report(&path, is_newest) {
             Ok(report) => report,
             // The worker purged it meanwhile.
@@ -75,7 +106,9 @@ pub fn verify(folder: &Path, mut seen: impl FnMut(FileReport) -> Result<()>) -> 
             Err(error) => return Err(error),
         };
         let (mut damage, end) = report;
-        let had = noted.as_ref().and_then(|(_, sizes)| sizes.get(&file.name));
+        let had = noted
+            .get(&file.folder)
+            .and_then(|sizes| sizes.get(&file.name));
         if let Some(had) = had.filter(|had| !is_newest && **had != end)
             && damage.is_none()
         {
@@ -159,6 +192,7 @@ impl RelayLog {
             if let Some(file) = entry.files.iter_mut().find(|file| file.name == name) {
                 file.size = end;
                 file.is_cut = false;
+                file.is_gone = false;
                 file.held = None;
             }
         }

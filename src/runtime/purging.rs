@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{PurgeWhich, Reply};
-use crate::model::{Error, ErrorKind, Result};
-use crate::relay_log::{PurgeRule, Purged};
+use crate::model::position::FIRST_OFFSET;
+use crate::model::{Error, ErrorKind, Place, Position, Result};
+use crate::relay_log::{PurgeRule, Purged, oldest_needed};
 
 use super::needs::Needs;
 use super::relay_work::RelayWork;
@@ -113,6 +114,24 @@ impl Purging {
                 format!("`{folder}/{file}` is no file of the relay log"),
                 "see the files with `tideway relay list`",
             ),
+            Err(error) if error.kind() == ErrorKind::Purged => {
+                let place = Place::new(folder, Position::new(file, FIRST_OFFSET));
+                let fix = if self.is_needed(&place) {
+                    format!("{}: its tables must be copied anew", self.held_by())
+                } else {
+                    format!(
+                        "no stream needs it any more: `tideway relay purge --source {}` takes it out",
+                        self.relay.source_name()
+                    )
+                };
+                Reply::Failed {
+                    kind: error.kind(),
+                    message: format!(
+                        "`{folder}/{file}` cannot be fetched again: the source no longer has it"
+                    ),
+                    fix: Some(fix),
+                }
+            }
             Err(error) => failed(&error, "see that the source runs and still has the file"),
         }
     }
@@ -128,6 +147,23 @@ impl Purging {
             log.purge(&rule, needs.known(), now)
         })
         .await
+    }
+
+    /// Whether a stream needs the file of `place`, or may.
+    fn is_needed(&self, place: &Place) -> bool {
+        let log = self.relay.log();
+        let needs = self.needs();
+        let Some(needed) = needs.known() else {
+            return true;
+        };
+        match oldest_needed(log, needed) {
+            None => !needed.is_empty(),
+            Some(needed) => {
+                let both = [needed.clone(), place.clone()];
+                place.position.file == needed.position.file
+                    || oldest_needed(log, &both) != Some(place)
+            }
+        }
     }
 
     fn needs(&self) -> Needs {

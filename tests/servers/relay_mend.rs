@@ -115,6 +115,60 @@ fn the_newest_file_and_one_without_its_end_are_mended_while_all_runs() {
     }
 }
 
+/// A file that somebody removed from between others: while the worker runs, and when it was down.
+#[test]
+fn a_file_that_is_gone_is_told_and_fetched_again() {
+    for flavor in [Flavor::MariaDb118, Flavor::MySql97] {
+        let [source, target] = pair(flavor);
+        let mut tideway = tideway(&source, &target, "", "");
+        let mut rows = 0;
+        for is_down in [false, true] {
+            tideway.start();
+            tideway.await_streams("sync", "running");
+            tideway.ctl(&["pause"]);
+            tideway.await_stream("shop", "a", "paused");
+            for _ in 0..3 {
+                fill(&source, rows..rows + 20);
+                rows += 20;
+                source.run("FLUSH BINARY LOGS");
+            }
+            all_here(&mut tideway, if is_down { 7 } else { 4 });
+            let files = relay_files(&tideway);
+            let gone = &files[files.len() - 3];
+            let good = fs::read(gone).unwrap();
+
+            fs::remove_file(gone).unwrap();
+            let (code, shown) = text(&tideway.output(&["relay", "verify"]));
+            assert_eq!(code, Some(1), "{shown}");
+            assert!(
+                shown.contains(&format!("the file is gone, and had {} bytes", good.len())),
+                "{shown}"
+            );
+            let (code, shown) = text(&tideway.output(&["events", "-n", "0"]));
+            assert_eq!(code, Some(1));
+            assert!(shown.contains("it is gone"), "{shown}");
+            let (code, shown) = text(&tideway.output(&["relay", "verify", "--mend"]));
+            assert_eq!(code, Some(0), "{shown}");
+            assert!(fs::read(gone).unwrap() == good);
+
+            // And by a stream that meets it.
+            fs::remove_file(gone).unwrap();
+            if is_down {
+                tideway.kill9();
+                tideway.start();
+            } else {
+                tideway.ctl(&["resume"]);
+            }
+            target.await_value("SELECT COUNT(*) FROM shop.t", &rows.to_string());
+            assert!(fs::read(gone).unwrap() == good);
+            tideway.terminate();
+        }
+        tideway.catch_up();
+        assert_equal(&source, &target, &[("shop", "shop")]);
+        assert!(assert_same_files(&source, &tideway) >= 6);
+    }
+}
+
 /// Of an encrypted source it comes decrypted, as it came before.
 #[test]
 fn a_file_of_an_encrypted_source_is_fetched_again() {
@@ -281,9 +335,14 @@ fn the_picture_of_a_relay_is_what_is_there() {
         });
         let there = end(&source);
         let (file, offset) = there.split_once(':').unwrap();
+        let files = relay_files(&tideway);
+        let sizes = files.iter().map(|path| fs::metadata(path).unwrap().len());
         let status = tideway.await_status("the end is here", |status| {
             let relay = relay(status);
-            relay["source_offset"].as_u64() == offset.parse().ok() && relay["behind_bytes"] == 0
+            // The disk is looked at less often.
+            relay["source_offset"].as_u64() == offset.parse().ok()
+                && relay["behind_bytes"] == 0
+                && relay["disk_bytes"].as_u64() == Some(sizes.clone().sum())
         });
         let relay = relay(&status);
         assert_eq!(relay["source_file"], file);
@@ -292,12 +351,7 @@ fn the_picture_of_a_relay_is_what_is_there() {
             (&file.into(), offset.into())
         );
         assert_eq!(relay["oldest_file"], begin.as_str());
-        let sizes: Vec<u64> = relay_files(&tideway)
-            .iter()
-            .map(|path| fs::metadata(path).unwrap().len())
-            .collect();
-        assert_eq!(relay["disk_bytes"].as_u64(), Some(sizes.iter().sum()));
-        assert_eq!(relay["file_count"].as_u64(), Some(sizes.len() as u64));
+        assert_eq!(relay["file_count"].as_u64(), Some(files.len() as u64));
         assert!(relay["disk_free_bytes"].as_u64() > Some(0));
         assert_eq!(relay["connected"], true);
         let heard = relay["heard_at"].as_str().unwrap();

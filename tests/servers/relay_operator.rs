@@ -105,6 +105,11 @@ fn orders_of_an_operator_are_answered() {
             assert!(errors.contains(part), "{arguments:?}: {errors}");
         }
 
+        let size = fs::metadata(&relay_files(&tideway)[0]).unwrap().len();
+        let beyond = text(&tideway.output(&["events", "--from", "bin.000001:99999999"]));
+        let end = format!("`bin.000001` ends at {size},");
+        assert!(beyond.2.contains(&end), "{}", beyond.2);
+
         let list = lines(&tideway.output(&["relay", "list", "--json"]));
         assert_eq!(list.len(), relay_files(&tideway).len());
         assert_eq!(list[0]["source"], "a");

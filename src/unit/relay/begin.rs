@@ -75,7 +75,7 @@ async fn file_of(begin: &Begin, job: &RelayJob, session: &mut Session) -> Result
             let flavor = session.version().flavor;
             let set = set_of(flavor, text)?;
             if flavor == Flavor::MariaDB {
-                return peek.maria_file(&set).await;
+                return peek.maria_file(&set).await.map_err(|e| not_behind(text, e));
             }
             let files = files(session).await?;
             let found = peek
@@ -124,6 +124,25 @@ async fn file_of(begin: &Begin, job: &RelayJob, session: &mut Session) -> Result
             }
             Ok(file)
         }
+    }
+}
+
+/// MariaDB's refusal to begin behind a set.
+fn not_behind(text: &str, error: Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::History | ErrorKind::Purged) {
+        return error;
+    }
+    let explained = Error::new(
+        error.kind(),
+        format!("the source cannot begin behind `start = \"{text}\"`"),
+    )
+    .with_fix(
+        "give a set that it has and has not purged, as `SELECT @@gtid_binlog_pos` there shows it; or a \
+         place, or a time",
+    );
+    match error.server() {
+        Some(server) => explained.with_server(server.clone()),
+        None => explained.with_source(error),
     }
 }
 

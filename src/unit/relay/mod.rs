@@ -171,7 +171,12 @@ async fn once(job: &RelayJob, meter: &Arc<Meter>, stop: &CancellationToken) -> R
         Err(error) if error.kind() == ErrorKind::Purged => {
             let kept = job.log.kept_damaged().filter(|kept| kept.is_awaited);
             let kept = kept.map(|kept| kept.path);
-            Err(explain_purged(error, &position, kept.as_deref(), &mut session).await)
+            // It may have come a good way since.
+            let reached = job.log.published().borrow().place.clone();
+            let reached = reached.map(|place| place.position);
+            let asked = reached.filter(|reached| job.log.place_of(reached).is_some());
+            let asked = asked.map_or_else(|| position.clone(), |asked| asked.max(position.clone()));
+            Err(explain_purged(error, &asked, kept.as_deref(), &mut session).await)
         }
         result => result,
     }
