@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write as _};
 use crate::config::Config;
 use crate::job::check;
 use crate::model::check::combined;
-use crate::model::{CheckFigure, CheckReport, CheckState, GrantState, Result};
+use crate::model::{CheckReport, CheckState, GrantState, Result};
 
 use super::{FINE, PROBLEM};
 
@@ -125,13 +125,42 @@ fn text(report: &CheckReport) -> String {
             }
         }
     }
-    let is_warning = |check: &&CheckFigure| check.state == CheckState::Warn;
-    let closing = match report.checks.iter().filter(is_warning).count() {
-        _ if !report.ok => "something fails".to_owned(),
-        0 => "all checks pass".to_owned(),
-        1 => "nothing fails; 1 warning".to_owned(),
-        count => format!("nothing fails; {count} warnings"),
-    };
-    let _ = writeln!(out, "{closing}");
+    let _ = writeln!(out, "{}", closing(report));
     out
+}
+
+/// How many fail and how many warn, in a line.
+fn closing(report: &CheckReport) -> String {
+    let count = |state: CheckState| report.checks.iter().filter(|c| c.state == state).count();
+    let mut missing: Vec<(&str, &str, &str)> = report
+        .privileges
+        .iter()
+        .filter(|cell| matches!(cell.state, GrantState::Missing | GrantState::Inactive))
+        .map(|cell| (&*cell.server, &*cell.privilege, &*cell.object))
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    let warned = match count(CheckState::Warn) {
+        0 => String::new(),
+        1 => "; 1 warning".to_owned(),
+        many => format!("; {many} warnings"),
+    };
+    if report.ok {
+        return match warned.as_str() {
+            "" => "all checks pass".to_owned(),
+            warned => format!("nothing fails{warned}"),
+        };
+    }
+    let failed = match count(CheckState::Fail) {
+        0 => None,
+        1 => Some("1 check fails".to_owned()),
+        many => Some(format!("{many} checks fail")),
+    };
+    let lacks = match missing.len() {
+        0 => None,
+        1 => Some("1 privilege is missing".to_owned()),
+        many => Some(format!("{many} privileges are missing")),
+    };
+    let parts: Vec<String> = failed.into_iter().chain(lacks).collect();
+    format!("{}{warned}", parts.join("; "))
 }

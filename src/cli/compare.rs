@@ -74,11 +74,16 @@ fn line(table: &TableReport) -> String {
     let mut out = String::new();
     let word = if table.equal { "equal  " } else { "DIFFERS" };
     // Writing to a `String` cannot fail.
-    let _ = write!(
-        out,
-        "{word}  {:<40} {:>12} rows",
-        table.target, table.target_rows
-    );
+    let _ = write!(out, "{word}  {:<40} ", table.target);
+    let _ = if table.source_rows == table.target_rows {
+        write!(out, "{:>12} rows", table.target_rows)
+    } else {
+        write!(
+            out,
+            "{:>12} rows on the source, {} on the target",
+            table.source_rows, table.target_rows
+        )
+    };
     if table.missing + table.extra + table.differing > 0 {
         let _ = write!(
             out,

@@ -389,24 +389,32 @@ fn exit_code(error: &Error) -> u8 {
 
 /// Prints to stdout; a reader that went away ends the program quietly, as a pipe should.
 fn print(text: &str) -> Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::new(ErrorKind::File, "cannot write to stdout").with_source(error))
-        }
-        _ => Ok(()),
+    write_line(&mut std::io::stdout(), text).map(|_is_read| ())
+}
+
+/// Writes a line; `false` if its reader went away, and with it the reason to write more.
+fn write_line(out: &mut impl std::io::Write, text: &str) -> Result<bool> {
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::new(ErrorKind::File, "cannot write to stdout").with_source(error)),
     }
 }
 
 /// Prints a value as JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string(value).map_err(|error| {
+    print(&json(value)?)
+}
+
+/// A value as JSON.
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| {
         Error::new(
             ErrorKind::Internal,
             "the result could not be written as JSON",
         )
         .with_source(error)
-    })?;
-    print(&text)
+    })
 }
 
 /// A runtime for the commands that only ask something.
@@ -424,6 +432,14 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn a_reader_that_went_away_is_told() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        assert!(write_line(&mut writer, "one").unwrap());
+        drop(reader);
+        assert!(!write_line(&mut writer, "two").unwrap());
+    }
 
     #[test]
     fn the_command_line_is_sound() {

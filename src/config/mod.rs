@@ -22,6 +22,7 @@ use std::path::PathBuf;
 pub use accept::{ACCEPTABLE, Acceptance};
 pub use console::ConsoleConfig;
 pub use error::{ConfigErrors, Problem};
+pub(crate) use server::read_password_file;
 pub use server::{
     Address, RelayConfig, RelayStart, ServerConfig, SourceConfig, TargetConfig, TlsConfig, TlsMode,
 };

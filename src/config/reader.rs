@@ -221,6 +221,19 @@ impl<'a> Section<'a> {
     }
 
     fn wrong_type(&self, key: &str, found: &Spanned<DeValue<'_>>, wanted: &str) {
+        // A text is never repeated: it may be a password.
+        let fix = match (wanted, found.get_ref()) {
+            ("a whole number", DeValue::String(text)) => {
+                Some(text.trim().parse::<u64>().map_or_else(
+                    |_| "write a number, without quotes".to_owned(),
+                    |number| format!("write it without quotes: `{key} = {number}`"),
+                ))
+            }
+            ("a text in quotes", DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => {
+                Some(format!("put it in quotes: `{key} = \"…\"`"))
+            }
+            _ => None,
+        };
         self.problems.add(
             &found.span(),
             self.key(key),
@@ -230,7 +243,7 @@ impl<'a> Section<'a> {
                 type_name(found.get_ref())
             ),
             None,
-            None,
+            fix,
         );
     }
 

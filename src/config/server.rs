@@ -22,6 +22,9 @@ pub struct ServerConfig {
     pub user: String,
     /// The password, from wherever it was configured; `None`: to be asked at the terminal.
     pub password: Option<Secret>,
+    /// The file it was read from: it is read again at each log-in, so that a new password needs no
+    /// restart.
+    pub password_file: Option<PathBuf>,
     /// Encryption.
     pub tls: TlsConfig,
 }
@@ -264,6 +267,7 @@ impl ServerConfig {
             address: address.unwrap_or(Address::Socket(PathBuf::new())),
             user: user.map_or_else(String::new, |user| user.value),
             password,
+            password_file: password_file(section, folder),
             tls,
         };
         Some((server, name))
@@ -350,6 +354,19 @@ fn read_address(section: &Section<'_>, folder: &Path) -> Option<Address> {
     }
 }
 
+/// The file that has the password.
+fn password_file(section: &Section<'_>, folder: &Path) -> Option<PathBuf> {
+    if !section.reads_secrets() || !section.has("password_file") {
+        return None;
+    }
+    Some(section.path("password_file", folder)?.value)
+}
+
+/// The password in a file.
+pub(crate) fn read_password_file(path: &Path) -> std::io::Result<Secret> {
+    std::fs::read_to_string(path).map(|text| Secret::new(without_line_end(&text)))
+}
+
 fn read_password(section: &Section<'_>, folder: &Path) -> Option<Secret> {
     let given: Vec<&str> = ["password", "password_file", "password_env"]
         .into_iter()
@@ -370,8 +387,8 @@ fn read_password(section: &Section<'_>, folder: &Path) -> Option<Secret> {
         "password" => section.text("password").map(|text| Secret::new(text.value)),
         "password_file" => {
             let path = section.path("password_file", folder)?;
-            match std::fs::read_to_string(&path.value) {
-                Ok(text) => Some(Secret::new(without_line_end(&text))),
+            match read_password_file(&path.value) {
+                Ok(password) => Some(password),
                 Err(error) => {
                     section.fault_of(
                         &path,

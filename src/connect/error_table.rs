@@ -253,8 +253,8 @@ pub static TABLE: &[Entry] = &[
         "see the server's text and its log, then retry"),
     // The log-in.
     fatal(&[1045, 1698], ALL, Auth, "user or password is wrong, or the account does not allow this host",
-        "check `user` and the password (`password`, `password_file` or `password_env`), and that the account allows \
-         this host"),
+        "check `user` and the password, and that the account allows this host; a `password_file` is read again at each \
+         try, a new `password` or `password_env` takes a restart of the worker"),
     fatal(&[1130], ALL, Auth, "the server does not allow this host", "create the account for the host this program connects from"),
     fatal(&[1251, 1275, 1524], ALL, Auth, "the account logs in by a plugin that is not supported", PLUGIN),
     fatal(&[1820, 1862], ALL, Auth, "the password has expired", "set a new password for the account: the old one has expired"),

@@ -32,7 +32,7 @@ pub(super) struct LoggedIn {
 /// Connects and logs in; `flags` are capabilities that are asked for besides those every client needs.
 pub(super) async fn open(server: &ServerConfig, flags: u32, doing: &str) -> Result<LoggedIn> {
     let lost = |e| error::lost(e, doing);
-    let password = options::password(server)?;
+    let password = options::password(server).await?;
     let (io, host): (Box<dyn Io>, Option<&str>) = match &server.address {
         Address::Tcp { host, port } => {
             let stream = TcpStream::connect((host.as_str(), *port))

@@ -373,13 +373,14 @@ fn stream_refused(server: ServerError, doing: &str) -> Error {
     } else if has("could not find first log file") || has("could not find") || has("purged") {
         (
             ErrorKind::Purged,
-            "the source no longer has that binlog: start its tasks anew from a full copy",
+            "the source no longer has that binlog: start its tasks anew from a full copy (README, \
+             \"Starting anew\")",
         )
     } else if has("position > file size") || has("impossible position") {
         (
             ErrorKind::History,
             "the source's binlog is shorter than the relay log: it was reset, restored or lost its \
-             end; start its tasks anew from a full copy",
+             end; start its tasks anew from a full copy (README, \"Starting anew\")",
         )
     } else if has("binary log is not open") {
         (
@@ -390,7 +391,8 @@ fn stream_refused(server: ServerError, doing: &str) -> Error {
         (
             ErrorKind::Damaged,
             "the source's own binlog file is broken there, and its own replicas stop at it too: see with \
-             `mysqlbinlog` what is behind, and start its tasks anew from a full copy",
+             `mysqlbinlog` what is behind, and start its tasks anew from a full \
+             copy (README, \"Starting anew\")",
         )
     } else if has("max_allowed_packet") {
         (

@@ -185,6 +185,15 @@ pub struct StreamSnapshot {
     pub retries: RetryFigure,
 }
 
+impl StreamSnapshot {
+    /// The unit at work; `None` while it is not known yet: a dump is only what a stream begins with if
+    /// the target has no checkpoint of it.
+    pub fn known_unit(&self) -> Option<Unit> {
+        let is_supposed = self.unit == Unit::Dump && self.dump.is_none() && self.load.is_none();
+        (!is_supposed).then_some(self.unit)
+    }
+}
+
 /// A decision that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionFigure {

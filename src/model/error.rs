@@ -231,7 +231,17 @@ impl Error {
             )
             .with_fix("free some space on that file system; work goes on by itself then")
         } else {
-            Self::new(ErrorKind::File, format!("cannot {action} `{shown}`"))
+            let made = Self::new(ErrorKind::File, format!("cannot {action} `{shown}`"));
+            match error.kind() {
+                std::io::ErrorKind::PermissionDenied => made.with_fix(
+                    "give the account that this program runs as the right to it, or configure \
+                     another place",
+                ),
+                std::io::ErrorKind::ReadOnlyFilesystem => {
+                    made.with_fix("configure a place on a file system that can be written to")
+                }
+                _ => made,
+            }
         };
         made.with_source(error).at(|c| c.path = Some(shown))
     }

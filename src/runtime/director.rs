@@ -439,6 +439,13 @@ impl Director {
         let _ = errand.asker.send(reply);
     }
 
+    /// Nothing is in this scope: which of its names is none, and what the names are.
+    fn unknown(&self, scope: &Scope) -> Reply {
+        let sources: BTreeSet<&str> = self.workers.iter().map(|w| w.work.source_name()).collect();
+        let tasks: BTreeSet<&str> = self.streams.iter().map(|s| s.work.task_name()).collect();
+        no_match(scope, &tasks, &sources)
+    }
+
     fn purging(&self, source: &str) -> Option<Arc<Purging>> {
         let of = |purging: &&Arc<Purging>| purging.relay.source_name() == source;
         self.purging.iter().find(of).map(Arc::clone)
@@ -472,10 +479,7 @@ impl Director {
                 .collect()
         };
         if matching.is_empty() {
-            return refused(
-                "no stream is called so",
-                "see the names with `tideway status`",
-            );
+            return self.unknown(scope);
         }
         let is_one = matching.len() == 1;
         let mut messages = Vec::new();
@@ -577,6 +581,28 @@ impl Director {
     }
 }
 
+/// Nothing is in the scope, of these tasks and sources.
+fn no_match(scope: &Scope, tasks: &BTreeSet<&str>, sources: &BTreeSet<&str>) -> Reply {
+    for (what, asked, names) in [
+        ("task", &scope.task, tasks),
+        ("source", &scope.source, sources),
+    ] {
+        if let Some(asked) = asked.as_deref().filter(|asked| !names.contains(asked)) {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            return refused(
+                format!("no {what} is called `{asked}`"),
+                format!("give one of: {}", names.join(", ")),
+            );
+        }
+    }
+    let message = match (&scope.task, &scope.source) {
+        (Some(task), Some(source)) => format!("the task `{task}` is not on the source `{source}`"),
+        (None, Some(source)) => format!("no task is on the source `{source}`"),
+        (_, None) => "there is no stream".to_owned(),
+    };
+    refused(message, "see the streams with `tideway status`")
+}
+
 fn unknown_source(name: &str) -> Reply {
     refused(
         format!("no source is called `{name}`"),
@@ -588,4 +614,31 @@ fn unknown_source(name: &str) -> Reply {
 fn one_line(value: &impl serde::Serialize) -> String {
     // These types have nothing that JSON cannot hold.
     serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_told_with_those_there_are() {
+        let (tasks, sources) = (BTreeSet::from(["shop"]), BTreeSet::from(["a", "b"]));
+        let told = |task: Option<&str>, source: Option<&str>| {
+            let scope = Scope {
+                task: task.map(str::to_owned),
+                source: source.map(str::to_owned),
+                relay: false,
+            };
+            let Reply::Refused { message, fix } = no_match(&scope, &tasks, &sources) else {
+                panic!("not refused");
+            };
+            (message, fix.unwrap())
+        };
+        let (message, fix) = told(None, Some("orders-b"));
+        assert_eq!(message, "no source is called `orders-b`");
+        assert_eq!(fix, "give one of: `a`, `b`");
+        assert_eq!(told(Some("x"), None).0, "no task is called `x`");
+        let (message, _) = told(Some("shop"), Some("b"));
+        assert_eq!(message, "the task `shop` is not on the source `b`");
+    }
 }

@@ -325,6 +325,7 @@ fn start_runner<W: Work>(
         retry_limit: config.worker.retry_limit,
         is_autostart,
         looks: 0,
+        is_asked: false,
     };
     let _runs_until_the_supervisor_ends = supervisor.spawn(work.name(), runner.drive());
     (state, requests)

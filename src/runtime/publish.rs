@@ -107,7 +107,12 @@ impl Publisher {
         next.streams = streams
             .iter()
             .zip(&mut self.meters)
-            .map(|(stream, meter)| stream_snapshot(stream, meter, now))
+            .map(|(stream, meter)| {
+                let of = |source: &&SourceSnapshot| source.name == stream.work.source_name();
+                let relay = next.sources.iter().find(of).and_then(|s| s.relay.as_ref());
+                let is_cut_off = relay.is_some_and(|relay| !relay.connected);
+                stream_snapshot(stream, meter, now, is_cut_off)
+            })
             .collect();
         for stream in streams {
             let name = stream.work.target_name();
@@ -212,7 +217,13 @@ fn source(worker: &Worker, streams: &[Stream]) -> SourceSnapshot {
     }
 }
 
-fn stream_snapshot(stream: &Stream, meter: &mut StreamMeter, now: Instant) -> StreamSnapshot {
+/// `is_cut_off`: what the source wrote last cannot be known.
+fn stream_snapshot(
+    stream: &Stream,
+    meter: &mut StreamMeter,
+    now: Instant,
+    is_cut_off: bool,
+) -> StreamSnapshot {
     let state = stream.state.read();
     let work = &stream.work;
     let unit = work.unit();
@@ -221,10 +232,10 @@ fn stream_snapshot(stream: &Stream, meter: &mut StreamMeter, now: Instant) -> St
     let dump = work.dump_figure();
     let load = work.load_figure();
     let is_syncing = unit == Unit::Sync && state.stage == Stage::Running;
-    // Without a running sync nobody knows how far behind it is.
+    // Without a running sync, or a source that tells, nobody knows how far behind it is.
     let lag = sync
         .lag_micros
-        .filter(|_| is_syncing)
+        .filter(|_| is_syncing && !is_cut_off)
         .map(|micros| micros as f64 / 1e6);
     let rows_per_second = match unit {
         Unit::Dump => dump.as_ref().map_or(0.0, |figure| figure.rows_per_second),
@@ -249,7 +260,7 @@ fn stream_snapshot(stream: &Stream, meter: &mut StreamMeter, now: Instant) -> St
         }),
         lag_seconds: lag,
         lag_resolution: sync.lag_resolution_micros as f64 / 1e6,
-        idle: is_syncing && sync.idle,
+        idle: is_syncing && !is_cut_off && sync.idle,
         // One worker applies in the source's order: nothing is ahead of the mark.
         ahead: 0,
         rows_applied: sync.rows,

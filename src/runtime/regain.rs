@@ -21,8 +21,7 @@ use crate::target::checkpoint::SyncState;
 /// The name by which the operator accepts it.
 const FINDING: &str = "relay-log-lost";
 
-const ANEW: &str =
-    "start the task anew from a full copy; or, if the relay log was moved, put it back";
+const ANEW: &str = "start the task anew from a full copy (README, \"Starting anew\"); or, if the relay log was moved, put it back";
 
 /// The sub-folder in which the place of `state` goes on, as far as that is not the one it names;
 /// `None` if there is nothing to do, or it was asked to stop.
@@ -84,7 +83,8 @@ pub(super) async fn find(
         )
         .with_fix(
             "if the source still has that file, stop, move the relay log's folder away and start: it \
-             then begins where the checkpoint needs it; else start the task anew from a full copy",
+             then begins where the checkpoint needs it; else start the task anew from a full copy \
+             (README, \"Starting anew\")",
         ));
     };
     if !stretch.is_boundary {

@@ -81,7 +81,7 @@ pub(crate) fn policy(kind: ErrorKind) -> Policy {
         ),
         ErrorKind::Purged => (
             Retry::Operator,
-            "the source no longer has it: the task must be dumped anew",
+            "the source no longer has it: start the task anew from a full copy (README, \"Starting anew\")",
         ),
         ErrorKind::History => (
             Retry::Operator,

@@ -156,6 +156,8 @@ pub(super) struct Runner<W> {
     pub(super) is_autostart: bool,
     /// How often it has looked again by itself at what stopped it.
     pub(super) looks: u32,
+    /// Whether the operator asked for the run at hand: its failure is told even if it is the same again.
+    pub(super) is_asked: bool,
 }
 
 /// A run that has lasted this long without a failure no longer shows what stopped the one before.
@@ -344,9 +346,10 @@ impl<W: Work> Runner<W> {
                 unit = %stop.unit,
                 "{name}: {what}; try {tries} again in {} s", pause.as_secs()
             );
-        } else if is_new {
+        } else if is_new || self.is_asked {
             tracing::error!(unit = %stop.unit, "{name}: {what}");
         }
+        self.is_asked = false;
         let lost = policy.retry == Retry::Timed && !may_retry && error.kind() == ErrorKind::Connect;
         self.state.set(|s| {
             s.tries = tries;
@@ -421,6 +424,7 @@ impl<W: Work> Runner<W> {
             if let Some(next) = next {
                 self.state.set(|s| s.tries = 0);
                 self.looks = 0;
+                self.is_asked = true;
                 return next;
             }
         }
@@ -579,6 +583,7 @@ mod tests {
                 retry_limit: Duration::from_secs(10),
                 is_autostart,
                 looks: 0,
+                is_asked: false,
             };
             let _task = supervisor.spawn("runner", runner.drive());
             Self {

@@ -193,6 +193,7 @@ fn source(port: u16) -> SourceConfig {
             },
             user: "tideway".into(),
             password: Some(Secret::new(PASSWORD)),
+            password_file: None,
             tls: TlsConfig::default(),
         },
         server_id: None,

@@ -26,6 +26,7 @@ fn config(server: &Server, user: &str) -> ServerConfig {
         },
         user: user.into(),
         password: Some(Secret::new(PASSWORD.to_owned())),
+        password_file: None,
         tls: TlsConfig::default(),
     }
 }

@@ -28,6 +28,7 @@ fn server_config(server: &Server, name: &str) -> ServerConfig {
         },
         user: "tideway".into(),
         password: Some(Secret::new(PASSWORD)),
+        password_file: None,
         tls: TlsConfig::default(),
     }
 }

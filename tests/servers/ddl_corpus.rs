@@ -67,6 +67,7 @@ async fn session(server: &Server) -> Session {
         },
         user: "reader".into(),
         password: Some(Secret::new(PASSWORD.to_owned())),
+        password_file: None,
         tls: TlsConfig::default(),
     };
     Session::open(&config, &Setup::default()).await.unwrap()

@@ -68,6 +68,7 @@ async fn every_type(flavor: Flavor) {
         },
         user: "tideway".into(),
         password: Some(Secret::new(PASSWORD.to_owned())),
+        password_file: None,
         tls: TlsConfig::default(),
     };
     let model_flavor = if flavor.is_mariadb() {

@@ -257,6 +257,7 @@ fn looks_at_one_source_do_not_end_each_other() {
         },
         user: "tideway".into(),
         password: Some(Secret::new(PASSWORD)),
+        password_file: None,
         tls: TlsConfig::default(),
     };
     let request = DumpRequest {

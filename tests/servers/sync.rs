@@ -34,6 +34,7 @@ fn config(server: &Server) -> ServerConfig {
         },
         user: "tideway".into(),
         password: Some(Secret::new(PASSWORD)),
+        password_file: None,
         tls: TlsConfig::default(),
     }
 }

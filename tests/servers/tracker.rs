@@ -21,6 +21,7 @@ async fn session(server: &Server, user: &str) -> Session {
         },
         user: user.into(),
         password: Some(Secret::new(PASSWORD.to_owned())),
+        password_file: None,
         tls: TlsConfig::default(),
     };
     Session::open(&config, &Setup::default()).await.unwrap()

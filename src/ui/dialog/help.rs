@@ -10,14 +10,30 @@ use crate::ui::theme::Role;
 use crate::ui::view::View;
 use crate::ui::widget::pane::{Content, Window};
 
-/// The columns of the box.
-const COLUMNS: u16 = 80;
+/// The columns of the box, at the most: longer lines are hard to read.
+const COLUMNS: u16 = 120;
+
+/// The columns of the box on this screen.
+fn columns(view: &View<'_>) -> u16 {
+    view.state.size.0.min(COLUMNS)
+}
 
 /// The lines of the help.
 pub fn lines(view: &View<'_>) -> Vec<Line<'static>> {
-    let width = usize::from(COLUMNS.min(view.state.size.0)).saturating_sub(2);
+    let width = usize::from(columns(view)).saturating_sub(2);
     // What a key is called in the configuration gives way first.
-    let names = if width >= 70 { 15 } else { 0 };
+    let longest = view
+        .looks
+        .keymap
+        .entries()
+        .map(|(entry, _)| entry.name.len())
+        .max();
+    // With a blank between the name and the text.
+    let names = if width >= 70 {
+        longest.unwrap_or(0) + 1
+    } else {
+        0
+    };
     let indent = 16 + names;
     let mut lines = Vec::new();
     for (entry, keys) in view.looks.keymap.entries() {
@@ -71,5 +87,5 @@ pub fn draw(view: &View<'_>, from: usize, area: Rect, buffer: &mut Buffer) {
     let content = Content::new("help: keys", lines)
         .note("esc closes")
         .window(Window::From(from));
-    super::draw_box(view, &content, (COLUMNS, rows), area, buffer);
+    super::draw_box(view, &content, (columns(view), rows), area, buffer);
 }

@@ -87,7 +87,7 @@ fn stream_cells(view: &View<'_>, stream: &StreamSnapshot) -> Vec<Cell> {
         Cell::new(&stream.task, plain),
         Cell::new(&stream.source, plain),
         Cell::new(&stream.target, plain),
-        Cell::new(&stream.unit.to_string(), plain),
+        known(stream.known_unit().map(|unit| unit.to_string())),
         stage_cell(view, stream.stage),
         known(position(stream)),
         lag_cell(view, stream),

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
+use crate::control::SourceSnapshot;
 use crate::model::{Stage, Unit};
 use crate::ui::action::{Action, Entry, Place, Screen};
 use crate::ui::format;
@@ -42,10 +43,35 @@ pub fn stage_spans(view: &View<'_>) -> Vec<Span<'static>> {
             spans.push(Span::raw("  "));
         }
     }
+    // A source that is out of reach is no stream's stage: those go on with what the relay has.
+    for stage in [Stage::Failed, Stage::Waiting] {
+        let is_of_it = |source: &&SourceSnapshot| source.stage == stage && is_in_trouble(source);
+        let is_row = |source: &&SourceSnapshot| {
+            rows.iter().any(|row| {
+                matches!(row, crate::ui::state::StreamRow::Source(shown) if shown.name == source.name)
+            })
+        };
+        let sources = view.state.shown.sources.iter();
+        let count = sources.filter(is_of_it).filter(|s| !is_row(s)).count();
+        if count > 0 {
+            let word = format::stage_word(stage);
+            let text = match count {
+                1 => format!("relay {word}"),
+                _ => format!("{count} relays {word}"),
+            };
+            spans.push(view.span(View::stage_role(stage), text));
+            spans.push(Span::raw("  "));
+        }
+    }
     if spans.is_empty() {
         spans.push(view.span(Role::Dim, "starting  "));
     }
     spans
+}
+
+/// Whether the source's relay stands, or waits to be tried again.
+fn is_in_trouble(source: &SourceSnapshot) -> bool {
+    source.error.is_some() && matches!(source.stage, Stage::Failed | Stage::Waiting)
 }
 
 /// Line 1: the runtime as a whole.
@@ -136,11 +162,14 @@ pub fn tabs(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
         .iter()
         .filter(|s| s.stop.is_some())
         .count();
+    let sources = view.state.shown.sources.iter();
+    let in_trouble = sources.filter(|source| is_in_trouble(source)).count();
     let missing = screen::overview::missing_count(view).map_or(0, |(missing, _)| missing);
     let mut spans = Vec::new();
     for screen in Screen::ALL {
         let key = view.looks.keymap.key(Action::Go(screen));
         let count = match screen {
+            Screen::Sources if in_trouble > 0 => format!("!{in_trouble}"),
             Screen::Events if standing > 0 => format!("!{standing}"),
             Screen::Grants if missing > 0 => format!("!{missing}"),
             _ => String::new(),
@@ -173,7 +202,16 @@ pub fn attention(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
         return;
     }
     let message = state.message.as_ref();
-    let fresh = message.filter(|m| state.now.since(m.at).as_secs() < MESSAGE_SECONDS);
+    // What was asked for is no longer "trying again" once it has failed again.
+    let has_failed_since = |message: &crate::ui::state::Message| {
+        let mut lines = state.shown.log.iter().rev();
+        !message.is_refusal && lines.any(|line| line.at > message.at && line.level == "ERROR")
+    };
+    let is_fresh = |message: &&crate::ui::state::Message| {
+        state.now.since(message.at).as_secs() < MESSAGE_SECONDS
+            && (state.shown.problems.is_empty() || !has_failed_since(message))
+    };
+    let fresh = message.filter(is_fresh);
     let role = |message: &crate::ui::state::Message| {
         if message.is_refusal {
             Role::Warn
