@@ -95,6 +95,7 @@ fn text(report: &CheckReport) -> String {
             continue;
         }
         let word = match cell.state {
+            _ if cell.is_lacking() && cell.accepted.is_some() => "accepted",
             GrantState::Have => "have",
             GrantState::Missing => "MISS",
             GrantState::Inactive => "INACTIVE",
@@ -106,7 +107,8 @@ fn text(report: &CheckReport) -> String {
             "{word:<8}  {:<18} {:<5} {} on {}  ({})",
             cell.server, cell.unit, cell.privilege, cell.object, cell.evidence
         );
-        if matches!(cell.state, GrantState::Missing | GrantState::Inactive)
+        if cell.is_lacking()
+            && cell.accepted.is_none()
             && !cell.grant.is_empty()
             && !grants.contains(&(cell.server.as_str(), cell.grant.as_str()))
         {
@@ -132,14 +134,7 @@ fn text(report: &CheckReport) -> String {
 /// How many fail and how many warn, in a line.
 fn closing(report: &CheckReport) -> String {
     let count = |state: CheckState| report.checks.iter().filter(|c| c.state == state).count();
-    let mut missing: Vec<(&str, &str, &str)> = report
-        .privileges
-        .iter()
-        .filter(|cell| matches!(cell.state, GrantState::Missing | GrantState::Inactive))
-        .map(|cell| (&*cell.server, &*cell.privilege, &*cell.object))
-        .collect();
-    missing.sort_unstable();
-    missing.dedup();
+    let missing = report.missing();
     let warned = match count(CheckState::Warn) {
         0 => String::new(),
         1 => "; 1 warning".to_owned(),

@@ -118,7 +118,8 @@ pub enum Command {
         scope: Scope,
         /// The names of what was found; none: every warning.
         names: Vec<String>,
-        /// What that is, for the journal: filled in when it is accepted.
+        /// What that was when it was looked at: refused if something else is found under these names by
+        /// now. None: whatever it is. The journal has what it is.
         #[serde(default)]
         findings: Vec<Finding>,
         /// Why; may be empty.

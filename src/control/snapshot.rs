@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    CheckProgress, CheckReport, ErrorKind, EventView, Finding, Flavor, Place, RelayFigure,
-    RetryFigure, Stage, TableName, TargetRow, Timestamp, TransactionView, TransferFigure, Unit,
+    CheckProgress, CheckReport, CheckState, ErrorKind, EventView, Finding, Flavor, Place,
+    RelayFigure, RetryFigure, Stage, TableName, TargetRow, Timestamp, TransactionView,
+    TransferFigure, Unit,
 };
 
 /// The version of the JSON form.
@@ -186,6 +187,11 @@ pub struct StreamSnapshot {
 }
 
 impl StreamSnapshot {
+    /// Whether it waits for the operator's answer to what the checks found before its start.
+    pub fn asks(&self) -> bool {
+        self.stage == Stage::Waiting && self.stop.as_ref().is_some_and(Stop::asks)
+    }
+
     /// The unit at work; `None` while it is not known yet: a dump is only what a stream begins with if
     /// the target has no checkpoint of it.
     pub fn known_unit(&self) -> Option<Unit> {
@@ -257,6 +263,12 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// Whether it waits for an answer alone: the checks found warnings, and nothing that fails.
+    pub fn asks(&self) -> bool {
+        let mut findings = self.findings.iter();
+        !self.findings.is_empty() && findings.all(|finding| finding.state != CheckState::Fail)
+    }
+
     /// Whether it stands at a statement that may change how later rows are to be read.
     pub fn changes_structure(&self) -> bool {
         let transaction = self.transaction.as_ref();

@@ -19,6 +19,20 @@ pub struct CheckReport {
     pub privileges: Vec<PrivilegeFigure>,
 }
 
+impl CheckReport {
+    /// The privileges that are missing and not accepted: each once, however many units need it.
+    pub fn missing(&self) -> Vec<&PrivilegeFigure> {
+        let mut missing: Vec<&PrivilegeFigure> = Vec::new();
+        for cell in &self.privileges {
+            let is_open = cell.is_lacking() && cell.accepted.is_none();
+            if is_open && !missing.iter().any(|known| known.is_same_grant(cell)) {
+                missing.push(cell);
+            }
+        }
+        missing
+    }
+}
+
 /// How far the checks are that run just now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckProgress {
@@ -102,6 +116,15 @@ impl Finding {
             && self.state == other.state
             && words(&self.found) == words(&other.found)
     }
+
+    /// Whether two lists are of the same findings, in the same order.
+    pub fn are_alike(some: &[Self], others: &[Self]) -> bool {
+        some.len() == others.len()
+            && some
+                .iter()
+                .zip(others)
+                .all(|(one, other)| one.is_like(other))
+    }
 }
 
 /// A check's verdict.
@@ -158,6 +181,13 @@ impl PrivilegeFigure {
     /// Whether it is needed, and the session does not have it.
     pub fn is_lacking(&self) -> bool {
         matches!(self.state, GrantState::Missing | GrantState::Inactive)
+    }
+
+    /// Whether one statement would give both.
+    fn is_same_grant(&self, other: &Self) -> bool {
+        self.server == other.server
+            && self.privilege == other.privilege
+            && self.object == other.object
     }
 }
 

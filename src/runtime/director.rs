@@ -297,17 +297,20 @@ impl Director {
         let Command::Accept {
             scope,
             names,
+            findings: seen,
             reason,
-            ..
         } = command
         else {
             return Ok(command);
         };
         let work = &only(&self.streams, &scope)?.work;
-        let findings = work.gate().named(&names).map_err(|error| Reply::Refused {
-            message: error.message().to_owned(),
-            fix: error.fix().map(str::to_owned),
-        })?;
+        let findings = work
+            .gate()
+            .named(&names, &seen)
+            .map_err(|error| Reply::Refused {
+                message: error.message().to_owned(),
+                fix: error.fix().map(str::to_owned),
+            })?;
         Ok(Command::Accept {
             scope: Scope {
                 task: Some(work.task_name().to_owned()),

@@ -8,6 +8,7 @@
 //! A stream that has a checkpoint has begun: what the checks find of it is shown, and keeps it from
 //! nothing. What was accepted is in the journal, and holds for as long as the same is found.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ pub(super) struct Gate {
     source: String,
     /// Whether somebody is there to be asked about warnings.
     asks: bool,
+    /// Whether the run at hand is not known to have come through, or to need no gate.
+    is_shut: AtomicBool,
     kept: Mutex<Kept>,
 }
 
@@ -62,6 +65,7 @@ impl Gate {
             task: task.name.clone(),
             source: source.to_owned(),
             asks,
+            is_shut: AtomicBool::new(false),
             kept: Mutex::new(Kept {
                 accepted,
                 open: Vec::new(),
@@ -74,13 +78,29 @@ impl Gate {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A run begins: whether it has to come through here, and does, is to be seen.
+    pub(super) fn shut(&self) {
+        self.is_shut.store(true, Ordering::Relaxed);
+    }
+
+    /// It is through, or had begun before.
+    pub(super) fn leave(&self) {
+        self.is_shut.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the run at hand is still before it.
+    pub(super) fn is_shut(&self) -> bool {
+        self.is_shut.load(Ordering::Relaxed)
+    }
+
     /// What keeps the stream from beginning.
     pub(super) fn open(&self) -> Vec<Finding> {
         self.kept().open.clone()
     }
 
-    /// What of it is meant by `names`; by none: every warning.
-    pub(super) fn named(&self, names: &[String]) -> Result<Vec<Finding>> {
+    /// What of it is meant by `names`; by none: every warning. Where the operator has `seen` what that
+    /// was, nothing else is meant.
+    pub(super) fn named(&self, names: &[String], seen: &[Finding]) -> Result<Vec<Finding>> {
         let open = self.open();
         if open.is_empty() {
             return Err(Error::new(
@@ -101,6 +121,19 @@ impl Gate {
                 format!("`{unknown}` is not among what was found"),
             )
             .with_fix(format!("name one of {}", listed(&open))));
+        }
+        let is_unseen = |one: &&Finding| !seen.iter().any(|known| known.is_like(one));
+        if !seen.is_empty()
+            && let Some(unseen) = meant.iter().find(is_unseen)
+        {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "`{}` ({}) has changed since it was looked at: {}",
+                    unseen.name, unseen.scope, unseen.found
+                ),
+            )
+            .with_fix("look at what is found now, then accept"));
         }
         if meant.is_empty() {
             return Err(Error::new(
@@ -272,4 +305,57 @@ fn listed(findings: &[Finding]) -> String {
         .map(|one| format!("`{}` ({})", one.name, one.scope))
         .collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let server = |kind: &str| {
+            format!("[[{kind}]]\nname = \"a\"\nhost = \"h\"\nuser = \"u\"\npassword = \"p\"\n")
+        };
+        let text = format!(
+            "{}{}[[task]]\nname = \"t\"\nsources = [\"a\"]\ntarget = \"a\"\ntables = [\"shop.*\"]\n",
+            server("source"),
+            server("target")
+        );
+        let path = std::path::Path::new("/tideway.toml");
+        Config::parse(&text, path).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn finding(name: &str, found: &str) -> Finding {
+        Finding {
+            name: name.into(),
+            scope: "worker".into(),
+            state: CheckState::Warn,
+            found: found.into(),
+            mend: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_not_accepted() {
+        let gate = Gate {
+            config: Arc::new(config()),
+            task: "t".into(),
+            source: "a".into(),
+            asks: true,
+            is_shut: AtomicBool::new(false),
+            kept: Mutex::new(Kept {
+                accepted: Vec::new(),
+                open: vec![finding("disk", "7 MiB free"), finding("keys", "1: shop.b")],
+            }),
+        };
+        let names = ["disk".to_owned(), "keys".to_owned()];
+        let seen = [finding("disk", "90 MiB free"), finding("keys", "1: shop.b")];
+        assert_eq!(gate.named(&names, &seen).unwrap().len(), 2);
+        assert_eq!(gate.named(&names, &[]).unwrap().len(), 2);
+        let other = [finding("disk", "90 MiB free"), finding("keys", "1: shop.a")];
+        let error = gate.named(&names, &other).unwrap_err();
+        assert!(error.message().contains("`keys` (worker) has changed"));
+        assert_eq!(gate.named(&names[..1], &other).unwrap().len(), 1);
+        let open = gate.accept(&seen[..1]);
+        assert_eq!(open, [finding("keys", "1: shop.b")]);
+    }
 }

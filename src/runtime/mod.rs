@@ -324,6 +324,7 @@ fn start_runner<W: Work>(
         supervisor: supervisor.clone(),
         retry_limit: config.worker.retry_limit,
         is_autostart,
+        look_again: retry::look_again,
         looks: 0,
         is_asked: false,
     };

@@ -11,7 +11,7 @@ use crate::control::{
 };
 use crate::job::check::Progress;
 use crate::log::LogRing;
-use crate::model::{CheckReport, CheckState, GrantState, Stage, Unit};
+use crate::model::{CheckReport, CheckState, Stage, Unit};
 
 use super::clock;
 use super::meter::{LagHistory, Rate};
@@ -336,11 +336,7 @@ fn problems(next: &Snapshot, workers: &[Worker]) -> Vec<Problem> {
         }
     }
     if let Some(check) = &next.check {
-        let missing = check
-            .privileges
-            .iter()
-            .filter(|cell| matches!(cell.state, GrantState::Missing | GrantState::Inactive))
-            .count();
+        let missing = check.missing().len();
         let failed: Vec<String> = check
             .checks
             .iter()

@@ -23,10 +23,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{Reply, Stop};
-use crate::model::{Decision, Error, ErrorKind, RetryFigure, Stage, Timestamp};
+use crate::model::{Decision, Error, ErrorKind, Finding, RetryFigure, Stage, Timestamp};
 
 use super::clock;
-use super::retry::{Retry, backoff, look_again, policy};
+use super::retry::{Retry, backoff, policy};
 use super::supervisor::Supervisor;
 
 /// What the runner runs.
@@ -43,6 +43,11 @@ pub(super) trait Work: Send + Sync + 'static {
 
     /// For log lines and error texts.
     fn name(&self) -> String;
+
+    /// Whether the run at hand has yet to pass what the checks of its start find.
+    fn is_before_start(&self) -> bool {
+        false
+    }
 
     /// Takes what the operator decided for the event at which it stands; `false`: it stands at none.
     fn decide(&self, _decision: Decision) -> bool {
@@ -137,6 +142,14 @@ impl State {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it stands at what the checks found before its start.
+    fn stands_at_findings(&self) -> bool {
+        let inner = self.lock();
+        let stop = inner.stop.as_ref();
+        matches!(inner.stage, Stage::Failed | Stage::Waiting)
+            && stop.is_some_and(|stop| !stop.findings.is_empty())
+    }
+
     fn set(&self, change: impl FnOnce(&mut Inner)) {
         change(&mut self.lock());
     }
@@ -154,7 +167,9 @@ pub(super) struct Runner<W> {
     pub(super) retry_limit: Duration,
     /// Whether it begins by itself.
     pub(super) is_autostart: bool,
-    /// How often it has looked again by itself at what stopped it.
+    /// When it looks again by itself at what stopped it, where that can be mended elsewhere.
+    pub(super) look_again: fn(ErrorKind, u32) -> Option<Duration>,
+    /// How often it has done so.
     pub(super) looks: u32,
     /// Whether the operator asked for the run at hand: its failure is told even if it is the same again.
     pub(super) is_asked: bool,
@@ -172,8 +187,8 @@ enum Next {
     Run,
     /// Stand in this stage until a request comes.
     Stand(Stage),
-    /// Stand as failed until a request comes, or until then: what is wrong may be mended elsewhere.
-    StandUntil(Instant),
+    /// Stand in this stage until a request comes, or until then: what is wrong may be mended elsewhere.
+    StandUntil(Stage, Instant),
     /// Try again then.
     Wait(Instant),
     End,
@@ -223,10 +238,10 @@ impl<W: Work> Runner<W> {
                     self.looks = 0;
                     self.stand(None).await
                 }
-                Next::StandUntil(until) => {
+                Next::StandUntil(stage, until) => {
                     let left = until.saturating_duration_since(Instant::now());
                     self.state.set(|s| {
-                        s.stage = Stage::Failed;
+                        s.stage = stage;
                         s.next_try_at = Some(clock::later(left));
                     });
                     failing_since = None;
@@ -247,8 +262,12 @@ impl<W: Work> Runner<W> {
     /// Runs the work as a task of its own and answers requests meanwhile.
     async fn run_once(&mut self) -> Outcome {
         let stop = self.supervisor.stop().child_token();
+        // A look by itself at what keeps it from beginning changes nothing for who reads that.
+        let mut is_looking = !self.is_asked && self.state.stands_at_findings();
         self.state.set(|s| {
-            s.stage = Stage::Running;
+            if !is_looking {
+                s.stage = Stage::Running;
+            }
             s.next_try_at = None;
         });
         let before = self.work.progress();
@@ -280,7 +299,15 @@ impl<W: Work> Runner<W> {
                     let _ = reply.send(answer);
                 }
                 _ = look.tick() => {
-                    if self.work.progress() != before || begun.elapsed() > SETTLED {
+                    let is_before_start = self.work.is_before_start();
+                    if is_looking && !is_before_start {
+                        is_looking = false;
+                        if !is_pausing {
+                            self.state.set(|s| s.stage = Stage::Running);
+                        }
+                    }
+                    let is_settled = begun.elapsed() > SETTLED && !is_before_start;
+                    if self.work.progress() != before || is_settled {
                         self.state.set(|s| {
                             s.stop = None;
                             s.tries = 0;
@@ -319,9 +346,11 @@ impl<W: Work> Runner<W> {
         let before = self.state.read().stop;
         // The same again is the same stop: who has looked at it need not look again.
         let is_new = !before.as_ref().is_some_and(|before| {
-            before.error == stop.error
-                && before.position == stop.position
-                && before.findings == stop.findings
+            if error.kind() == ErrorKind::Checks {
+                // Its text has the figures, which move.
+                return Finding::are_alike(&before.findings, &stop.findings);
+            }
+            before.error == stop.error && before.position == stop.position
         });
         let stop = match before {
             Some(before) if !is_new && stop.event.is_none() => Stop {
@@ -347,9 +376,18 @@ impl<W: Work> Runner<W> {
                 "{name}: {what}; try {tries} again in {} s", pause.as_secs()
             );
         } else if is_new || self.is_asked {
-            tracing::error!(unit = %stop.unit, "{name}: {what}");
+            if stop.asks() {
+                tracing::warn!(unit = %stop.unit, "{name}: {what}");
+            } else {
+                tracing::error!(unit = %stop.unit, "{name}: {what}");
+            }
         }
         self.is_asked = false;
+        let standing = if stop.asks() {
+            Stage::Waiting
+        } else {
+            Stage::Failed
+        };
         let lost = policy.retry == Retry::Timed && !may_retry && error.kind() == ErrorKind::Connect;
         self.state.set(|s| {
             s.tries = tries;
@@ -357,9 +395,9 @@ impl<W: Work> Runner<W> {
             s.has_lost_contact = lost;
         });
         if !may_retry {
-            let again = look_again(error.kind(), self.looks);
-            return again.map_or(Next::Stand(Stage::Failed), |pause| {
-                Next::StandUntil(Instant::now() + pause)
+            let again = (self.look_again)(error.kind(), self.looks);
+            return again.map_or(Next::Stand(standing), |pause| {
+                Next::StandUntil(standing, Instant::now() + pause)
             });
         }
         self.state.set(|s| {
@@ -410,11 +448,17 @@ impl<W: Work> Runner<W> {
                 (Request::Pause, Stage::Failed) => {
                     (refused("it has failed", "`retry` tries again"), None)
                 }
+                // It waits for an answer.
+                (Request::Pause, Stage::Waiting) => {
+                    (done("paused"), Some(Next::Stand(Stage::Paused)))
+                }
                 (Request::Pause, _) => (done("it stands already"), None),
-                (Request::Retry { stop_id }, Stage::Failed) => match self.wrong_stop(stop_id) {
-                    Some(answer) => (answer, None),
-                    None => (done("trying again"), Some(Next::Run)),
-                },
+                (Request::Retry { stop_id }, Stage::Failed | Stage::Waiting) => {
+                    match self.wrong_stop(stop_id) {
+                        Some(answer) => (answer, None),
+                        None => (done("trying again"), Some(Next::Run)),
+                    }
+                }
                 (Request::Retry { .. }, _) => {
                     (refused("nothing has failed", "`resume` goes on"), None)
                 }
@@ -503,11 +547,12 @@ pub(super) fn refused(message: impl Into<String>, fix: impl Into<String>) -> Rep
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::model::CheckState;
     use crate::runtime::stops;
 
     /// Fails as often as told, then runs until it is stopped.
@@ -517,6 +562,17 @@ mod tests {
         kind: ErrorKind,
         panics: bool,
         fails_at_stop: bool,
+        is_through: AtomicBool,
+    }
+
+    fn warning(found: &str) -> Finding {
+        Finding {
+            name: "disk".into(),
+            scope: "worker".into(),
+            state: CheckState::Warn,
+            found: found.into(),
+            mend: String::new(),
+        }
     }
 
     impl Work for Fake {
@@ -529,9 +585,19 @@ mod tests {
                 assert!(!self.panics, "a defect");
                 if run < self.failures {
                     let error = Error::new(self.kind, "no luck");
-                    let stop = stops::plain(&error);
+                    let mut found = stops::plain(&error);
+                    if self.kind == ErrorKind::Checks {
+                        // Looking takes its time, and figures move.
+                        tokio::select! {
+                            () = stop.cancelled() => return Ok(End::Stopped),
+                            () = tokio::time::sleep(Duration::from_millis(400)) => {}
+                        }
+                        found.findings = vec![warning(&format!("{run} MiB free"))];
+                    }
+                    let stop = found;
                     return Err(Box::new(Failure { error, stop }));
                 }
+                self.is_through.store(true, Ordering::SeqCst);
                 stop.cancelled().await;
                 if self.fails_at_stop {
                     let error = Error::new(self.kind, "lost while draining");
@@ -548,6 +614,10 @@ mod tests {
 
         fn name(&self) -> String {
             "fake".into()
+        }
+
+        fn is_before_start(&self) -> bool {
+            self.kind == ErrorKind::Checks && !self.is_through.load(Ordering::SeqCst)
         }
     }
 
@@ -566,6 +636,7 @@ mod tests {
                 kind,
                 panics,
                 fails_at_stop: false,
+                is_through: AtomicBool::new(false),
             };
             Self::start_work(work, is_autostart)
         }
@@ -582,6 +653,9 @@ mod tests {
                 supervisor: supervisor.clone(),
                 retry_limit: Duration::from_secs(10),
                 is_autostart,
+                look_again: |kind, _| {
+                    (kind == ErrorKind::Checks).then_some(Duration::from_millis(50))
+                },
                 looks: 0,
                 is_asked: false,
             };
@@ -602,6 +676,16 @@ mod tests {
 
         async fn until(&self, stage: Stage) {
             while self.state.stage() != stage {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+
+        async fn until_it_asks(&self) {
+            let asks = || {
+                let state = self.state.read();
+                state.stage == Stage::Waiting && state.stop.is_some_and(|stop| stop.asks())
+            };
+            while !asks() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
@@ -669,6 +753,7 @@ mod tests {
             kind: ErrorKind::Connect,
             panics: false,
             fails_at_stop: true,
+            is_through: AtomicBool::new(false),
         };
         let rig = Rig::start_work(work, true);
         rig.until(Stage::Running).await;
@@ -676,6 +761,39 @@ mod tests {
         rig.until(Stage::Paused).await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert_eq!((rig.state.stage(), rig.runs()), (Stage::Paused, 1));
+    }
+
+    #[tokio::test]
+    async fn warnings_wait_for_an_answer_and_are_looked_at_meanwhile() {
+        let rig = Rig::start(4, ErrorKind::Checks, false, true);
+        rig.until_it_asks().await;
+        let first = rig.state.read().stop.unwrap().stop_id;
+        // While it looks again, who reads what was found goes on reading.
+        while !rig.work.is_through.load(Ordering::SeqCst) {
+            let state = rig.state.read();
+            if !rig.work.is_through.load(Ordering::SeqCst) {
+                assert_eq!(state.stage, Stage::Waiting);
+                assert_eq!(state.stop.unwrap().stop_id, first);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        rig.until(Stage::Running).await;
+        assert_eq!(rig.runs(), 5);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_an_answer_can_be_paused_and_tried() {
+        let rig = Rig::start(100, ErrorKind::Checks, false, true);
+        rig.until_it_asks().await;
+        rig.ask(Request::Pause).await;
+        rig.until(Stage::Paused).await;
+        assert!(rig.state.read().stop.is_none());
+        rig.ask(Request::Resume).await;
+        // Asked for, it is at work while it looks.
+        rig.until(Stage::Running).await;
+        rig.until_it_asks().await;
+        rig.ask(Request::Retry { stop_id: None }).await;
+        rig.until(Stage::Running).await;
     }
 
     #[tokio::test]

@@ -309,6 +309,7 @@ impl StreamWork {
                 Passed::With(warnings) => warnings.into_iter().for_each(|text| self.note(text)),
             }
         }
+        self.gate.leave();
         loop {
             if stop.is_cancelled() {
                 return Ok(End::Stopped);
@@ -695,6 +696,7 @@ impl Work for StreamWork {
         self: Arc<Self>,
         stop: CancellationToken,
     ) -> Pin<Box<dyn Future<Output = Result<End, Box<Failure>>> + Send>> {
+        self.gate.shut();
         Box::pin(async move {
             Box::pin(self.advance_mending(&stop))
                 .await
@@ -711,6 +713,10 @@ impl Work for StreamWork {
 
     fn name(&self) -> String {
         format!("task {}", self.label())
+    }
+
+    fn is_before_start(&self) -> bool {
+        self.gate.is_shut()
     }
 
     fn decide(&self, decision: Decision) -> bool {

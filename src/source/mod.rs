@@ -7,7 +7,7 @@ pub mod structure;
 
 pub use server_info::{
     BinlogFile, ServerInfo, binary_logs, binlog_end, binlog_filters, binlog_position,
-    gtid_executed, gtid_purged,
+    gtid_executed, gtid_purged, gtids_at,
 };
 pub use structure::{
     TableInfo, TableType, expect_visible, list_tables, read_defaults, read_schema_defaults,

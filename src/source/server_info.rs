@@ -226,25 +226,28 @@ pub async fn binlog_position(session: &mut Session) -> Result<Position> {
 pub async fn binlog_end(session: &mut Session) -> Result<(Position, Option<GtidSet>)> {
     let (position, executed) = status(session).await?;
     let flavor = session.version().flavor;
-    let text = if flavor == Flavor::MariaDB {
-        let file = position.file.replace('\\', "\\\\").replace('\'', "''");
-        first(
-            session
-                .rows(&format!(
-                    "SELECT BINLOG_GTID_POS('{file}', {})",
-                    position.offset
-                ))
-                .await?,
-        )
-    } else {
-        executed
-    };
-    let Some(text) = text else {
+    if flavor == Flavor::MariaDB {
+        let set = gtids_at(session, &position).await?;
+        return Ok((position, set));
+    }
+    let Some(text) = executed else {
         return Ok((position, None));
     };
     let set =
         GtidSet::parse(flavor, &text).map_err(|wrong| Error::new(ErrorKind::Unsupported, wrong))?;
     Ok((position, Some(set)))
+}
+
+/// MariaDB: the transactions before a place in its binlog; `None` where it has no such place.
+pub async fn gtids_at(session: &mut Session, position: &Position) -> Result<Option<GtidSet>> {
+    let file = position.file.replace('\\', "\\\\").replace('\'', "''");
+    let question = format!("SELECT BINLOG_GTID_POS('{file}', {})", position.offset);
+    let Some(text) = first(session.rows(&question).await?) else {
+        return Ok(None);
+    };
+    let set = GtidSet::parse(Flavor::MariaDB, &text);
+    set.map(Some)
+        .map_err(|wrong| Error::new(ErrorKind::Unsupported, wrong))
 }
 
 /// MySQL: the transactions that the server has executed and that none of its binlog files has: purged

@@ -25,8 +25,10 @@ pub struct Accepting {
     pub typed: Input,
     /// Whether enter was pressed before it was right.
     pub is_hasty: bool,
-    stop_id: String,
-    opened_at: Timestamp,
+    /// Whether something else is found than when it was opened.
+    pub has_changed: bool,
+    /// Since when this is what is shown.
+    shown_at: Timestamp,
 }
 
 impl Accepting {
@@ -36,14 +38,27 @@ impl Accepting {
         guard.is_some_and(|guard| self.typed.value() == guard)
     }
 
+    /// Takes over what is found now; where that is something else, it is to be read, and answered, anew.
+    fn take_over(&mut self, findings: &[Finding], now: Timestamp) {
+        if !Finding::are_alike(&self.findings, findings) {
+            self.guard = guard(&self.scope, findings);
+            self.typed = Input::default();
+            self.is_hasty = false;
+            self.has_changed = true;
+            self.shown_at = now;
+        }
+        findings.clone_into(&mut self.findings);
+    }
+
     fn command(self) -> Command {
-        let mut names: Vec<String> = self.findings.into_iter().map(|one| one.name).collect();
+        let names = self.findings.iter().map(|one| one.name.clone());
+        let mut names: Vec<String> = names.collect();
         names.sort_unstable();
         names.dedup();
         Command::Accept {
             scope: self.scope,
             names,
-            findings: Vec::new(),
+            findings: self.findings,
             reason: String::new(),
         }
     }
@@ -57,44 +72,50 @@ pub fn open(state: &mut State) -> Result<(), &'static str> {
     let Some(stop) = stream.stop.as_ref().filter(|s| !s.findings.is_empty()) else {
         return Err("the checks keep this stream from nothing: there is nothing to accept");
     };
-    let has_failures = stop
-        .findings
-        .iter()
-        .any(|finding| finding.state == CheckState::Fail);
+    let scope = Scope {
+        task: Some(stream.task.clone()),
+        source: Some(stream.source.clone()),
+        relay: false,
+    };
     let accepting = Accepting {
-        scope: Scope {
-            task: Some(stream.task.clone()),
-            source: Some(stream.source.clone()),
-            relay: false,
-        },
+        guard: guard(&scope, &stop.findings),
+        scope,
         findings: stop.findings.clone(),
-        guard: has_failures.then(|| stream.source.clone()),
         typed: Input::default(),
         is_hasty: false,
-        stop_id: stop.stop_id.clone(),
-        opened_at: state.now,
+        has_changed: false,
+        shown_at: state.now,
     };
     state.accepting = Some(accepting);
     state.dialog = Some(Dialog::Accept);
     Ok(())
 }
 
-/// Closes the question if the stream no longer stands at it; whether it did.
-pub fn close_if_gone(state: &mut State) -> bool {
-    let Some(accepting) = &state.accepting else {
+/// What must be typed: failures are accepted by the source's name.
+fn guard(scope: &Scope, findings: &[Finding]) -> Option<String> {
+    let mut findings = findings.iter();
+    let has_failures = findings.any(|finding| finding.state == CheckState::Fail);
+    scope.source.clone().filter(|_| has_failures)
+}
+
+/// Follows what the checks find, which are run again meanwhile; closes the question if they keep the
+/// stream from beginning no longer, and says whether it did.
+pub fn follow(state: &mut State) -> bool {
+    let Some(accepting) = &mut state.accepting else {
         return false;
     };
-    let still_stands = state.newest.streams.iter().any(|stream| {
-        Some(&stream.task) == accepting.scope.task.as_ref()
-            && Some(&stream.source) == accepting.scope.source.as_ref()
-            && stream.stop.as_ref().is_some_and(|stop| {
-                stop.stop_id == accepting.stop_id && stop.findings == accepting.findings
-            })
+    let found = state.newest.streams.iter().find_map(|stream| {
+        let is_it = Some(&stream.task) == accepting.scope.task.as_ref()
+            && Some(&stream.source) == accepting.scope.source.as_ref();
+        let stop = stream.stop.as_ref().filter(|_| is_it)?;
+        Some(&stop.findings).filter(|findings| !findings.is_empty())
     });
-    if !still_stands {
-        close(state);
+    if let Some(findings) = found {
+        accepting.take_over(findings, state.now);
+        return false;
     }
-    !still_stands
+    close(state);
+    true
 }
 
 fn close(state: &mut State) {
@@ -113,7 +134,7 @@ pub fn on_key(state: &mut State, key: Key) -> Vec<Effect> {
         close(state);
         return Vec::new();
     }
-    if now.0.saturating_sub(accepting.opened_at.0) < DEAF || key.is_alt() {
+    if now.0.saturating_sub(accepting.shown_at.0) < DEAF || key.is_alt() {
         return Vec::new();
     }
     let most = accepting.guard.as_ref().map(|guard| guard.chars().count());

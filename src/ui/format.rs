@@ -298,6 +298,12 @@ pub fn stage(stage: Stage) -> &'static str {
     }
 }
 
+/// The same of a stream that waits for an answer.
+pub const ASKS: &str = "ASKS ?? ";
+
+/// Its word alone.
+pub const ASKS_WORD: &str = "ASKS";
+
 /// A stage's word alone.
 pub fn stage_word(stage: Stage) -> &'static str {
     match stage {

@@ -57,14 +57,17 @@ pub fn on_snapshot(state: &mut State, snapshot: Arc<Snapshot>, now: Timestamp) {
         let text = "nothing was decided: the stream no longer stands at that event";
         say(state, text, true, now);
     }
-    if accepting::close_if_gone(state) {
-        let text = "nothing was accepted: the stream no longer stands at these findings";
+    if accepting::follow(state) {
+        let text = "nothing was accepted: the checks keep the stream from nothing any more";
         say(state, text, true, now);
     }
     if !state.is_frozen {
         let before = stop_id(state);
         state.shown = snapshot;
         state.select_something();
+        if state.screen == Screen::Grants && state.server.is_none() {
+            face_what_is_missing(state);
+        }
         if stop_id(state) != before {
             // Another event is read from its first line on, however far the last one was scrolled.
             for pane in [Pane::Error, Pane::Rows, Pane::Statement, Pane::Choices] {
@@ -272,6 +275,35 @@ pub fn on_paste(state: &mut State, text: &str) {
 fn go(state: &mut State, screen: Screen) {
     state.screen = screen;
     state.is_zoomed = false;
+    if screen == Screen::Grants {
+        face_what_is_missing(state);
+    }
+}
+
+/// Has the grants open at a server that lacks something, at the first that it lacks; where the one in
+/// front does, at that one. A server that was chosen stays in front from then on.
+fn face_what_is_missing(state: &mut State) {
+    let Some(report) = state.shown.check.clone() else {
+        return;
+    };
+    let lacks = |server: &str| report.missing().iter().any(|cell| cell.server == server);
+    let Some(front) = state.server().map(str::to_owned) else {
+        return;
+    };
+    let first = state.servers().into_iter().find(|server| lacks(server));
+    let to = match first {
+        Some(first) if !lacks(&front) => first.to_owned(),
+        _ => front.clone(),
+    };
+    let is_new = state.server.is_none() || to != front;
+    state.server = Some(to);
+    if is_new {
+        state.unit = None;
+        let rows = screen::grants::matrix_rows(state);
+        let lacking = rows.iter().position(screen::grants::MatrixRow::lacks);
+        state.cursors.insert(Pane::Matrix, lacking.unwrap_or(0));
+        state.cursors.remove(&Pane::Statements);
+    }
 }
 
 fn move_focus(state: &mut State, forward: bool) {
@@ -489,15 +521,7 @@ fn next_problem(state: &mut State) -> Vec<Effect> {
             select_source(state, source.clone());
             Screen::Sources
         }
-        _ => {
-            // The server to go to is the first one that lacks something.
-            let servers: Vec<String> = state.servers().into_iter().map(str::to_owned).collect();
-            let lacking = servers
-                .into_iter()
-                .find(|server| !screen::grants::missing_grants(state, server).is_empty());
-            state.server = lacking.or(state.server.take());
-            Screen::Grants
-        }
+        _ => Screen::Grants,
     };
     let text = format!(
         "problem {} of {count}: {}: {}",

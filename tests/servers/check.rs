@@ -317,6 +317,72 @@ fn a_folder_that_cannot_be_made_is_a_row() {
     );
 }
 
+/// A mount or a link within the data folder is another place than the folder itself.
+#[test]
+fn the_folders_within_are_looked_at_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut config = config(1, 2, "");
+    config.worker.data_dir = folder.path().to_owned();
+    let report = run(&config);
+    assert_eq!(state_of(&report, "worker", "data-dir"), CheckState::Pass);
+    assert!(
+        report
+            .checks
+            .iter()
+            .all(|check| !check.id.ends_with("-dir") || check.id == "data-dir")
+    );
+    assert_eq!(
+        report
+            .checks
+            .iter()
+            .filter(|check| check.id == "disk")
+            .count(),
+        1
+    );
+    for (place, scope, id) in [
+        ("relay", "source:a", "relay-dir"),
+        ("dump/shop", "task:shop", "dump-dir"),
+        ("log", "worker", "data-dir"),
+    ] {
+        let path = folder.path().join(place);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "in the way").unwrap();
+        let report = run(&config);
+        assert!(!report.ok);
+        let mut rows = report.checks.iter();
+        let row = rows
+            .find(|row| row.id == id && row.state == CheckState::Fail)
+            .unwrap();
+        assert!(
+            row.scope == scope && row.found.ends_with("is not a folder"),
+            "{row:?}"
+        );
+        assert!(row.streams == ["shop/a"] && !row.mend.is_empty(), "{row:?}");
+        std::fs::remove_file(&path).unwrap();
+    }
+    std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("relay")).unwrap();
+    config.sources[0].relay.keep_free_bytes = 1 << 60;
+    let report = run(&config);
+    let disks: Vec<_> = report
+        .checks
+        .iter()
+        .filter(|check| check.id == "disk")
+        .collect();
+    assert_eq!(disks.len(), 2, "{disks:?}");
+    for disk in disks {
+        let is_of_relay = disk
+            .found
+            .starts_with(&format!("`{}/relay", folder.path().display()));
+        let expected = if is_of_relay {
+            CheckState::Warn
+        } else {
+            CheckState::Pass
+        };
+        assert_eq!(disk.state, expected, "{disk:?}");
+    }
+}
+
 #[test]
 fn a_finding_that_is_accepted_is_shown_so() {
     let [source, target] = Server::start_all([Flavor::MariaDb1011, Flavor::MariaDb1011]);

@@ -174,7 +174,13 @@ fn grants_that_are_not_shown_are_not_known() {
 /// Whenever the server goes, there is a report, and it says so.
 #[test]
 fn a_server_that_goes_away_in_the_middle_is_a_row() {
-    let server = Server::start(Flavor::MariaDb1011);
+    for flavor in [Flavor::MariaDb1011, Flavor::MySql97] {
+        goes_away(flavor);
+    }
+}
+
+fn goes_away(flavor: Flavor) {
+    let server = Server::start(flavor);
     server.run(TABLES);
     for number in 0..200 {
         server.run(&format!("CREATE TABLE shop.t{number} (id INT PRIMARY KEY)"));

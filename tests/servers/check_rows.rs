@@ -12,6 +12,12 @@ use crate::support::server::PASSWORD;
 use crate::support::{Flavor, Server, ServerSpec};
 
 fn checked(source: u16, target: u16, keep_free: &str) -> CheckReport {
+    let relay = format!("relay = {{ keep_free = \"{keep_free}\" }}\n");
+    checked_as(source, target, &relay, "")
+}
+
+/// The same with lines of the source's and of the task's section.
+fn checked_as(source: u16, target: u16, of_source: &str, of_task: &str) -> CheckReport {
     let server = |kind: &str, name: &str, port: u16| {
         format!(
             "[[{kind}]]\nname = \"{name}\"\nhost = \"127.0.0.1\"\nport = {port}\nuser = \"tideway\"\n\
@@ -19,8 +25,8 @@ fn checked(source: u16, target: u16, keep_free: &str) -> CheckReport {
         )
     };
     let text = format!(
-        "[worker]\ndata_dir = \"tideway-check-data\"\n{}relay = {{ keep_free = \"{keep_free}\" }}\n{}\
-         [[task]]\nname = \"shop\"\nsources = [\"a\"]\ntarget = \"t\"\ntables = [\"shop.*\"]\n",
+        "[worker]\ndata_dir = \"tideway-check-data\"\n{}{of_source}{}\
+         [[task]]\nname = \"shop\"\nsources = [\"a\"]\ntarget = \"t\"\ntables = [\"shop.*\"]\n{of_task}",
         server("source", "a", source),
         server("target", "t", target),
     );
@@ -215,4 +221,134 @@ fn a_balancer_before_two_servers_is_a_row() {
         .map(|server| server.client().value("SELECT @@server_id"));
     let words = ids.each_ref().map(String::as_str);
     expect(&report, ("source:a", "account"), CheckState::Fail, &words);
+}
+
+/// A server whose clock is 100 s ahead for all accounts but administrators': what was begun just now is
+/// old for it.
+fn ahead(flavor: Flavor) -> ServerSpec {
+    ServerSpec::new(flavor)
+        .option("--sysdate-is-now")
+        .option("--init-connect=SET timestamp = UNIX_TIMESTAMP() + 100")
+}
+
+#[test]
+fn clocks_long_transactions_and_prepared_ones_are_told() {
+    let [source, target] = Server::start_all([
+        ahead(Flavor::MariaDb118),
+        ServerSpec::new(Flavor::MariaDb1011).option("--lower-case-table-names=1"),
+    ]);
+    source.run("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY); CREATE TABLE shop.T (id INT PRIMARY KEY)");
+    source.source_account(&["shop"]);
+    source.run("GRANT PROCESS ON *.* TO tideway@'%'");
+    target.target_account(&["shop"]);
+    let (fail, warn) = (CheckState::Fail, CheckState::Warn);
+    let mut open = source.client();
+    open.run("BEGIN; INSERT INTO shop.t VALUES (1)");
+    let mut prepared = source.client();
+    prepared.run("XA START 'x'; INSERT INTO shop.t VALUES (2); XA END 'x'; XA PREPARE 'x'");
+    let report = checked(source.port(), target.port(), "0");
+    expect(&report, ("source:a", "clock"), warn, &["ahead of ours"]);
+    let row = expect(
+        &report,
+        ("source:a", "long-transactions"),
+        warn,
+        &["a transaction for"],
+    );
+    assert!(row.why.contains("read lock"), "{row:?}");
+    expect(&report, ("source:a", "prepared-xa"), warn, &["1 prepared"]);
+    let clash = ["shop.T, shop.t"];
+    expect(&report, ("task:shop", "name-case"), fail, &clash);
+    open.run("COMMIT");
+    prepared.run("XA ROLLBACK 'x'");
+    source.run("DROP TABLE shop.T");
+    let report = checked(source.port(), target.port(), "0");
+    for id in ["long-transactions", "prepared-xa"] {
+        expect(&report, ("source:a", id), CheckState::Pass, &["none"]);
+    }
+    expect(
+        &report,
+        ("task:shop", "name-case"),
+        warn,
+        &["0 on `a` and 1 on `t`"],
+    );
+}
+
+#[test]
+fn ids_of_replicas_meet() {
+    let source = Server::start(Flavor::MySql97);
+    source.run("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY)");
+    source.source_account(&["shop"]);
+    let place = ("source:a", "server-id");
+    let id = source.client().value("SELECT @@server_id");
+    let report = checked_as(source.port(), 1, &format!("server_id = {id}\n"), "");
+    expect(&report, place, CheckState::Fail, &["the source's own"]);
+    source.run("SET GLOBAL server_id = 0");
+    let report = checked_as(source.port(), 1, "", "");
+    let row = expect(&report, place, CheckState::Fail, &["is 0"]);
+    source.run(row.mend.split(" -- ").next().unwrap());
+    let report = checked_as(source.port(), 1, "server_id = 7654321\n", "");
+    expect(&report, place, CheckState::Pass, &["7654321"]);
+    // One server on both ends, with nothing else to tell the tables by.
+    source.target_account(&["shop"]);
+    let report = checked_as(source.port(), source.port(), "", "");
+    expect(
+        &report,
+        ("task:shop", "circle"),
+        CheckState::Fail,
+        &["shop.t"],
+    );
+}
+
+#[test]
+fn a_beginning_that_is_gone_and_tables_that_are_not_there() {
+    for flavor in [Flavor::MySql97, Flavor::MariaDb118] {
+        let [source, target] = Server::start_all([flavor, Flavor::MariaDb1011]);
+        source.run("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY); CREATE TABLE shop.v (id INT PRIMARY KEY)");
+        source.source_account(&["shop"]);
+        target.run("CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY)");
+        target.target_account(&["shop"]);
+        let now = || {
+            let set = if flavor.is_mariadb() {
+                "@@gtid_binlog_pos"
+            } else {
+                "@@gtid_executed"
+            };
+            source
+                .client()
+                .value(&format!("SELECT {set}"))
+                .replace('\n', "")
+        };
+        let begin = |start: &str| {
+            let lines = format!("mode = \"incremental\"\nstart = \"{start}\"\n");
+            checked_as(source.port(), target.port(), "", &lines)
+        };
+        let start = ("source:a", "binlog-start");
+        let early = now();
+        let report = begin(&early);
+        expect(&report, start, CheckState::Pass, &["is there"]);
+        let missing = ("task:shop", "target-missing");
+        expect(&report, missing, CheckState::Warn, &["1 on `t`: shop.v"]);
+        source.run("INSERT INTO shop.t VALUES (1); FLUSH BINARY LOGS; INSERT INTO shop.t VALUES (2); FLUSH BINARY LOGS");
+        let late = now();
+        let newest = source.client().texts("SHOW BINARY LOGS").pop().unwrap();
+        // MariaDB keeps a file until its engines have written what it has.
+        for _ in 0..100 {
+            source.run(&format!("PURGE BINARY LOGS TO '{}'", newest[0]));
+            if source.client().texts("SHOW BINARY LOGS").len() == 1 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let report = begin(&early);
+        expect(
+            &report,
+            start,
+            CheckState::Fail,
+            &["older than the source's oldest"],
+        );
+        target.run("CREATE TABLE shop.v (id INT PRIMARY KEY)");
+        let report = begin(&late);
+        expect(&report, start, CheckState::Pass, &["is there"]);
+        assert!(report.checks.iter().all(|check| check.id != missing.1));
+    }
 }

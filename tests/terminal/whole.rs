@@ -165,7 +165,7 @@ fn warnings_are_asked_about_before_the_start() {
     let _ = tideway.command(&[]);
     let config = tideway.folder().join("tideway.toml");
     let mut terminal = Terminal::start(&config, 80, 24);
-    terminal.await_text(&["FAIL", "the checks ask before the start"]);
+    terminal.await_text(&["1 ASKS", "ASKS ??", "the checks ask before the start"]);
     terminal.press("!");
     terminal.await_text(&["not begun: shop/a", "warn  keys", "a accept"]);
     terminal.press("a");

@@ -2,9 +2,10 @@
 
 use crate::config::{Config, Mode, RelayStart, SourceConfig};
 use crate::connect::Session;
-use crate::model::{Position, Result};
+use crate::model::position::FIRST_OFFSET;
+use crate::model::{Flavor, GtidSet, Position, Result};
 use crate::relay_log;
-use crate::source::{BinlogFile, ServerInfo, binary_logs, binlog_filters};
+use crate::source::{self, BinlogFile, ServerInfo, binary_logs, binlog_filters};
 
 use super::facts::{SourceFacts, tasks_of_source};
 use super::rows::{Scope, one_line, some};
@@ -18,6 +19,8 @@ pub(super) struct Binlog {
     only: Vec<String>,
     /// `binlog_ignore_db`.
     ignored: Vec<String>,
+    /// The transactions before its oldest file; `None` where the server keeps or tells none.
+    before: Option<GtidSet>,
 }
 
 impl Binlog {
@@ -25,10 +28,20 @@ impl Binlog {
     pub(super) async fn read(session: &mut Session) -> Result<Self> {
         let files = binary_logs(session).await?;
         let (only, ignored) = binlog_filters(session).await?;
+        let before = match (session.version().flavor, files.first()) {
+            (Flavor::MariaDB, Some(oldest)) => {
+                // Where its own header ends; the list of GTIDs that follows is of what was before.
+                let start = Position::new(&oldest.name, FIRST_OFFSET);
+                source::gtids_at(session, &start).await.ok().flatten()
+            }
+            (Flavor::MySQL, _) => source::gtid_purged(session).await.ok(),
+            _ => None,
+        };
         Ok(Self {
             files,
             only,
             ignored,
+            before,
         })
     }
 
@@ -246,8 +259,13 @@ fn starts(
         .filter(|task| task.mode == Mode::Incremental)
         .map(|task| ("task.start", &task.start));
     for (key, start) in of_relay.into_iter().chain(of_tasks) {
-        let RelayStart::Position(Position { file, offset }) = start else {
-            continue;
+        let (file, offset) = match start {
+            RelayStart::Position(Position { file, offset }) => (file, offset),
+            RelayStart::GtidSet(text) => {
+                start_of_set(rows, key, text, info, binlog);
+                continue;
+            }
+            RelayStart::Auto | RelayStart::Now | RelayStart::Time(_) => continue,
         };
         let oldest = binlog.files.first();
         match binlog.files.iter().find(|have| have.name == *file) {
@@ -276,6 +294,46 @@ fn starts(
     }
 }
 
+/// Whether what is behind a set of GTIDs is still there.
+fn start_of_set(rows: &mut Scope<'_>, key: &str, text: &str, info: &ServerInfo, binlog: &Binlog) {
+    let why =
+        "replication begins behind these transactions, and the binlog must still have all others";
+    let set = match GtidSet::parse(info.flavor(), text) {
+        Ok(set) => set,
+        Err(wrong) => {
+            let mend = format!("mend `{key}`: a set of this server's own form");
+            rows.fail("binlog-start", format!("`{key}`: {wrong}"), why, mend);
+            return;
+        }
+    };
+    if !info.has_gtids() {
+        rows.fail(
+            "binlog-start",
+            format!("`{key}` is a GTID set, and the source keeps no GTIDs"),
+            why,
+            format!("name a file and an offset as `{key}`"),
+        );
+        return;
+    }
+    let Some(before) = &binlog.before else {
+        let found =
+            format!("not knowable: what was before the oldest binlog; `{key}` is a GTID set");
+        rows.pass("binlog-start", found, why);
+        return;
+    };
+    let lost = before.without(&set);
+    if lost.is_empty() {
+        rows.pass("binlog-start", "all behind the GTID set is there", why);
+    } else {
+        rows.fail(
+            "binlog-start",
+            format!("`{key}` lacks transactions that are older than the source's oldest binlog: {lost}"),
+            why,
+            format!("begin at a place that is there (`{key}`), or make a copy anew with `mode = \"all\"`"),
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,6 +350,7 @@ mod tests {
                 .into(),
             only: Vec::new(),
             ignored: Vec::new(),
+            before: None,
         };
         assert_eq!(binlog.bytes_from(None), 157);
         let place = Position::new("bin.1000000", 40);
@@ -305,6 +364,7 @@ mod tests {
             files: Vec::new(),
             only: only.iter().map(ToString::to_string).collect(),
             ignored: ignored.iter().map(ToString::to_string).collect(),
+            before: None,
         };
         assert!(!binlog(&[], &[]).leaves_out("shop"));
         assert!(binlog(&["crm"], &[]).leaves_out("shop"));

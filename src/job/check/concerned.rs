@@ -153,9 +153,9 @@ fn matters(id: &str, mode: Mode) -> bool {
     let is_of_binlog = id.starts_with("binlog-")
         || matches!(
             id,
-            "log-bin" | "replica-updates" | "server-id" | "gtid" | "clock"
+            "log-bin" | "relay-dir" | "replica-updates" | "server-id" | "gtid" | "clock"
         );
-    let is_of_dump = matches!(id, "running-ddl" | "engines");
+    let is_of_dump = matches!(id, "running-ddl" | "prepared-xa" | "engines");
     match mode {
         Mode::All => true,
         Mode::Full => !is_of_binlog,

@@ -235,7 +235,7 @@ fn report(
             shapes,
         );
     }
-    local::folder(&mut rows.of("worker"), config, sources);
+    local::folder(&mut rows, config, sources);
 
     let mut checks = rows.into_list();
     concerned::of_checks(config, &mut checks);

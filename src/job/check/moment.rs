@@ -28,6 +28,8 @@ pub(super) struct Moment {
     long: Vec<String>,
     /// Statements that change structures.
     ddl: Vec<String>,
+    /// How many XA transactions are prepared; `None` where the account may not ask.
+    prepared: Option<usize>,
 }
 
 impl Moment {
@@ -48,6 +50,8 @@ impl Moment {
             ))
             .await;
         moment.sees_all = transactions.is_ok();
+        let prepared = session.rows("XA RECOVER").await;
+        moment.prepared = prepared.ok().map(|rows| rows.len());
         for row in transactions.iter().flatten() {
             moment.transaction(row);
         }
@@ -139,6 +143,11 @@ pub(super) fn judge(
     } else {
         rows.pass("running-ddl", unseen, why);
     }
+    let copies = tasks_of_source(config, source)
+        .any(|task| task.mode != Mode::Incremental && task.load.from.is_none());
+    if copies {
+        prepared(rows, moment);
+    }
     let tables = facts.tables.iter().filter(|table| is_table(table));
     let in_flight = online_changes(tables.filter(|table| {
         tasks_of_source(config, source).any(|task| {
@@ -154,6 +163,26 @@ pub(super) fn judge(
              the selection stops the stream, and the copy would be moved too",
             "wait until the tool is done, or leave its tables out of `task.tables`",
         );
+    }
+}
+
+/// Prepared XA transactions: none may be open while a dump begins.
+fn prepared(rows: &mut Scope<'_>, moment: &Moment) {
+    let why = "what an XA transaction has written is in the binlog from its prepare on, and to be read only \
+               from its commit on: a dump that begins in between would miss it, and waits";
+    match moment.prepared {
+        Some(0) => rows.pass("prepared-xa", "none", why),
+        Some(count) => rows.warn(
+            "prepared-xa",
+            format!("{count} prepared"),
+            why,
+            "XA RECOVER; -- lists them; end each with `XA COMMIT` or `XA ROLLBACK`",
+        ),
+        None => rows.pass(
+            "prepared-xa",
+            "not knowable: MySQL shows them with XA_RECOVER_ADMIN alone; there must be none",
+            why,
+        ),
     }
 }
 

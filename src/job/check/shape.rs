@@ -43,6 +43,8 @@ pub(super) struct Shape {
     lacking: BTreeMap<String, usize>,
     /// Tables on the target that are unlike the source's, each with what differs.
     unlike: Vec<String>,
+    /// Tables that the target does not have, where none is made.
+    lacking_tables: Vec<String>,
     /// Tables on the target that hold rows of nobody known.
     filled: Vec<String>,
     /// Why tables on the target could not be asked for rows.
@@ -161,6 +163,14 @@ impl Look<'_> {
         let mut wanted = Vec::new();
         for (source, target) in self.pairs() {
             if self.on_target(&target).is_none() {
+                let tables = &self.target.tables;
+                let is_free = tables
+                    .binary_search_by(|have| have.name.cmp(&target))
+                    .is_err();
+                // Something else under the name has a row of its own.
+                if is_free && self.task.mode == Mode::Incremental {
+                    self.shape.lacking_tables.push(target.to_string());
+                }
                 continue;
             }
             let of_others: BTreeSet<&str> = owners
@@ -472,6 +482,17 @@ pub(super) fn judge(
             format!("{} on `{to}`: {}", shape.unlike.len(), some(&shape.unlike)),
             "tables that are there must be like the source's",
             "drop the target's table, so that it is created like the source's, or alter it to be alike",
+        );
+    }
+    if !shape.lacking_tables.is_empty() {
+        let lacking = &shape.lacking_tables;
+        rows.warn(
+            "target-missing",
+            format!("{} on `{to}`: {}", lacking.len(), some(lacking)),
+            "`mode = \"incremental\"` makes no tables but those whose `CREATE TABLE` comes in the binlog: a \
+             change of another's rows stops the stream",
+            "make the tables on the target as they were at `start`, with their rows, or copy them with \
+             `mode = \"all\"`",
         );
     }
     if !shape.filled.is_empty() {

@@ -22,6 +22,14 @@ pub fn draw(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
     };
     let width = usize::from(COLUMNS.min(area.width)).saturating_sub(2);
     let mut lines = Vec::new();
+    if accepting.has_changed {
+        let text = "The checks were run again, and find something else than before:";
+        lines.extend(
+            format::wrap(text, width)
+                .into_iter()
+                .map(|part| Line::from(view.span(Role::Warn, part))),
+        );
+    }
     for finding in &accepting.findings {
         let (word, role) = match finding.state {
             CheckState::Fail => ("FAIL", Role::Error),

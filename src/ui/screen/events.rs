@@ -73,11 +73,12 @@ fn no_stop(view: &View<'_>) -> Content {
         Role::Ok,
         "this stream does not stand at an event: there is nothing to decide",
     ))];
+    let (stage, role) = super::streams::stage_of(stream);
     lines.push(super::labelled(
         view,
         "stage",
         vec![
-            view.span(View::stage_role(stream.stage), format::stage(stream.stage)),
+            view.span(role, stage),
             view.span(Role::Text, format!("  unit {}", stream.unit)),
         ],
     ));
@@ -269,7 +270,8 @@ pub fn error(view: &View<'_>, area: Rect) -> Content {
 
 /// What the checks found that keeps the stream from beginning.
 fn before_the_start(view: &View<'_>, stop: &Stop, width: usize) -> Content {
-    let mut lines = super::wrapped(view, Role::Error, &stop.error.message, width);
+    let role = if stop.asks() { Role::Warn } else { Role::Error };
+    let mut lines = super::wrapped(view, role, &stop.error.message, width);
     lines.extend(choice_lines(view, stop, width));
     if let Some(stream) = view.state.stream()
         && let Some(text) = super::next_try(view, stream.next_try_at, 0)

@@ -42,13 +42,27 @@ pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
             (Pane::Checks, checks),
         ];
     }
-    let [matrix, below] = stack(body, [Constraint::Fill(3), Constraint::Fill(2)]);
+    // What the matrix does not need is the others': which server is in front changes nothing of that.
+    let most = u32::from(body.height) * 3 / 5;
+    let wanted = (longest(state) + 3).max(8);
+    let height = u16::try_from(wanted.min(most as usize)).unwrap_or(u16::MAX);
+    let [matrix, below] = stack(body, [Constraint::Length(height), Constraint::Fill(1)]);
     let [statements, checks] = beside(below, [Constraint::Fill(1), Constraint::Fill(1)]);
     vec![
         (Pane::Matrix, matrix),
         (Pane::Statements, statements),
         (Pane::Checks, checks),
     ]
+}
+
+/// The lines of the longest matrix of all servers.
+fn longest(state: &State) -> usize {
+    let Some(report) = state.shown.check.as_deref() else {
+        return 0;
+    };
+    let servers = state.servers().into_iter();
+    let rows = servers.map(|server| all_rows(report, server));
+    rows.max().unwrap_or(0)
 }
 
 /// A line of the matrix: a privilege on an object, for each unit.
@@ -68,6 +82,11 @@ impl<'a> MatrixRow<'a> {
         of_unit
             .map(|(_, figure)| *figure)
             .max_by_key(|figure| severity(figure.state))
+    }
+
+    /// Whether a unit lacks it.
+    pub fn lacks(&self) -> bool {
+        self.cells.iter().any(|(_, figure)| figure.is_lacking())
     }
 
     /// The figure that matters most: a missing one first.
@@ -249,14 +268,23 @@ pub fn matrix(view: &View<'_>, area: Rect) -> Content {
         account.push_str("  (version not tried: from its manual)");
     }
     let number = servers.iter().position(|s| *s == server).unwrap_or(0) + 1;
+    let missing = report.missing();
+    let here = missing.iter().filter(|cell| cell.server == server).count();
+    let elsewhere = missing.len() - here;
     let note = if let Some(checking) = state.shown.checking {
         format!("checking again: {}%", checking.percent())
     } else if state.filter().is_empty() {
-        format!(
-            "{IN_MINIMUM} in the minimum  {number}/{}  {} ago",
+        let place = format!(
+            "{number}/{}  {} ago",
             servers.len(),
             format::ago(state.now, report.at)
-        )
+        );
+        let counts = match (here, elsewhere) {
+            (0, 0) => format!("{IN_MINIMUM} in the minimum"),
+            (here, 0) => format!("{here} missing"),
+            (here, more) => format!("{here} missing, {more} elsewhere"),
+        };
+        format!("{counts}  {place}")
     } else {
         super::streams::filter_note(view, rows.len(), all_rows(report, server))
     };
@@ -526,12 +554,8 @@ pub fn missing(view: &View<'_>, area: Rect) -> Content {
     let mut lines = vec![Line::from(super::overview::grant_spans(view))];
     for server in state.servers() {
         let mut names: Vec<String> = Vec::new();
-        for figure in report.privileges.iter().filter(|f| f.server == server) {
-            let name = format!("{} on {}", figure.privilege, figure.object);
-            let lacks = matches!(figure.state, GrantState::Missing | GrantState::Inactive);
-            if lacks && !names.contains(&name) {
-                names.push(name);
-            }
+        for figure in report.missing().iter().filter(|f| f.server == server) {
+            names.push(format!("{} on {}", figure.privilege, figure.object));
         }
         if !names.is_empty() {
             let text = format!("{server}: {}", names.join(", "));

@@ -169,11 +169,12 @@ pub fn totals(view: &View<'_>, area: Rect) -> Content {
         return super::nothing(view, "dump and load", "no stream is selected");
     };
     let title = format!("dump and load {}", super::selected_name(view));
+    let (stage, role) = super::streams::stage_of(stream);
     let mut lines = vec![super::labelled(
         view,
         "stage",
         vec![
-            view.span(View::stage_role(stream.stage), format::stage(stream.stage)),
+            view.span(role, stage),
             view.span(Role::Text, format!("  unit {}", stream.unit)),
             view.span(Role::Dim, format!("  {} ", view.looks.glyphs.arrow)),
             view.foreign(Role::Text, &stream.target),

@@ -198,25 +198,19 @@ fn relay_spans(view: &View<'_>, width: usize) -> Vec<Span<'static>> {
     vec![position, rest]
 }
 
-/// How many privileges are missing, over all servers.
+/// How many privileges are missing, and how many are not known, over all servers.
 pub fn missing_count(view: &View<'_>) -> Option<(usize, usize)> {
     let report = view.state.shown.check.as_ref()?;
-    let count = |state: &[GrantState]| {
-        let missing = report
-            .privileges
-            .iter()
-            .filter(|p| state.contains(&p.state));
-        let mut seen: Vec<_> = missing
-            .map(|p| (&p.server, &p.privilege, &p.object))
-            .collect();
-        seen.sort_unstable();
-        seen.dedup();
-        seen.len()
-    };
-    Some((
-        count(&[GrantState::Missing, GrantState::Inactive]),
-        count(&[GrantState::Unknown]),
-    ))
+    let unknown = report
+        .privileges
+        .iter()
+        .filter(|cell| cell.state == GrantState::Unknown);
+    let mut unknown: Vec<_> = unknown
+        .map(|cell| (&cell.server, &cell.privilege, &cell.object))
+        .collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    Some((report.missing().len(), unknown.len()))
 }
 
 /// The grants in a few words.

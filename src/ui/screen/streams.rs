@@ -88,7 +88,7 @@ fn stream_cells(view: &View<'_>, stream: &StreamSnapshot) -> Vec<Cell> {
         Cell::new(&stream.source, plain),
         Cell::new(&stream.target, plain),
         known(stream.known_unit().map(|unit| unit.to_string())),
-        stage_cell(view, stream.stage),
+        stream_stage_cell(view, stream),
         known(position(stream)),
         lag_cell(view, stream),
         known(stream.behind_bytes.map(format::bytes)),
@@ -127,6 +127,20 @@ pub(super) fn relay_position(relay: &crate::control::RelayFigure) -> Option<Stri
 /// A stage as word, symbol and colour.
 pub(super) fn stage_cell(view: &View<'_>, stage: Stage) -> Cell {
     Cell::new(format::stage(stage), view.style(View::stage_role(stage)))
+}
+
+/// A stream's stage as word and symbol, and its colour.
+pub(super) fn stage_of(stream: &StreamSnapshot) -> (&'static str, Role) {
+    if stream.asks() {
+        (format::ASKS, Role::StateWait)
+    } else {
+        (format::stage(stream.stage), View::stage_role(stream.stage))
+    }
+}
+
+fn stream_stage_cell(view: &View<'_>, stream: &StreamSnapshot) -> Cell {
+    let (text, role) = stage_of(stream);
+    Cell::new(text, view.style(role))
 }
 
 /// The stream's position, file and offset.

@@ -29,14 +29,23 @@ const STAGES: [Stage; 7] = [
 pub fn stage_spans(view: &View<'_>) -> Vec<Span<'static>> {
     let rows = view.state.all_rows();
     let mut spans = Vec::new();
+    let asks = view.state.shown.streams.iter().filter(|s| s.asks()).count();
     for stage in STAGES {
         let count = rows
             .iter()
             .filter(|row| match row {
-                crate::ui::state::StreamRow::Stream(stream) => stream.stage == stage,
+                crate::ui::state::StreamRow::Stream(stream) => {
+                    stream.stage == stage && !stream.asks()
+                }
                 crate::ui::state::StreamRow::Source(source) => source.stage == stage,
             })
             .count();
+        if stage == Stage::Running && asks > 0 {
+            // Behind what failed: it is the next that needs the operator.
+            let text = format!("{asks} {}", format::ASKS_WORD);
+            spans.push(view.span(Role::StateWait, text));
+            spans.push(Span::raw("  "));
+        }
         if count > 0 {
             let text = format!("{count} {}", format::stage_word(stage));
             spans.push(view.span(View::stage_role(stage), text));

@@ -1,12 +1,23 @@
 //! What the checks found before a start, accepted from the keyboard.
 
 use tideway::control::{CheckState, Command, Finding, Snapshot, StopError};
-use tideway::model::{ErrorKind, Unit};
+use tideway::model::{ErrorKind, Stage, Unit};
 use tideway::ui::effect::Effect;
 use tideway::ui::reducer;
 
 use super::screens::check;
 use super::{Console, fixtures};
+
+/// Other findings than those that were shown.
+fn found_anew(console: &mut Console, change: impl Fn(&mut Vec<Finding>)) {
+    let mut snapshot = (*console.state.newest).clone();
+    for stop in snapshot.streams.iter_mut().filter_map(|s| s.stop.as_mut()) {
+        change(&mut stop.findings);
+        stop.stop_id.push('x');
+    }
+    let now = console.state.now;
+    reducer::on_snapshot(&mut console.state, std::sync::Arc::new(snapshot), now);
+}
 
 /// A stream that the checks keep from beginning: by warnings alone, or by failures too.
 fn snapshot(has_failures: bool) -> Snapshot {
@@ -37,6 +48,9 @@ fn snapshot(has_failures: bool) -> Snapshot {
     ));
     for stream in &mut snapshot.streams {
         if let Some(stop) = &mut stream.stop {
+            if !has_failures {
+                stream.stage = Stage::Waiting;
+            }
             stop.unit = Unit::Dump;
             stop.position = None;
             stop.event = None;
@@ -118,6 +132,54 @@ fn failures_are_accepted_by_the_sources_name() {
     console.press("backspace");
     let effects = console.press("m y s q l - 0 1 enter");
     assert_eq!(names(&effects), ["keys", "privileges"]);
+}
+
+/// The checks run again every 30 s.
+#[test]
+fn the_question_stays_while_the_same_is_found() {
+    let mut console = asked(true, (80, 24));
+    console.press("a");
+    wait(&mut console);
+    console.press("m y s q l");
+    found_anew(&mut console, |findings| {
+        // Figures move.
+        findings[1].found = "2 of `mysql-01` without: shop.log".into();
+    });
+    assert!(console.state.dialog.is_some());
+    let effects = console.press("- 0 1 enter");
+    assert_eq!(names(&effects), ["keys", "privileges"]);
+    let [Effect::Send(Command::Accept { findings, .. })] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    assert!(findings[1].found.starts_with("2 of"), "{findings:?}");
+}
+
+#[test]
+fn something_else_that_is_found_is_shown_and_asked_about_anew() {
+    let mut console = asked(false, (80, 24));
+    console.press("a");
+    wait(&mut console);
+    found_anew(&mut console, |findings| {
+        let mut other = findings[0].clone();
+        other.name = "disk".into();
+        other.scope = "worker".into();
+        other.found = "7 MiB free".into();
+        findings.push(other);
+    });
+    check("accept-changed", &console);
+    // A key that was meant for what stood there before.
+    assert_eq!(console.press("a"), []);
+    wait(&mut console);
+    assert_eq!(names(&console.press("a")), ["disk", "keys"]);
+    // A failure more: the name is asked for.
+    let mut console = asked(false, (80, 24));
+    console.press("a");
+    wait(&mut console);
+    found_anew(&mut console, |findings| {
+        findings[0].state = CheckState::Fail;
+    });
+    wait(&mut console);
+    assert_eq!(console.press("a enter"), []);
 }
 
 #[test]
