@@ -93,6 +93,9 @@ pub struct Finding {
     pub state: CheckState,
     /// What was found.
     pub found: String,
+    /// Why it matters.
+    #[serde(default)]
+    pub why: String,
     /// How to mend it.
     pub mend: String,
 }
@@ -248,6 +251,7 @@ mod tests {
             scope: "worker".into(),
             state: CheckState::Warn,
             found: found.into(),
+            why: String::new(),
             mend: String::new(),
         };
         let disk = finding("disk", "90 MiB free; the dumps take about 2000 MiB");

@@ -1,7 +1,7 @@
 //! Answers the door: commands are written down, passed to the runners they are for, and replied to;
 //! snapshots go out at most ten times a second.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,7 @@ impl Director {
         self.check(&reports);
         let mut caught_up = self.options.ends_when_caught_up.then(CaughtUp::default);
         let mut refusals = BTreeSet::new();
+        let mut findings = BTreeMap::new();
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => break,
@@ -101,7 +102,9 @@ impl Director {
                 Some(report) = checked.recv() => self.publisher.set_check(report),
                 _ = tick.tick() => {
                     self.publish();
-                    if self.has_new_refusal(&mut refusals) {
+                    // Each looks, whatever the other saw.
+                    let are_others = self.have_findings_changed(&mut findings);
+                    if self.has_new_refusal(&mut refusals) || are_others {
                         // The Grants screen shows what is missing now, not what was at the start.
                         self.check(&reports);
                     }
@@ -155,6 +158,28 @@ impl Director {
             }
         }
         is_new
+    }
+
+    /// Whether a stream that stood at what the checks found stands at something else, or no more: the
+    /// report is older than that.
+    fn have_findings_changed(&self, seen: &mut BTreeMap<String, String>) -> bool {
+        let mut have_changed = false;
+        for stream in &self.streams {
+            let label = stream.work.label();
+            let stop = stream.state.read().stop;
+            let stop = stop.filter(|stop| stop.error.kind == ErrorKind::Checks);
+            let before = seen.get(&label);
+            have_changed |= match (before, &stop) {
+                (Some(before), Some(stop)) => *before != stop.stop_id,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            match stop {
+                Some(stop) => seen.insert(label, stop.stop_id),
+                None => seen.remove(&label),
+            };
+        }
+        have_changed
     }
 
     /// Starts the checks; their report comes by the channel.

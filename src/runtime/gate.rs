@@ -272,6 +272,7 @@ fn findings(report: &CheckReport, stream: &str) -> Vec<Finding> {
             scope: check.scope.clone(),
             state: check.state,
             found: check.found.clone(),
+            why: check.why.clone(),
             mend: check.mend.clone(),
         });
     let lacking: Vec<&PrivilegeFigure> = report
@@ -290,12 +291,25 @@ fn findings(report: &CheckReport, stream: &str) -> Vec<Finding> {
             scope: server.to_owned(),
             state: CheckState::Fail,
             found: format!("missing: {}", words.join(", ")),
+            why: reasons(of_server()),
             mend: privilege::combined(grants.filter(|grant| !grant.is_empty())).join(" "),
         }
     });
     let mut all: Vec<Finding> = privileges.chain(checks).collect();
     all.sort_by_key(|one| one.state != CheckState::Fail);
     all
+}
+
+/// What privileges are needed for, each reason once.
+fn reasons<'c>(cells: impl Iterator<Item = &'c &'c PrivilegeFigure>) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    for cell in cells {
+        let reason = format!("{} {}", cell.privilege, cell.why);
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    reasons.join("; ")
 }
 
 /// The names of findings, each with what it is about.
@@ -330,6 +344,7 @@ mod tests {
             scope: "worker".into(),
             state: CheckState::Warn,
             found: found.into(),
+            why: String::new(),
             mend: String::new(),
         }
     }

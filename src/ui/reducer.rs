@@ -642,7 +642,10 @@ fn copy(state: &mut State, looks: &Looks) -> Vec<Effect> {
     };
     let copied = match pane {
         Pane::Matrix | Pane::Statements => copy_grants(state),
-        Pane::Error | Pane::Statement | Pane::Choices => copy_statement(state),
+        Pane::Checks => copy_mends(&screen::grants::mends(state)),
+        Pane::Error | Pane::Statement | Pane::Choices => {
+            copy_statement(state).or_else(|| copy_mends(&screen::events::mends(state)))
+        }
         Pane::Streams | Pane::Lag | Pane::Figures => copy_position(state),
         Pane::Lines => copy_log_line(state),
         _ => None,
@@ -700,6 +703,14 @@ fn copy_as(state: &mut State, key: Key) -> Vec<Effect> {
         file_name: name,
         text: format!("{}\n", statements.join("\n")),
     })]
+}
+
+fn copy_mends(script: &str) -> Option<Copied> {
+    (!script.is_empty()).then(|| Copied {
+        what: "what mends the findings".into(),
+        file_name: "mend.sql".into(),
+        text: script.to_owned(),
+    })
 }
 
 fn copy_statement(state: &State) -> Option<Copied> {

@@ -64,6 +64,8 @@ fn a_failure_keeps_a_stream_from_beginning_until_it_is_mended() {
     }
     tideway.ctl(&["retry", "--task", "t"]);
     let status = tideway.await_streams("sync", "running");
+    // The report is made anew: it was of what stood in the way.
+    tideway.await_status("a new report", |status| status["check"]["ok"] == true);
     let notes = status["streams"][0]["notes"].to_string();
     assert!(
         notes.contains("warnings of the checks") && notes.contains("`keys`"),

@@ -298,6 +298,15 @@ fn before_the_start(view: &View<'_>, stop: &Stop, width: usize) -> Content {
             &finding.found,
             width,
         ));
+        if !finding.why.is_empty() {
+            lines.extend(super::labelled_text(
+                view,
+                "why",
+                Role::Dim,
+                &finding.why,
+                width,
+            ));
+        }
         if !finding.mend.is_empty() {
             lines.extend(super::labelled_text(
                 view,
@@ -541,6 +550,12 @@ pub fn statement_text(state: &State) -> Option<(&'static str, &str)> {
         Some(("statement on the source", text))
     };
     failed.or_else(logged)
+}
+
+/// What mends the findings at which the selected stream stands, to be copied; empty: it stands at none.
+pub fn mends(state: &State) -> String {
+    let findings = stop_of(state).into_iter().flat_map(|stop| &stop.findings);
+    super::grants::as_script(findings.map(|one| [&one.scope, &one.name, &one.found, &one.mend]))
 }
 
 /// The statement.

@@ -544,6 +544,39 @@ pub fn checks(view: &View<'_>, area: Rect) -> Content {
     Content::new(title, lines).window(Window::From(view.state.cursor(Pane::Checks)))
 }
 
+/// What mends the checks that fail or warn, to be copied; empty where all pass.
+pub fn mends(state: &State) -> String {
+    let report = state.shown.check.iter();
+    let checks = report.flat_map(|report| &report.checks);
+    let open = checks.filter(|check| check.state != CheckState::Pass);
+    as_script(open.map(|check| [&check.scope, &check.id, &check.found, &check.mend]))
+}
+
+/// Findings as a script: statements as they are, all else as remarks.
+pub(super) fn as_script<'f>(findings: impl Iterator<Item = [&'f String; 4]>) -> String {
+    let mut script = String::new();
+    let mut put = |text: &str| {
+        script.push_str(text);
+        script.push('\n');
+    };
+    for [scope, name, found, mend] in findings {
+        put(&format!("-- {scope} {name}: {}", found.replace('\n', " ")));
+        for line in mend.lines() {
+            // Statements begin with a word in capitals, and end somewhere.
+            let word = line.split(' ').next().unwrap_or_default();
+            let is_statement = word.len() > 1
+                && word.chars().all(|c| c.is_ascii_uppercase())
+                && line.contains(';');
+            if is_statement {
+                put(line);
+            } else {
+                put(&format!("-- {line}"));
+            }
+        }
+    }
+    script
+}
+
 /// The overview's pane: what is missing, by server.
 pub fn missing(view: &View<'_>, area: Rect) -> Content {
     let state = view.state;

@@ -27,6 +27,7 @@ fn snapshot(has_failures: bool) -> Snapshot {
         scope: scope.into(),
         state,
         found: found.into(),
+        why: "rows are found by it".into(),
         mend: mend.into(),
     };
     let mut findings = Vec::new();
@@ -56,6 +57,7 @@ fn snapshot(has_failures: bool) -> Snapshot {
             stop.event = None;
             stop.transaction = None;
             stop.target_rows.clear();
+            stop.statement = None;
             stop.error = StopError {
                 kind: ErrorKind::Checks,
                 number: 0,
@@ -180,6 +182,39 @@ fn something_else_that_is_found_is_shown_and_asked_about_anew() {
     });
     wait(&mut console);
     assert_eq!(console.press("a enter"), []);
+}
+
+#[test]
+fn what_mends_the_findings_is_copied_as_a_script() {
+    let mut console = asked(true, (80, 24));
+    let effects = console.press("y");
+    let [Effect::Copy(copied)] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(copied.file_name, "mend.sql");
+    assert_eq!(
+        copied.text,
+        "-- target:tidb privileges: missing: INDEX on `shop`.* (sync)\n\
+         GRANT INDEX ON `shop`.* TO 'tideway'@'10.%';\n\
+         -- task:orders keys: 1 of `mysql-01` without: shop.log\n\
+         ALTER TABLE `shop`.`log` ADD COLUMN id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY;\n"
+    );
+    // The same in the pane of the checks; what is no statement is a remark.
+    let mut snapshot = fixtures::grants();
+    let mut report = snapshot.check.as_deref().cloned().unwrap();
+    report.checks[0].state = CheckState::Warn;
+    report.checks[0].mend = "restart the server; twice".into();
+    snapshot.check = Some(std::sync::Arc::new(report));
+    let mut console = Console::new(snapshot, (80, 24));
+    let effects = console.press("7 tab tab y");
+    let [Effect::Copy(copied)] = effects.as_slice() else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(
+        copied.text,
+        "-- source:mysql-01 binlog-format: ROW\n-- restart the server; twice\n\
+         -- source:mysql-01 row-metadata: MINIMAL\nSET GLOBAL binlog_row_metadata = FULL;\n"
+    );
 }
 
 #[test]
