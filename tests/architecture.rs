@@ -195,6 +195,44 @@ fn long_files_that_were_excused_are_still_long() {
     }
 }
 
+/// The tests that the table in `tests/servers/main.rs` names for each rule on data are there.
+#[test]
+fn each_rule_on_data_names_tests_that_exist() {
+    let files = sources();
+    let has = |path: &str, test: &str| {
+        let wanted = format!("fn {test}(");
+        let mut files = files.iter();
+        files.any(|(name, text)| name.starts_with(path) && text.contains(&wanted))
+    };
+    let table = fs::read_to_string(root().join("tests/servers/main.rs")).unwrap();
+    let rows: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .skip(1)
+        .filter(|row| !row.starts_with("---"))
+        .collect();
+    assert!(rows.len() > 40, "only {} rules were found", rows.len());
+    let named = Regex::new(r"`(?:(\w+)::)?(\w+)`").unwrap();
+    let mut missing = Vec::new();
+    for row in rows {
+        let (_, tests) = row.split_once(" | ").unwrap_or((row, ""));
+        let tests: Vec<_> = named.captures_iter(tests).collect();
+        if tests.is_empty() {
+            missing.push(format!("no test is named: {row}"));
+        }
+        for test in tests {
+            let place = match test.get(1) {
+                Some(module) => format!("tests/servers/{}.rs", module.as_str()),
+                None => "src/".to_owned(),
+            };
+            if !has(&place, &test[2]) {
+                missing.push(format!("`{}` is not in {place}: {row}", &test[2]));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
 #[test]
 fn each_rule_catches_its_breach() {
     let long = "x\n".repeat(LINE_LIMIT);

@@ -401,7 +401,8 @@ fn write_json(out: &mut Vec<u8>, document: &[u8]) {
     json_decimals::write(out, document, |out, text| write_text(out, text, "utf8mb4"));
 }
 
-fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Bytes as `x'…'`.
+pub(crate) fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() * 2 + 3);
     out.extend_from_slice(b"x'");
     push_hex(out, bytes);

@@ -1,6 +1,7 @@
 //! What tables look like, and what statements do to them. Rules and parsing, no I/O.
 
 pub mod charset;
+mod client_text;
 mod collations;
 pub mod column_type;
 mod counter;
@@ -23,6 +24,7 @@ pub mod structure;
 pub mod tokens;
 pub mod tracker;
 
+pub use client_text::ClientCharset;
 pub use column_type::parse_type;
 pub use counter::without_counter;
 pub use ddl::{Ddl, DdlClass, DdlKind, SchemaRef, TableRef, TableRole};

@@ -25,17 +25,27 @@
 //! | keys that the two sides compare otherwise meet no other row | `sync_limits::a_key_that_only_the_target_takes_for_equal_meets_no_other_row` |
 //! | a failed batch is replayed one by one, and stops at the very row | `sync::drift_stops_with_the_row_shown`, `sync::a_stop_shows_the_rows_of_the_target` |
 //! | WHERE by a key of both sides, else by all columns and LIMIT 1 | `a_key_must_be_one_on_both_sides`, `without_a_key_every_column_counts` |
+//! | what the target takes for equal is not taken for the same row: bytes, zeros with a sign, numbers of a document | `sync_odd::odd_cases_from_mysql_to_itself`, `sync_odd::odd_cases_from_mariadb_to_itself` |
 //! | an UPDATE sets what the target would set by itself | `columns_are_found_by_name` |
 //! | the session that applies is explicit; a warning is an error | `sync_target::the_session_that_applies_is_its_own`, `sync_target::what_does_not_fit_stops_and_goes_on_once_mended` |
 //! | TiDB's session, limits and codes; lock waits and deadlocks | `front::what_may_pass_is_tried_again_and_shown`, `sync_limits::a_deadlock_is_tried_again`, `sync_limits::a_lock_that_another_holds_is_waited_for` |
+//! | a stop undoes its batch, names its row, and others go on | `sync::drift_stops_with_the_row_shown`, `sync_target::what_does_not_fit_stops_and_goes_on_once_mended`, `front::retries_end_at_the_limit_and_others_go_on` |
+//! | a row, an event, a transaction is skipped with its decision in the same commit, whatever is killed | `hand::a_row_an_event_and_a_transaction_are_skipped_from_mariadb_to_mysql`, `hand_kills::a_decision_is_wholly_done_or_not_at_all_whenever_the_process_is_killed` |
+//! | what was skipped is applied later once | `hand::what_was_skipped_is_applied_later_once_and_only_where_the_rows_allow_it` |
 //! | drift: pause, warn, repair | `sync::drift_stops_with_the_row_shown`, `sync::drift_that_is_left_out_is_counted_and_kept`, `sync::drift_is_repaired_row_by_row` |
-//! | a dump without a lock: idempotent to its end, then strict | `sync::a_dump_without_a_lock_is_brought_to_one_moment` |
+//! | a dump's place is proved, or each table has its own | `consistency::mariadb_10_11_ends_equal_in_every_way`, `consistency::mysql_9_7_ends_equal_in_every_way`, `consistency::mysql_9_7_without_gtids_ends_equal_in_the_ways_it_has`, `consistency::the_gtids_of_a_snapshot_are_those_before_its_place` |
+//! | a dump without a lock: idempotent to its end, then strict | `sync::a_dump_without_a_lock_is_brought_to_one_moment`, `dump_fuzzy::a_row_in_the_way_of_another_is_taken_out_by_name_and_comes_back`, `dump_fuzzy::rows_that_never_changed_are_not_taken_out` |
+//! | a table that is altered while it is dumped is dumped anew | `dump_trouble::a_table_altered_during_a_dump_makes_it_begin_anew`, `dump_fuzzy::a_table_altered_in_the_midst_of_its_chunks_ends_as_the_source_has_it` |
 //! | each DDL statement runs once, or it is said why that cannot be known | `ddl::each_statement_runs_once_through_kills`, `ddl_cases::a_partition_that_a_crash_left_is_named` |
 //! | a statement that failed at the source is never taken for done, nor for undone | `unknown_events::a_statement_that_failed_at_the_source_stops_the_stream` |
 //! | merged tables: what adds runs once, what takes away stops | `ddl_cases::merged_tables_change_together`, `ddl_cases::a_merged_table_is_not_emptied`, `what_only_adds` |
 //! | CREATE … SELECT, two-phase ALTER | `ddl::statements_in_parts` |
 //! | values that one server alone knows stop | `ddl_cases::values_of_the_source_alone`, `values_that_only_one_server_knows` |
 //! | the statement's session is set, or written into its text | `ddl_cases::sessions_mean_the_same` |
+//! | a partition's rows go only where both servers agree which they are | `sync_odd::odd_cases_from_mysql_to_mariadb`, `sync_odd::odd_cases_from_mariadb_to_mysql`, `what_only_adds` |
+//! | statements are read in their client's character set, and run in it | `what_is_read_is_given_on_in_its_own_bytes`, `sync_odd::odd_cases_from_mysql_to_itself` |
+//! | rows logged as statements stop, also where a foreign key or a function may have written the task's | `sync_applying::changes_logged_as_statements_stop_the_stream`, `sync_applying::a_function_logged_by_its_call_stops_the_stream`, `sync_odd::odd_cases_from_mysql_to_itself` |
+//! | images without all columns stop | `sync_odd::odd_cases_from_mysql_to_itself`, `bad_input::settings_that_make_replication_impossible_are_told` |
 //! | statements across the selection stop | `sync_kept::statements_across_the_selection_stop` |
 //! | DDL that nobody applies changes the structure all the same | `ddl_cases::structures_are_followed_where_nobody_looks` |
 //! | the tracker reads what the servers read | `ddl_corpus::structures_follow_mysql`, `tracker::structures_follow_mariadb` |
@@ -109,6 +119,7 @@ mod sync_applying;
 mod sync_batches;
 mod sync_kept;
 mod sync_limits;
+mod sync_odd;
 mod sync_target;
 mod tracker;
 mod unknown_events;

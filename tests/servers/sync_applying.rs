@@ -309,3 +309,27 @@ fn changes_logged_as_statements_stop_the_stream() {
         assert!(!differences(&pair.source, &pair.target, &[("t", "t")]).is_empty());
     }
 }
+
+/// A function that writes, logged by its call alone: nothing tells which tables it wrote.
+#[test]
+fn a_function_logged_by_its_call_stops_the_stream() {
+    for flavor in [Flavor::MariaDb1011, Flavor::MySql97] {
+        let spec = ServerSpec::new(flavor).option("--log-bin-trust-function-creators=1");
+        let mut pair = Pair::start(spec, Flavor::MariaDb1011, "");
+        let mut client = pair.source.client();
+        client.run(
+            "CREATE DATABASE other; CREATE FUNCTION other.f (n INT) RETURNS INT MODIFIES SQL DATA DETERMINISTIC \
+             BEGIN INSERT INTO t.first VALUES (n); RETURN n; END; \
+             USE other; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET SESSION binlog_format = STATEMENT; \
+             SELECT f(5)",
+        );
+        assert_eq!(client.number("SELECT COUNT(*) FROM t.first"), 1);
+        let stopped = pair.tideway.await_stream("t", "a", "failed");
+        let error = stopped["stop"]["error"]["message"].to_string();
+        assert!(error.contains("a function that wrote rows"), "{stopped}");
+        assert!(
+            stopped["stop"]["statement"].to_string().contains("`f`(5)"),
+            "{stopped}"
+        );
+    }
+}

@@ -125,7 +125,7 @@ fn columns(client: &mut Client, (schema, table): (&str, &str)) -> Vec<(String, S
     let sql = format!(
         "SELECT COLUMN_NAME, LOWER(DATA_TYPE) FROM information_schema.COLUMNS \
          WHERE TABLE_SCHEMA = '{schema}' AND TABLE_NAME = '{}' ORDER BY ORDINAL_POSITION",
-        table.replace('\'', "''")
+        table.replace('\\', "\\\\").replace('\'', "''")
     );
     client
         .texts(&sql)

@@ -514,7 +514,8 @@ impl Applier {
         }
         let target = self.target_structure(&table.target).await?;
         self.tie(&target).await?;
-        let mut plan = Plan::new(&table.structure, &target, self.verifies_all)?;
+        let mut plan = Plan::new(&table.structure, &target, self.verifies_all)?
+            .on(self.session.version().flavor);
         plan.order = Order::new(&table.structure, &target, &self.ties);
         plan.join = Join::of(&plan, &target, self.session.version());
         if let Some(cascades) = &table.cascades {

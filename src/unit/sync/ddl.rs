@@ -48,6 +48,9 @@ impl Tables {
                 if ddl.mentions(|table| self.takes(table)) {
                     return Err(statement_rows(ddl.kind.name(), Some(ddl)));
                 }
+                if let Some(why) = self.writes_besides(ddl) {
+                    return Err(rows_besides(&why, ddl));
+                }
                 Ok(Verdict::Pass)
             }
             DdlClass::Unknown => {
@@ -66,6 +69,20 @@ impl Tables {
                 Ok(verdict)
             }
         }
+    }
+
+    /// How rows logged as a statement, on none of the task's tables, may have changed theirs all the same.
+    fn writes_besides(&mut self, ddl: &Ddl) -> Option<String> {
+        if ddl.kind == DdlKind::OtherDml {
+            // Only a query that calls a function which writes is logged.
+            return Some("a function that wrote rows, and not which".to_owned());
+        }
+        let parent = ddl
+            .changed_tables()
+            .find(|table| !self.cascades_of(table).is_empty())?;
+        Some(format!(
+            "a change of {parent}, whose foreign keys change tables of the task"
+        ))
     }
 
     /// Views, triggers, routines, events and sequences hold no rows of the task: left out, unless a
@@ -334,13 +351,24 @@ fn filter_kind(kind: DdlKind) -> EventKind {
     }
 }
 
-/// Rows that the source logged as a statement.
+/// Rows of the task that the source logged as a statement.
 pub(super) fn statement_rows(kind: &str, ddl: Option<&Ddl>) -> Error {
-    let error = Error::new(
-        ErrorKind::Setting,
+    not_as_rows(
         format!("the source logged `{kind}` on a table of the task as a statement, not as rows"),
+        ddl,
     )
-    .with_fix(
+}
+
+/// Rows that a statement may have changed without naming their table.
+fn rows_besides(why: &str, ddl: &Ddl) -> Error {
+    not_as_rows(
+        format!("the source logged as a statement, not as rows, {why}"),
+        Some(ddl),
+    )
+}
+
+fn not_as_rows(message: String, ddl: Option<&Ddl>) -> Error {
+    let error = Error::new(ErrorKind::Setting, message).with_fix(
         "`SET GLOBAL binlog_format = ROW` at the source, and reconnect its clients; what was logged \
          as statements must be copied anew",
     );

@@ -11,7 +11,8 @@ use super::view;
 use crate::model::{Error, ErrorKind, Result, TableName};
 use crate::schema::cursor::Cursor;
 use crate::schema::fit::is_there;
-use crate::schema::{Ddl, DdlKind, TableRole};
+use crate::schema::{Ddl, DdlKind, Structure, TableRole};
+use crate::target::text::literal;
 
 /// Functions whose value is not the same for each row, or not the same on another server.
 const VOLATILE: &[&str] = &[
@@ -63,6 +64,17 @@ impl Applier {
                 "the table's rows come from files of the source's machine, not from its binlog",
                 "leave the table out of the task's `tables`; or copy the rows by hand and leave \
                  the statement out by a filter",
+            ));
+        }
+        if let Some(method) = self.places_otherwise(job, statement).await? {
+            return Err(pause(
+                statement,
+                &format!(
+                    "the target's table is partitioned by {method}, whose rows it may have in other \
+                     partitions than the source: others than the source's would go"
+                ),
+                "skip the event, and take away or move the rows on the target by hand: by the key, those \
+                 that the source's partition had",
             ));
         }
         if let Some(other) = self.shared_with(job, ddl).await? {
@@ -135,6 +147,53 @@ impl Applier {
         Ok(None)
     }
 
+    /// By what the target's table is partitioned, if the statement takes away or moves the rows of a
+    /// partition, and the two servers may not agree on which rows those are.
+    async fn places_otherwise(
+        &mut self,
+        job: &SyncJob,
+        statement: &Statement,
+    ) -> Result<Option<String>> {
+        let Some(table) = statement.ddl.changed_tables().next() else {
+            return Ok(None);
+        };
+        if !moves_partitions(&statement.ddl) {
+            return Ok(None);
+        }
+        let target = job.task.routes.target(table);
+        let rows = self
+            .session
+            .rows(&format!(
+                "SELECT DISTINCT PARTITION_METHOD, PARTITION_EXPRESSION, SUBPARTITION_METHOD, \
+                 SUBPARTITION_EXPRESSION FROM information_schema.PARTITIONS WHERE TABLE_SCHEMA = {} AND \
+                 TABLE_NAME = {} AND PARTITION_NAME IS NOT NULL",
+                literal(&target.schema),
+                literal(&target.name)
+            ))
+            .await?;
+        let looks = self.look_at(std::slice::from_ref(&target)).await?;
+        let there = looks.first().and_then(|(_, look)| look.as_ref());
+        let here = statement
+            .before
+            .iter()
+            .find(|before| before.table == *table);
+        let (Some(there), Some(here)) = (there, here) else {
+            return Ok(None);
+        };
+        let is_other_server = job.defaults.version.flavor != self.session.version().flavor;
+        let found = rows.iter().flat_map(|row| row.chunks(2)).find_map(|pair| {
+            let [method, expression] = pair else {
+                return None;
+            };
+            let method = String::from_utf8_lossy(method.as_deref()?);
+            let expression = expression.as_deref().unwrap_or_default();
+            let columns = String::from_utf8_lossy(expression);
+            places_otherwise(&method, &columns, is_other_server, here, there)
+                .then(|| method.into_owned())
+        });
+        Ok(found)
+    }
+
     /// Whether the target's tables have what the statement does.
     async fn is_there(&mut self, job: &SyncJob, statement: &Statement) -> Result<bool> {
         let made: Vec<_> = statement
@@ -186,6 +245,42 @@ impl Applier {
 fn moves_files(ddl: &Ddl) -> bool {
     clauses(ddl).iter().any(|c| {
         c.is_any(&["discard", "import"]) && (c.is_at(1, "tablespace") || c.is_at(1, "partition"))
+    })
+}
+
+/// Whether rows go, or go elsewhere, by the partition that they are in.
+fn moves_partitions(ddl: &Ddl) -> bool {
+    clauses(ddl).iter().any(|c| {
+        c.is_any(&["truncate", "drop", "exchange", "convert"]) && c.is_at(1, "partition")
+            || c.is("convert") && c.is_at(1, "table")
+    })
+}
+
+/// Whether two servers may have a row in partitions of different names. KEY is a hash of each family's own,
+/// of the values as their collation has them; lists and ranges of texts go by their collation.
+fn places_otherwise(
+    method: &str,
+    expression: &str,
+    is_other_server: bool,
+    here: &Structure,
+    there: &Structure,
+) -> bool {
+    let is_key = method.ends_with("KEY");
+    if is_key && is_other_server {
+        return true;
+    }
+    if !is_key && !method.ends_with("COLUMNS") {
+        // Numbers.
+        return false;
+    }
+    let expression = expression.to_lowercase();
+    there.columns.iter().any(|column| {
+        // KEY () means the primary key.
+        let is_named = expression.is_empty() || expression.contains(&column.name.to_lowercase());
+        let of_source = here
+            .column_index(&column.name)
+            .and_then(|index| here.columns.get(index));
+        is_named && of_source.is_none_or(|of_source| of_source.collation != column.collation)
     })
 }
 
@@ -346,6 +441,25 @@ mod tests {
             ("DROP TABLE t", false),
         ] {
             assert_eq!(is_additive(&read(sql)), expected, "{sql}");
+        }
+        for (sql, expected) in [
+            ("ALTER TABLE t TRUNCATE PARTITION p0, p1", true),
+            ("ALTER TABLE t DROP PARTITION p0", true),
+            ("ALTER TABLE t EXCHANGE PARTITION p0 WITH TABLE u", true),
+            ("ALTER TABLE t CONVERT PARTITION p0 TO TABLE u", true),
+            (
+                "ALTER TABLE t CONVERT TABLE u TO PARTITION p0 VALUES LESS THAN (5)",
+                true,
+            ),
+            (
+                "ALTER TABLE t ADD PARTITION (PARTITION p VALUES IN (1))",
+                false,
+            ),
+            ("ALTER TABLE t COALESCE PARTITION 2", false),
+            ("ALTER TABLE t DROP `partition`, DROP COLUMN p", false),
+            ("ALTER TABLE t CONVERT TO CHARACTER SET latin1", false),
+        ] {
+            assert_eq!(moves_partitions(&read(sql)), expected, "{sql}");
         }
         assert!(moves_files(&read("ALTER TABLE t DISCARD TABLESPACE")));
         assert!(moves_files(&read(

@@ -4,6 +4,7 @@
 //! look like after; afterwards mark and structures are written together, and the intent is gone. A
 //! start that finds an intent waits until the statement has ended, and compares.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -234,7 +235,8 @@ impl Applier {
         self.claim
             .write_intent(&mut self.session, Some(&intent))
             .await?;
-        let Err(error) = session.execute(&step.text).await else {
+        let sent = in_its_charset(statement, &step.text)?;
+        let Err(error) = session.execute(&sent).await else {
             return Ok(());
         };
         let shown = view::shorten(&step.shown(), 1000);
@@ -374,6 +376,23 @@ impl Applier {
             })
             .collect())
     }
+}
+
+/// A statement's text as the source's client would have sent it.
+fn in_its_charset<'a>(statement: &Statement, text: &'a [u8]) -> Result<Cow<'a, [u8]>> {
+    let Some(client) = statement.session.client else {
+        return Ok(Cow::Borrowed(text));
+    };
+    let encoded = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| client.encode(text));
+    encoded.map(Cow::Owned).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            "a name of the target cannot be written in the character set of the statement's client",
+        )
+        .with_fix("run the statement on the target by hand, in UTF-8, then skip the event")
+    })
 }
 
 /// The statement with the names its tables have on the target, each with its schema.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::cascade::{Cascade, Graph, Parent, graph};
 use super::transaction::SourceTable;
 use crate::binlog::table_map::ColumnType;
-use crate::binlog::{Event, FormatDescription, RowShape, TableMap};
+use crate::binlog::{Event, FormatDescription, QueryEvent, RowShape, TableMap};
 use crate::config::TaskConfig;
 use crate::model::{Error, ErrorKind, Flavor, Result, TableName};
 use crate::route::{EventFilter, EventKind, FilterAction};
-use crate::schema::Structure;
+use crate::schema::charset::{charset_of, charset_of_number};
 use crate::schema::tracker::StructureSet;
+use crate::schema::{ClientCharset, Ddl, SqlMode, Structure};
 
 /// Table maps repeat for each statement; this many different ones are kept in mind.
 const MAPS: usize = 4096;
@@ -54,6 +55,33 @@ impl Tables {
     /// The source's family.
     pub(super) fn flavor(&self) -> Flavor {
         self.flavor
+    }
+
+    /// Reads an event's statement, from its client's character set where that is not UTF-8.
+    pub(super) fn read(&self, query: &QueryEvent<'_>) -> (Ddl, Option<ClientCharset>) {
+        let raw = query.statement.as_ref();
+        let schema = String::from_utf8_lossy(query.schema);
+        let mode = SqlMode::from_bits(query.status.sql_mode.unwrap_or(0));
+        let client = query.status.charset.filter(|_| !raw.is_ascii());
+        let client = client.and_then(|charset| self.charset(charset.client));
+        let decoded = client.and_then(|client| Some((client.decode(raw)?, client)));
+        match decoded {
+            Some((text, client)) => {
+                let ddl = Ddl::read(text.as_bytes(), &schema, mode, self.flavor);
+                (ddl, Some(client))
+            }
+            None => (Ddl::read(raw, &schema, mode, self.flavor), None),
+        }
+    }
+
+    /// A client's character set, by the number of one of its collations.
+    fn charset(&self, collation: u16) -> Option<ClientCharset> {
+        let defaults = self.tracker.defaults();
+        let name = match defaults.collations.get(&collation) {
+            Some(name) => charset_of(name, &defaults.version)?,
+            None => charset_of_number(collation)?.to_owned(),
+        };
+        ClientCharset::of(&name)
     }
 
     /// Whether the task takes the table.
@@ -127,7 +155,7 @@ impl Tables {
     }
 
     /// What changes of a table do to others of the task.
-    fn cascades_of(&mut self, table: &TableName) -> Vec<Cascade> {
+    pub(super) fn cascades_of(&mut self, table: &TableName) -> Vec<Cascade> {
         let Self {
             task,
             tracker,

@@ -80,9 +80,7 @@ impl Collector {
     }
 
     fn read_statement(&self, query: &QueryEvent<'_>) -> Ddl {
-        let schema = String::from_utf8_lossy(query.schema);
-        let mode = SqlMode::from_bits(query.status.sql_mode.unwrap_or(0));
-        let mut ddl = Ddl::read(&query.statement, &schema, mode, self.tables.flavor());
+        let (mut ddl, _) = self.tables.read(query);
         if self.tables.tracker.defaults().folds_names {
             ddl.fold_names();
         }

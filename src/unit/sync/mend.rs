@@ -1,7 +1,8 @@
 //! Statements about one row that is not on the target as the binlog says: what to look at, and how to
 //! make it what the source has.
 
-use super::plan::{Placed, Plan, Separator, write_equal};
+use super::equal::write_equal;
+use super::plan::{Placed, Plan, Separator};
 use crate::model::value::{Row, Value};
 use crate::model::{Error, ErrorKind, Result};
 

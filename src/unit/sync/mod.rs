@@ -21,6 +21,7 @@ mod ddl_resume;
 mod ddl_run;
 mod ddl_step;
 mod decoder;
+mod equal;
 mod explain;
 mod failure;
 mod group;

@@ -1,12 +1,13 @@
 //! How the rows of one source table become statements on one target table.
 
 use super::cascade::Unmatched;
+use super::equal::write_equal;
 use super::join::Join;
 use super::mend::Unique;
 use super::order::{Order, Ties};
 use crate::model::table::quote_name;
 use crate::model::value::{Row, RowChange, Value};
-use crate::model::{Error, ErrorKind, Result, TableName};
+use crate::model::{Error, ErrorKind, Flavor, Result, TableName};
 use crate::schema::fit::misfit;
 use crate::schema::literal::write_value;
 use crate::schema::{Column, ColumnKind, Generated, Key, Structure, engine};
@@ -54,7 +55,11 @@ pub(super) struct Placed {
     /// The same, also where the target computes it; `None`: the target has no such column.
     pub(super) there: Option<String>,
     /// What it is there.
-    kind: ColumnKind,
+    pub(super) kind: ColumnKind,
+    /// Whether it is text that both sides keep in the same bytes.
+    pub(super) has_same_bytes: bool,
+    /// Whether the target keeps the sign of a floating zero.
+    pub(super) has_signed_zeros: bool,
 }
 
 impl Plan {
@@ -88,6 +93,8 @@ impl Plan {
                         name: None,
                         there: None,
                         kind: column.kind.clone(),
+                        has_same_bytes: false,
+                        has_signed_zeros: false,
                     });
                     continue;
                 }
@@ -108,6 +115,8 @@ impl Plan {
                 name: (!is_computed).then(|| quote_name(&place.name)),
                 there: Some(quote_name(&place.name)),
                 kind: place.kind.clone(),
+                has_same_bytes: column.charset.is_some() && column.charset == place.charset,
+                has_signed_zeros: false,
             });
         }
         let names: Vec<&str> = columns
@@ -144,6 +153,14 @@ impl Plan {
             order: Order::new(source, target, &Ties::default()),
             join: None,
         })
+    }
+
+    /// Takes up what its conditions must know of the target: MySQL has two zeros, MariaDB makes them one.
+    pub(super) fn on(mut self, target: Flavor) -> Self {
+        for column in &mut self.columns {
+            column.has_signed_zeros = target == Flavor::MySQL;
+        }
+        self
     }
 
     /// For each column of the source, where it goes.
@@ -469,81 +486,6 @@ pub(super) fn identity<'a, 'v>(change: &'a RowChange<'v>) -> &'a Row<'v> {
         RowChange::Insert { after } => after,
         RowChange::Update { before, .. } | RowChange::Delete { before } => before,
     }
-}
-
-/// `name <=> value` in a form that only the very same value passes.
-pub(super) fn write_equal(
-    out: &mut Vec<u8>,
-    name: &str,
-    column: &Placed,
-    value: &Value<'_>,
-) -> Result<()> {
-    let name = name.as_bytes();
-    let mut wrapped = |before: &[u8], after: &[u8], value_before: &[u8], value_after: &[u8]| {
-        out.extend_from_slice(before);
-        out.extend_from_slice(name);
-        out.extend_from_slice(after);
-        out.extend_from_slice(b" <=> ");
-        out.extend_from_slice(value_before);
-        let written = column.write(out, value);
-        out.extend_from_slice(value_after);
-        written
-    };
-    match (value, &column.kind) {
-        // Not every type can be compared with NULL.
-        (Value::Null, _) => {
-            out.extend_from_slice(name);
-            out.extend_from_slice(b" IS NULL");
-            Ok(())
-        }
-        // A FLOAT is compared as a DOUBLE: the shortest digits of the one are another DOUBLE.
-        (Value::Float(float), _) => {
-            out.extend_from_slice(name);
-            out.extend_from_slice(format!(" <=> {:e}", f64::from(*float)).as_bytes());
-            Ok(())
-        }
-        (Value::Bit(bits), _) => {
-            let number = bits
-                .iter()
-                .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
-            out.extend_from_slice(name);
-            out.extend_from_slice(format!(" + 0 <=> {number}").as_bytes());
-            Ok(())
-        }
-        // As text: documents count as equal when just their numbers do, such as 1 and 1.0.
-        (_, ColumnKind::Json) => {
-            wrapped(b"CAST(", b" AS CHAR)", b"CAST(CAST(", b" AS JSON) AS CHAR)")
-        }
-        // By number: the invalid member and an empty one read alike.
-        (Value::Enum(index), kind @ ColumnKind::Enum { .. })
-            if *index == 0 || *kind == column.source.kind =>
-        {
-            write_number(out, name, u64::from(*index));
-            Ok(())
-        }
-        (Value::Set(members), kind) if *kind == column.source.kind => {
-            write_number(out, name, *members);
-            Ok(())
-        }
-        // Bytes of one character set, so that neither collation nor trailing spaces make two equal.
-        (_, ColumnKind::Text { .. } | ColumnKind::Enum { .. } | ColumnKind::Set { .. }) => wrapped(
-            b"CAST(CONVERT(",
-            b" USING utf8mb4) AS BINARY)",
-            b"CAST(CONVERT(",
-            b" USING utf8mb4) AS BINARY)",
-        ),
-        (_, ColumnKind::Geometry | ColumnKind::Vector) => {
-            wrapped(b"CAST(", b" AS BINARY)", b"", b"")
-        }
-        _ => wrapped(b"", b"", b"", b""),
-    }
-}
-
-/// `+ 0` would give a SET's highest bit a sign, and a cast would warn of it.
-fn write_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
-    out.push(b'(');
-    out.extend_from_slice(name);
-    out.extend_from_slice(format!(" | 0) <=> {number}").as_bytes());
 }
 
 /// Whether two values are the same to the bit: −0 and 0 are not.

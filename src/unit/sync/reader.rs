@@ -14,7 +14,9 @@ use super::failure::{FailedEvent, Failure};
 use super::hand::Hand;
 use super::session::source_session;
 use super::statement::Checks;
-use super::transaction::{CommitTime, Item, Passed, RowsPart, Statement, Transaction, Unread};
+use super::transaction::{
+    CommitTime, Item, Passed, RowsPart, SourceSession, Statement, Transaction, Unread,
+};
 use super::view;
 use super::xa::Replay;
 use crate::binlog::rows::RowAction;
@@ -25,7 +27,7 @@ use crate::binlog::{
 };
 use crate::model::{Error, ErrorKind, Gtid, Place, Result, TableName, Timestamp, TransactionView};
 use crate::route::FilterAction;
-use crate::schema::{Ddl, DdlKind, SqlMode};
+use crate::schema::{Ddl, DdlKind};
 use crate::target::{Mark, PartDone, PreparedXa, XaChange};
 
 /// Puts events together.
@@ -372,9 +374,7 @@ impl Collector {
             self.commit(at, event);
             return Ok(());
         }
-        let schema = String::from_utf8_lossy(query.schema);
-        let mode = SqlMode::from_bits(query.status.sql_mode.unwrap_or(0));
-        let ddl = Ddl::read(text, &schema, mode, self.tables.flavor());
+        let (ddl, client) = self.tables.read(query);
         match ddl.kind {
             DdlKind::Begin => {
                 self.open_at(at).has_begun = true;
@@ -387,7 +387,11 @@ impl Collector {
             DdlKind::Rollback => self.rollback(at, word),
             DdlKind::Savepoint => Ok(()),
             DdlKind::Xa => self.xa(at, event, word),
-            _ => self.statement(at, event, query, format, ddl),
+            _ => {
+                let mut session = source_session(event, query, format);
+                session.client = client;
+                self.statement(at, event, query, session, ddl)
+            }
         }
     }
 
@@ -564,7 +568,7 @@ impl Collector {
         at: At<'_>,
         event: &Event<'_>,
         query: &QueryEvent<'_>,
-        format: &FormatDescription,
+        session: SourceSession,
         mut ddl: Ddl,
     ) -> Result<()> {
         self.refuse_prepared(&ddl)?;
@@ -585,7 +589,6 @@ impl Collector {
         let opens = has_begun
             && ddl.kind == DdlKind::CreateTable
             && open.is_some_and(|open| !open.has_rows() && open.opening.is_none());
-        let session = source_session(event, query, format);
         ddl.if_exists |= session.if_exists;
         if self.tables.tracker.defaults().folds_names {
             ddl.fold_names();

@@ -190,32 +190,29 @@ impl SourceSession {
     }
 }
 
-/// The statement's bytes are in the character set of the source's client.
+/// The statement's bytes are in the character set of the source's client, and its strings are read in
+/// that of the connection, which shows where they become bytes.
 async fn set_charset(session: &mut Session, statement: &Statement) -> Result<()> {
     let text = statement.ddl.statement();
-    let Some((client, _, _)) = statement.session.charset else {
+    let Some((client, connection, _)) = statement.session.charset else {
         return Ok(());
     };
     if text.is_ascii() {
         return Ok(());
     }
-    let rows = session
-        .rows(&format!(
-            "SELECT CHARACTER_SET_NAME FROM information_schema.COLLATIONS WHERE ID = {client}"
-        ))
-        .await?;
-    let name = rows
-        .first()
-        .and_then(|row| row.first()?.as_deref())
-        .map(|cell| String::from_utf8_lossy(cell).into_owned());
-    match name {
+    // What the target does not have it reads as UTF-8.
+    if let (_, Some(collation)) = collation(session, connection).await? {
+        let set = format!("SET SESSION collation_connection = {collation}");
+        session.execute(set.as_bytes()).await?;
+    }
+    match collation(session, client).await?.0 {
         Some(name) if name.starts_with("utf8") => Ok(()),
         Some(name) => {
             let set = format!("SET SESSION character_set_client = {name}");
             session.execute(set.as_bytes()).await?;
             Ok(())
         }
-        None if std::str::from_utf8(text).is_ok() => Ok(()),
+        None if std::str::from_utf8(text).is_ok() && statement.session.client.is_none() => Ok(()),
         None => Err(Error::new(
             ErrorKind::Unsupported,
             format!(
@@ -224,6 +221,20 @@ async fn set_charset(session: &mut Session, statement: &Statement) -> Result<()>
         )
         .with_fix("run the statement on the target by hand, in UTF-8")),
     }
+}
+
+/// A collation's character set and name, by its number, as far as the target has it.
+async fn collation(session: &mut Session, number: u16) -> Result<(Option<String>, Option<String>)> {
+    let rows = session
+        .rows(&format!(
+            "SELECT CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID = {number}"
+        ))
+        .await?;
+    let cell = |index: usize| {
+        let cell = rows.first()?.get(index)?.as_deref()?;
+        Some(String::from_utf8_lossy(cell).into_owned())
+    };
+    Ok((cell(0), cell(1)))
 }
 
 /// The session that a statement of the binlog ran in.
@@ -251,6 +262,7 @@ pub(super) fn source_session(
             relaxed_unique: status.relaxed_unique_checks(),
         },
         auto_increment: status.auto_increment,
+        client: None,
         defaults: SessionDefaults {
             explicit_timestamps: status.explicit_defaults_for_timestamp.or(explicit_bit),
             collation_server: status.charset.map(|charset| charset.server),

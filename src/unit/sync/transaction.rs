@@ -8,7 +8,7 @@ use super::statement::Checks;
 use crate::binlog::FormatDescription;
 use crate::binlog::{Event, EventHeader, RowShape, RowsEvent, TableMap};
 use crate::model::{EventPlace, Flavor, Gtid, Place, Position, Result, TableName, Timestamp};
-use crate::schema::{Ddl, SessionDefaults, Structure};
+use crate::schema::{ClientCharset, Ddl, SessionDefaults, Structure};
 use crate::target::checkpoint::{Change, Mark, PartDone, SchemaChange, XaChange};
 
 /// A source table at a version of its structure, with how its rows are read.
@@ -256,6 +256,8 @@ pub(super) struct SourceSession {
     pub(super) checks: Checks,
     /// `auto_increment_increment` and `_offset`.
     pub(super) auto_increment: Option<(u16, u16)>,
+    /// The character set that its client sent it in, where it was decoded from that.
+    pub(super) client: Option<ClientCharset>,
     /// What decides how the statement's words are meant.
     pub(super) defaults: SessionDefaults,
     /// MariaDB's `sql_if_exists`: IF EXISTS is meant where it is not said.
