@@ -150,6 +150,22 @@ pub enum Consistency {
     Fuzzy,
 }
 
+impl Consistency {
+    /// By what the file calls them.
+    const NAMES: [(&str, Self); 4] = [
+        ("auto", Self::Auto),
+        ("flush", Self::Flush),
+        ("snapshot", Self::Snapshot),
+        ("fuzzy", Self::Fuzzy),
+    ];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let (_, found) = Self::NAMES.iter().find(|(known, _)| *known == name)?;
+        Some(*found)
+    }
+}
+
 /// `[task.load]`.
 #[derive(Clone, Debug)]
 pub struct LoadConfig {
@@ -360,16 +376,7 @@ impl TaskConfig {
 impl DumpConfig {
     fn read(section: &Section<'_>) -> Self {
         let defaults = Self::default();
-        let consistency = section.word(
-            "consistency",
-            &[
-                ("auto", Consistency::Auto),
-                ("flush", Consistency::Flush),
-                ("snapshot", Consistency::Snapshot),
-                ("fuzzy", Consistency::Fuzzy),
-            ],
-            defaults.consistency,
-        );
+        let consistency = section.word("consistency", &Consistency::NAMES, defaults.consistency);
         Self {
             threads: count(section, "threads", 256, defaults.threads),
             chunk_bytes: section.size("chunk_size", 1 << 10..=1 << 40, defaults.chunk_bytes),

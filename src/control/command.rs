@@ -162,9 +162,17 @@ pub enum Command {
     },
     /// Run the checks and privileges again.
     Check,
+    /// Run them as if all tasks had this `task.dump.consistency`; nothing else changes.
+    CheckAs {
+        /// One of [`CONSISTENCIES`].
+        consistency: String,
+    },
     /// Drain, write the checkpoints, and end the process.
     Stop,
 }
+
+/// The values of `task.dump.consistency`.
+pub const CONSISTENCIES: [&str; 4] = ["auto", "flush", "snapshot", "fuzzy"];
 
 /// The answer to a [`Command`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,13 +7,13 @@ pub mod handle;
 pub mod query;
 pub mod snapshot;
 
-pub use command::{Command, LaterRowsFrom, PurgeWhich, Reply, Scope};
+pub use command::{CONSISTENCIES, Command, LaterRowsFrom, PurgeWhich, Reply, Scope};
 pub use effect::{choice_name, effect};
 pub use handle::{Envelope, Handle};
 pub use query::{Answer, JournalEntry, Query};
 pub use snapshot::{
     DecisionFigure, LogLine, MemoryFigure, Problem, Refused, Snapshot, SourceSnapshot, Stop,
-    StopError, StopPosition, StreamPosition, StreamSnapshot, TargetSnapshot,
+    StopError, StopPosition, StreamPosition, StreamSnapshot, SupposedCheck, TargetSnapshot,
 };
 
 pub use crate::model::{

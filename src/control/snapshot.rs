@@ -41,6 +41,9 @@ pub struct Snapshot {
     pub streams: Vec<StreamSnapshot>,
     /// The newest result of the checks, once there is one.
     pub check: Option<Arc<CheckReport>>,
+    /// What the checks would find with another setting, while somebody wants to see that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supposed: Option<Arc<SupposedCheck>>,
     /// How far the checks are, while they run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checking: Option<CheckProgress>,
@@ -50,6 +53,15 @@ pub struct Snapshot {
     pub log: Arc<Vec<LogLine>>,
     /// Log lines that were dropped because the ring was full before it was read.
     pub log_dropped: u64,
+}
+
+/// The checks as they would be with another setting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupposedCheck {
+    /// The `task.dump.consistency` that is supposed of all tasks.
+    pub consistency: String,
+    /// What would be found.
+    pub report: CheckReport,
 }
 
 /// Memory of the process.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-use crate::control::{Answer, Command, Envelope, Query, Reply, Scope, Snapshot};
+use crate::config::{Config, Consistency};
+use crate::control::{Answer, CONSISTENCIES, Command, Envelope, Query, Reply, Scope, Snapshot};
 use crate::model::{CheckReport, ErrorKind, Finding, Stage};
 
 use super::caught_up::CaughtUp;
@@ -68,7 +68,8 @@ struct Errand {
 /// Where the parts of the director that take their time report to.
 #[derive(Clone)]
 struct Reports {
-    checks: mpsc::Sender<CheckReport>,
+    /// With the setting that was supposed, if one was.
+    checks: mpsc::Sender<(Option<String>, CheckReport)>,
     errands: mpsc::Sender<(Errand, Reply)>,
 }
 
@@ -80,7 +81,7 @@ impl Director {
         let (checks, mut checked) = mpsc::channel(1);
         let (errands, mut settled) = mpsc::channel(ERRANDS);
         let reports = Reports { checks, errands };
-        self.check(&reports);
+        self.check(None, &reports);
         let mut caught_up = self.options.ends_when_caught_up.then(CaughtUp::default);
         let mut refusals = BTreeSet::new();
         let mut findings = BTreeMap::new();
@@ -99,14 +100,17 @@ impl Director {
                     }
                 },
                 Some((errand, reply)) = settled.recv() => self.settle(errand, reply),
-                Some(report) = checked.recv() => self.publisher.set_check(report),
+                Some((supposed, report)) = checked.recv() => match supposed {
+                    Some(consistency) => self.publisher.set_supposed(consistency, report),
+                    None => self.publisher.set_check(report),
+                },
                 _ = tick.tick() => {
                     self.publish();
                     // Each looks, whatever the other saw.
                     let are_others = self.have_findings_changed(&mut findings);
                     if self.has_new_refusal(&mut refusals) || are_others {
                         // The Grants screen shows what is missing now, not what was at the start.
-                        self.check(&reports);
+                        self.check(None, &reports);
                     }
                     if let Some(caught_up) = &mut caught_up {
                         caught_up.look(&self.workers, &self.streams, &self.supervisor);
@@ -182,9 +186,15 @@ impl Director {
         have_changed
     }
 
-    /// Starts the checks; their report comes by the channel.
-    fn check(&mut self, reports: &Reports) {
-        let config = Arc::clone(&self.config);
+    /// Starts the checks, as if all tasks had a `consistency` where one is given; their report comes by
+    /// the channel.
+    fn check(&mut self, supposed: Option<(String, Consistency)>, reports: &Reports) {
+        let mut config = Arc::clone(&self.config);
+        if let Some((_, consistency)) = &supposed {
+            for task in &mut Arc::make_mut(&mut config).tasks {
+                task.dump.consistency = *consistency;
+            }
+        }
         let progress = Arc::default();
         self.publisher.set_checking(&progress);
         let reports = reports.checks.clone();
@@ -192,7 +202,7 @@ impl Director {
         let _reports_by_the_channel = self.supervisor.spawn("check", async move {
             match gate::checked(config, stop, progress).await {
                 // A director that has ended needs no report.
-                Ok(report) => drop(reports.send(report).await),
+                Ok(report) => drop(reports.send((supposed.map(|(name, _)| name), report)).await),
                 Err(error) => tracing::error!(unit = "check", "{}", error.report()),
             }
         });
@@ -207,7 +217,7 @@ impl Director {
         asker: oneshot::Sender<Reply>,
         reports: &Reports,
     ) {
-        let is_steering = !matches!(command, Command::Check);
+        let is_steering = !matches!(command, Command::Check | Command::CheckAs { .. });
         let refusal = if is_steering && self.config.console.is_read_only && origin == "console" {
             Some(refused(
                 "this console is read-only",
@@ -306,9 +316,19 @@ impl Director {
                 }
             }
             Command::Check => {
-                self.check(reports);
+                self.check(None, reports);
                 done("checking again")
             }
+            Command::CheckAs { consistency } => match Consistency::named(consistency) {
+                Some(way) => {
+                    self.check(Some((consistency.clone(), way)), reports);
+                    done(format!("checking as if `consistency` were `{consistency}`"))
+                }
+                None => refused(
+                    format!("`consistency` cannot be `{consistency}`"),
+                    format!("name one of {}", CONSISTENCIES.join(", ")),
+                ),
+            },
             Command::Stop => {
                 self.ended.cancel();
                 done("draining; the process ends then")
@@ -647,6 +667,13 @@ fn one_line(value: &impl serde::Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_consistency_can_be_supposed() {
+        for name in CONSISTENCIES {
+            assert!(Consistency::named(name).is_some(), "{name}");
+        }
+    }
 
     #[test]
     fn an_unknown_name_is_told_with_those_there_are() {

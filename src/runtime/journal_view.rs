@@ -111,6 +111,7 @@ fn scope_of(command: &Command) -> Option<&Scope> {
         Command::PurgeRelay { .. }
         | Command::RefetchRelay { .. }
         | Command::Check
+        | Command::CheckAs { .. }
         | Command::Stop => None,
     }
 }
@@ -141,6 +142,7 @@ fn words(command: &Command) -> String {
         Command::PurgeRelay { source, .. } => format!("purge the relay of {source}"),
         Command::RefetchRelay { source, file, .. } => format!("fetch {file} of {source} again"),
         Command::Check => "check".to_owned(),
+        Command::CheckAs { consistency } => format!("check as if `consistency` were {consistency}"),
         Command::Stop => "stop".to_owned(),
     }
 }

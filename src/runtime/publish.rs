@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, ServerConfig};
 use crate::control::{
     DecisionFigure, MemoryFigure, Problem, Snapshot, SourceSnapshot, StreamPosition,
-    StreamSnapshot, TargetSnapshot, snapshot,
+    StreamSnapshot, SupposedCheck, TargetSnapshot, snapshot,
 };
 use crate::job::check::Progress;
 use crate::log::LogRing;
@@ -34,6 +34,7 @@ pub(super) struct Publisher {
     limit_bytes: u64,
     meters: Vec<StreamMeter>,
     check: Option<Arc<CheckReport>>,
+    supposed: Option<Arc<SupposedCheck>>,
     /// The checks that run, for as long as they do.
     checking: Weak<Progress>,
 }
@@ -69,6 +70,7 @@ impl Publisher {
             limit_bytes: config.worker.memory_bytes,
             meters: Vec::new(),
             check: None,
+            supposed: None,
             checking: Weak::new(),
         }
     }
@@ -86,6 +88,15 @@ impl Publisher {
     /// Takes a new result of the checks.
     pub(super) fn set_check(&mut self, report: CheckReport) {
         self.check = Some(Arc::new(report));
+        self.supposed = None;
+    }
+
+    /// Takes what the checks would find with another setting, to be shown until there is a new result.
+    pub(super) fn set_supposed(&mut self, consistency: String, report: CheckReport) {
+        self.supposed = Some(Arc::new(SupposedCheck {
+            consistency,
+            report,
+        }));
     }
 
     /// The snapshot of now; `None` where nothing has changed since the last.
@@ -99,6 +110,7 @@ impl Publisher {
         let mut next = self.last.clone();
         next.taken_at = clock::now();
         next.check.clone_from(&self.check);
+        next.supposed.clone_from(&self.supposed);
         next.checking = self.checking.upgrade().map(|progress| progress.figure());
         next.sources = workers
             .iter()

@@ -110,6 +110,8 @@ pub enum Action {
     Revert,
     /// Runs the checks again.
     Check,
+    /// Runs them as if another setting were made.
+    Suppose,
     /// Copies what is focused.
     Copy,
     /// Opens the choice of what is copied.
@@ -242,8 +244,9 @@ pub static TABLE: &[Entry] = &[
     entry(Action::Check, "check", &["r"], Place::On(&[Screen::Grants]), "check again", "run the checks and read the grants again"),
     entry(Action::Level, "level", &["v"], Place::On(&[Screen::Log]), "level", "show only lines of this level and above"),
     entry(Action::Copy, "copy", &["y"], Place::Everywhere, "copy", "copy what the focused pane is about (grants, statement, position, line) to the clipboard and to a file"),
-    entry(Action::CopyAs, "copy-as", &["Y"], Place::On(&[Screen::Grants]), "copy a part", "copy the GRANT of one cell, of one unit, of this server, of all servers, or the documented minimum"),
+    entry(Action::CopyAs, "copy-as", &["Y"], Place::On(&[Screen::Grants]), "part", "copy the GRANT of one cell, of one unit, of this server, of all servers, or the documented minimum"),
     entry(Action::NextServer, "next-server", &["d"], Place::On(&[Screen::Grants]), "next server", "the grants of the next server"),
+    entry(Action::Suppose, "suppose", &["c"], Place::On(&[Screen::Grants]), "as if", "what would be needed and found with the next `consistency` of a dump; behind the last: with what is set"),
     entry(Action::Journal, "journal", &["J"], Place::Everywhere, "", "what was asked and decided, with what became of it; apply later what was left out"),
     entry(Action::NextProblem, "next-problem", &["!"], Place::Everywhere, "next problem", "go to the next problem, oldest first"),
     entry(Action::Filter, "filter", &["/"], Place::On(LISTS), "filter", "show only lines that contain a text; enter keeps it, esc removes it"),

@@ -159,6 +159,7 @@ pub fn on_action(state: &mut State, entry: &Entry, looks: &Looks) -> Vec<Effect>
         Action::Revert => return revert(state),
         Action::Journal => return journal::open(state),
         Action::Check => return send(state, Command::Check),
+        Action::Suppose => return send(state, screen::grants::suppose_next(state)),
         Action::Copy => return copy(state, looks),
         Action::CopyAs => state.dialog = Some(Dialog::CopyAs),
         Action::NextServer => next_server(state),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tui_input::Input;
 
-use crate::control::{Snapshot, SourceSnapshot, StreamSnapshot};
+use crate::control::{CheckReport, Snapshot, SourceSnapshot, StreamSnapshot};
 use crate::model::{Timestamp, Unit};
 
 use super::accepting::Accepting;
@@ -290,10 +290,18 @@ impl State {
             .any(|text| text.to_lowercase().contains(&filter))
     }
 
+    /// The report that the grants show: the one of another setting, while that is looked at.
+    pub fn report(&self) -> Option<&CheckReport> {
+        let supposed = self.shown.supposed.as_ref();
+        supposed
+            .map(|supposed| &supposed.report)
+            .or(self.shown.check.as_deref())
+    }
+
     /// The servers of the grants, in the report's order.
     pub fn servers(&self) -> Vec<&str> {
         let mut servers: Vec<&str> = Vec::new();
-        if let Some(report) = &self.shown.check {
+        if let Some(report) = self.report() {
             for figure in &report.privileges {
                 if !servers.contains(&figure.server.as_str()) {
                     servers.push(&figure.server);

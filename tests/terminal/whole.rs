@@ -74,6 +74,16 @@ fn the_console_shows_a_migration_and_gives_the_terminal_back() {
         let screen = terminal.await_text(&texts);
         assert_eq!(screen.matches("s3cret").count(), 0);
     }
+    // What another setting would ask for.
+    terminal.press("7");
+    for way in ["auto", "flush"] {
+        terminal.press("c");
+        terminal.await_text(&[&format!("AS IF consistency = {way}")]);
+    }
+    terminal.press("r");
+    terminal.await_text(&["Grants", "in the minimum"]);
+    terminal.press("1");
+    terminal.await_text(&["Overview", "shop"]);
     // Any size, and one where one pane fits.
     for (columns, rows) in [(160, 45), (20, 5), (1, 1), (300, 100), (79, 24)] {
         terminal.resize(columns, rows);

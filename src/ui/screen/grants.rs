@@ -5,7 +5,9 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Modifier;
 use ratatui::text::Line;
 
-use crate::control::{CheckReport, CheckState, GrantState, PrivilegeFigure};
+use crate::control::{
+    CONSISTENCIES, CheckReport, CheckState, Command, GrantState, PrivilegeFigure,
+};
 use crate::model::Unit;
 use crate::model::check::combined;
 use crate::ui::action::Action;
@@ -20,7 +22,7 @@ use crate::ui::widget::table::{self, Cell, Column, text};
 
 /// The matrix over the statements, with the checks where there is room or something failed.
 pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
-    let findings = state.shown.check.as_ref().map_or(0, |report| {
+    let findings = state.report().map_or(0, |report| {
         let checks = report.checks.iter();
         checks
             .filter(|check| check.state != CheckState::Pass)
@@ -57,7 +59,7 @@ pub fn layout(state: &State, body: Rect) -> Vec<(Pane, Rect)> {
 
 /// The lines of the longest matrix of all servers.
 fn longest(state: &State) -> usize {
-    let Some(report) = state.shown.check.as_deref() else {
+    let Some(report) = state.report() else {
         return 0;
     };
     let servers = state.servers().into_iter();
@@ -110,7 +112,7 @@ fn severity(state: GrantState) -> u8 {
 
 /// The matrix of the server in front, in the report's order, as the filter leaves it.
 pub fn matrix_rows<'a>(state: &'a State) -> Vec<MatrixRow<'a>> {
-    let (Some(report), Some(server)) = (state.shown.check.as_deref(), state.server()) else {
+    let (Some(report), Some(server)) = (state.report(), state.server()) else {
         return Vec::new();
     };
     let mut rows: Vec<MatrixRow<'a>> = Vec::new();
@@ -166,7 +168,7 @@ fn state_word(state: GrantState) -> (&'static str, Role) {
 
 /// The units that work on the server in front.
 pub fn units(state: &State) -> Vec<Unit> {
-    let (Some(report), Some(server)) = (state.shown.check.as_deref(), state.server()) else {
+    let (Some(report), Some(server)) = (state.report(), state.server()) else {
         return Vec::new();
     };
     let works = |unit: &Unit| {
@@ -192,7 +194,7 @@ pub fn selected(state: &State) -> Option<&PrivilegeFigure> {
 /// Privilege by unit.
 pub fn matrix(view: &View<'_>, area: Rect) -> Content {
     let state = view.state;
-    let Some(report) = state.shown.check.as_deref() else {
+    let Some(report) = state.report() else {
         if let Some(checking) = state.shown.checking {
             let columns = text_width(area.width).saturating_sub(12).min(50);
             let mut bar = vec![view.span(Role::Text, "checking ")];
@@ -267,6 +269,10 @@ pub fn matrix(view: &View<'_>, area: Rect) -> Content {
     if is_untried {
         account.push_str("  (version not tried: from its manual)");
     }
+    if let Some(supposed) = &state.shown.supposed {
+        account.push_str("  AS IF consistency = ");
+        account.push_str(&supposed.consistency);
+    }
     let number = servers.iter().position(|s| *s == server).unwrap_or(0) + 1;
     let missing = report.missing();
     let here = missing.iter().filter(|cell| cell.server == server).count();
@@ -295,6 +301,20 @@ pub fn matrix(view: &View<'_>, area: Rect) -> Content {
     .header(header)
     .note(note)
     .window(Window::Around(cursor))
+}
+
+/// What asks for the checks as they would be with the next `consistency`; behind the last comes what is.
+pub fn suppose_next(state: &State) -> Command {
+    let at = state.shown.supposed.as_ref().and_then(|supposed| {
+        let mut ways = CONSISTENCIES.iter();
+        ways.position(|way| *way == supposed.consistency)
+    });
+    match CONSISTENCIES.get(at.map_or(0, |at| at + 1)) {
+        Some(way) => Command::CheckAs {
+            consistency: (*way).to_owned(),
+        },
+        None => Command::Check,
+    }
 }
 
 fn all_rows(report: &CheckReport, server: &str) -> usize {
@@ -334,7 +354,7 @@ pub enum Part {
 
 /// The statements of a part, those for one object put together; empty where nothing is missing.
 pub fn statements_of(state: &State, part: Part) -> Vec<String> {
-    let Some(report) = state.shown.check.as_deref() else {
+    let Some(report) = state.report() else {
         return Vec::new();
     };
     let server = state.server();
@@ -388,11 +408,8 @@ pub fn statements_of(state: &State, part: Part) -> Vec<String> {
 
 /// The statements that give what `server` lacks, those for one object put together.
 pub fn missing_grants(state: &State, server: &str) -> Vec<String> {
-    let figures = state
-        .shown
-        .check
-        .iter()
-        .flat_map(|report| &report.privileges);
+    let report = state.report().into_iter();
+    let figures = report.flat_map(|report| &report.privileges);
     let lacking = figures.filter(|figure| figure.server == server && figure.is_lacking());
     combined(
         lacking
@@ -485,7 +502,7 @@ fn minimum(view: &View<'_>, width: usize) -> Vec<Line<'static>> {
 
 /// Settings, connections and folders: what failed or is worth knowing first.
 pub fn checks(view: &View<'_>, area: Rect) -> Content {
-    let Some(report) = view.state.shown.check.as_deref() else {
+    let Some(report) = view.state.report() else {
         return super::nothing(view, "checks", "not run yet");
     };
     let width = text_width(area.width);
@@ -546,7 +563,7 @@ pub fn checks(view: &View<'_>, area: Rect) -> Content {
 
 /// What mends the checks that fail or warn, to be copied; empty where all pass.
 pub fn mends(state: &State) -> String {
-    let report = state.shown.check.iter();
+    let report = state.report().into_iter();
     let checks = report.flat_map(|report| &report.checks);
     let open = checks.filter(|check| check.state != CheckState::Pass);
     as_script(open.map(|check| [&check.scope, &check.id, &check.found, &check.mend]))

@@ -200,6 +200,7 @@ pub(super) fn calm() -> Snapshot {
         targets: vec![target("tidb")],
         streams: vec![stream("orders", "mysql-01"), idle],
         check: Some(Arc::new(report(true))),
+        supposed: None,
         checking: None,
         problems: Vec::new(),
         log: Arc::new(vec![

@@ -1,7 +1,8 @@
 //! Every screen, as text.
 
-use tideway::control::{Command, Scope};
+use tideway::control::{Command, Scope, SupposedCheck};
 use tideway::ui::effect::Effect;
+use tideway::ui::reducer;
 
 use super::{Console, fixtures};
 
@@ -119,6 +120,41 @@ fn grants_are_copied_by_part() {
         "{}",
         console.text()
     );
+}
+
+/// A setting is tried on the screen; what is missing as it is stays counted.
+#[test]
+fn grants_as_if_another_setting_were_made() {
+    let mut console = Console::new(fixtures::grants(), (100, 30));
+    let mut shown = fixtures::grants();
+    for way in ["auto", "flush", "snapshot", "fuzzy"] {
+        let ask = Command::CheckAs {
+            consistency: way.into(),
+        };
+        assert_eq!(console.press("7 c"), [Effect::Send(ask)]);
+        let mut report = fixtures::calm().check.as_deref().cloned().unwrap();
+        report
+            .privileges
+            .retain(|cell| way == "flush" || cell.privilege != "RELOAD");
+        shown.supposed = Some(std::sync::Arc::new(SupposedCheck {
+            consistency: way.into(),
+            report,
+        }));
+        let now = console.state.now;
+        reducer::on_snapshot(&mut console.state, std::sync::Arc::new(shown.clone()), now);
+        let text = console.text();
+        assert!(
+            text.contains(&format!("AS IF consistency = {way}")),
+            "{text}"
+        );
+        assert_eq!(text.contains("RELOAD"), way == "flush", "{text}");
+        assert!(
+            text.contains("[7 Grants!2]") && text.contains("nothing is missing on"),
+            "{text}"
+        );
+    }
+    check("grants-as-if", &console);
+    assert_eq!(console.press("c"), [Effect::Send(Command::Check)]);
 }
 
 #[test]
