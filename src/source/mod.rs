@@ -10,7 +10,7 @@ pub use server_info::{
     gtid_executed, gtid_purged, gtids_at,
 };
 pub use structure::{
-    TableInfo, TableType, expect_visible, list_tables, read_defaults, read_schema_defaults,
-    read_source_defaults, read_structure_set, read_structures, read_structures_in,
-    read_structures_of,
+    NAMES_AT_ONCE, TableInfo, TableType, expect_visible, list_tables, list_tables_with_sizes,
+    read_defaults, read_schema_defaults, read_source_defaults, read_structure_set, read_structures,
+    read_structures_in, read_structures_of,
 };

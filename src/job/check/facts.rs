@@ -7,7 +7,7 @@ use crate::connect::{Session, Setup};
 use crate::model::{Flavor, Result, TableName};
 use crate::privilege::Account;
 use crate::schema::Structure;
-use crate::source::{self, ServerInfo, TableInfo, TableType};
+use crate::source::{self, NAMES_AT_ONCE, ServerInfo, TableInfo, TableType};
 
 use super::account::{self, Identity};
 use super::binlog::{self, Binlog};
@@ -183,18 +183,15 @@ impl SourceFacts {
         let mut session = Session::open(&source.server, &setup()).await?;
         let server = ServerFacts::read(&source.server, &mut session).await?;
         progress.step();
-        let tables = source::list_tables(&mut session).await?;
+        let tables = source::list_tables_with_sizes(&mut session).await?;
         progress.step();
         let tasks: Vec<&TaskConfig> = tasks_of_source(config, source).collect();
-        let taken: Vec<TableName> = tables
+        let taken: Vec<&TableInfo> = tables
             .iter()
             .filter(|table| is_table(table))
             .filter(|table| tasks.iter().any(|task| task.selection.takes(&table.name)))
-            .map(|table| table.name.clone())
             .collect();
-        let structures = source::read_structures_of(&mut session, &taken)
-            .await
-            .map(|structures| structures.into_iter().map(brief).collect());
+        let structures = briefs(&mut session, &taken).await;
         progress.step();
         let replica_ids = replica_ids(&mut session).await;
         let binlog = Binlog::read(&mut session).await;
@@ -237,6 +234,17 @@ impl SourceFacts {
     pub(super) fn brief(&self, table: &TableName) -> Option<&Brief> {
         self.structures.as_ref().ok()?.get(table)
     }
+}
+
+/// What is known of the structures of these tables.
+async fn briefs(session: &mut Session, tables: &[&TableInfo]) -> Result<HashMap<TableName, Brief>> {
+    let mut briefs = HashMap::with_capacity(tables.len());
+    for chunk in tables.chunks(NAMES_AT_ONCE) {
+        let listed = chunk.iter().copied().cloned();
+        let structures = source::read_structures_in(session, listed).await?;
+        briefs.extend(structures.into_iter().map(brief));
+    }
+    Ok(briefs)
 }
 
 fn brief(structure: Structure) -> (TableName, Brief) {

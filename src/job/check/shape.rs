@@ -12,7 +12,7 @@ use crate::connect::Session;
 use crate::model::{Error, Flavor, Result, ServerVersion, TableName};
 use crate::schema::tokens::{TokenKind, tokenize};
 use crate::schema::{SqlMode, Structure, adapt_create_table, fit};
-use crate::source::{self, TableInfo};
+use crate::source::{self, NAMES_AT_ONCE, TableInfo};
 use crate::target::checkpoint::Tables;
 
 use super::facts::{SourceFacts, TargetFacts, is_table, setup};
@@ -130,6 +130,12 @@ pub(super) async fn read(
         .await
 }
 
+/// The table of this name among some by name.
+fn find<'a>(tables: &'a [TableInfo], name: &TableName) -> Option<&'a TableInfo> {
+    let at = tables.binary_search_by(|have| have.name.cmp(name)).ok()?;
+    tables.get(at).filter(|info| is_table(info))
+}
+
 /// One look.
 struct Look<'a> {
     config: &'a Config,
@@ -149,12 +155,7 @@ impl Look<'_> {
     }
 
     fn on_target(&self, table: &TableName) -> Option<&TableInfo> {
-        let at = self
-            .target
-            .tables
-            .binary_search_by(|have| have.name.cmp(table))
-            .ok()?;
-        self.target.tables.get(at).filter(|info| is_table(info))
+        find(&self.target.tables, table)
     }
 
     /// Tables that are on the target already.
@@ -192,11 +193,13 @@ impl Look<'_> {
             }
         }
         self.progress.expect(wanted.len());
-        for chunk in wanted.chunks(AT_ONCE) {
-            self.progress.steps(chunk.len());
+        for chunk in wanted.chunks(NAMES_AT_ONCE) {
             self.compare(chunk, from, to).await?;
-            if self.task.mode != Mode::Incremental && self.shape.unasked.is_none() {
-                self.ask_for_rows(chunk, to).await;
+            for chunk in chunk.chunks(AT_ONCE) {
+                self.progress.steps(chunk.len());
+                if self.task.mode != Mode::Incremental && self.shape.unasked.is_none() {
+                    self.ask_for_rows(chunk, to).await;
+                }
             }
         }
         Ok(())
@@ -213,9 +216,19 @@ impl Look<'_> {
             let named = structures.into_iter().map(|s| (s.table.clone(), s));
             named.collect()
         };
-        let (sources, targets): (Vec<TableName>, Vec<TableName>) = pairs.iter().cloned().unzip();
-        let theirs = by_name(source::read_structures_of(to, &targets).await?);
-        let ours = by_name(source::read_structures_of(from, &sources).await?);
+        // They were listed a moment ago, and listing them takes MariaDB longer than all else.
+        let listed = |tables: &[TableInfo], name: &TableName| find(tables, name).cloned();
+        let targets = pairs
+            .iter()
+            .filter_map(|(_, target)| listed(&self.target.tables, target));
+        let sources = pairs
+            .iter()
+            .filter_map(|(source, _)| listed(&self.source.tables, source));
+        let (theirs, ours) = tokio::try_join!(
+            source::read_structures_in(to, targets),
+            source::read_structures_in(from, sources)
+        )?;
+        let (theirs, ours) = (by_name(theirs), by_name(ours));
         for (source, target) in pairs {
             let (Some(ours), Some(theirs)) = (ours.get(source), theirs.get(target)) else {
                 continue;

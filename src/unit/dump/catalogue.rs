@@ -10,7 +10,8 @@ use crate::model::{Error, ErrorKind, Result, TableName, table::quote_name};
 use crate::route::Selection;
 use crate::schema::{SchemaDefaults, Structure, engine, without_counter};
 use crate::source::{
-    TableInfo, TableType, expect_visible, list_tables, read_schema_defaults, read_structures_in,
+    TableInfo, TableType, expect_visible, list_tables_with_sizes, read_schema_defaults,
+    read_structures_in,
 };
 
 use super::{changed, programs};
@@ -111,7 +112,7 @@ impl Catalogue {
     /// The selected tables, ordered by name, and their databases: what is compared with another reading.
     /// The rest is for [`Catalogue::read_rest`].
     pub(super) async fn read(&mut self) -> Result<Found> {
-        let listed: Vec<TableInfo> = list_tables(&mut self.session)
+        let listed: Vec<TableInfo> = list_tables_with_sizes(&mut self.session)
             .await?
             .into_iter()
             .filter(|info| self.selection.takes(&info.name))
