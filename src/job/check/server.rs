@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{Address, Config, Mode, ServerConfig, SourceConfig, TargetConfig, TlsMode};
-use crate::model::{Error, Flavor};
+use crate::model::{Error, Flavor, ServerVersion};
 use crate::privilege::{self, Account, Level, Line};
 use crate::schema::engine::rolls_back;
 use crate::source::ServerInfo;
@@ -141,7 +141,7 @@ pub(super) fn source(
 ) {
     let info = &facts.server.info;
     let is_replicated = tasks_of_source(config, source).any(|task| task.mode != Mode::Full);
-    version(rows, info, true);
+    version(rows, &info.version, true);
     binlog(rows, info, is_replicated);
     metadata(rows, info, is_replicated);
     gtid(rows, info);
@@ -179,22 +179,22 @@ fn connections(rows: &mut Scope<'_>, room: Room, needed: u64) {
     }
 }
 
-fn version(rows: &mut Scope<'_>, info: &ServerInfo, is_source: bool) {
+fn version(rows: &mut Scope<'_>, version: &ServerVersion, is_source: bool) {
     let why = "binlogs, grants and statements differ by version";
-    let mut shown = info.version.to_string();
-    if !privilege::is_tried(&info.version) {
+    let mut shown = version.to_string();
+    if !privilege::is_tried(version) {
         shown.push_str(
             " (its grants and statements rest on its manual: no tests run on this version)",
         );
     }
-    let is_known = match info.flavor() {
-        Flavor::MySQL => info.version.at_least(5, 7, 0),
-        Flavor::MariaDB => info.version.at_least(10, 5, 0),
+    let is_known = match version.flavor {
+        Flavor::MySQL => version.at_least(5, 7, 0),
+        Flavor::MariaDB => version.at_least(10, 5, 0),
         Flavor::TiDB => !is_source,
     };
     if is_known {
         rows.pass("version", shown, why);
-    } else if is_source && info.flavor() == Flavor::TiDB {
+    } else if is_source && version.flavor == Flavor::TiDB {
         rows.fail(
             "version",
             format!("{shown} writes no binlog"),
@@ -412,7 +412,7 @@ pub(super) fn target(
     facts: &TargetFacts,
 ) {
     let info = &facts.server.info;
-    version(rows, info, false);
+    version(rows, &info.version, false);
     let needed: usize = config
         .tasks
         .iter()
@@ -518,4 +518,40 @@ fn passes_read_only(account: &Account, settings: &[String]) -> bool {
             }),
             _ => false,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::Rows;
+    use super::*;
+    use crate::model::CheckState;
+
+    #[test]
+    fn versions_that_are_too_old_or_have_no_binlog() {
+        let judged = |text: &str, is_source: bool| {
+            let mut rows = Rows::default();
+            version(&mut rows.of("x"), &ServerVersion::parse(text), is_source);
+            let row = rows.into_list().pop().unwrap();
+            assert!(!row.why.is_empty() && (row.state == CheckState::Pass || !row.mend.is_empty()));
+            (row.state, row.found)
+        };
+        for (text, at_source, at_target) in [
+            ("5.6.51-log", CheckState::Fail, CheckState::Warn),
+            ("5.7.44", CheckState::Pass, CheckState::Pass),
+            ("9.7.4", CheckState::Pass, CheckState::Pass),
+            ("10.4.34-MariaDB", CheckState::Fail, CheckState::Warn),
+            (
+                "5.5.5-10.5.8-MariaDB-log",
+                CheckState::Pass,
+                CheckState::Pass,
+            ),
+            ("8.0.11-TiDB-v8.5.0", CheckState::Fail, CheckState::Pass),
+        ] {
+            assert_eq!(judged(text, true).0, at_source, "{text}");
+            assert_eq!(judged(text, false).0, at_target, "{text}");
+        }
+        // What rests on a manual is told.
+        assert!(judged("8.0.36", true).1.contains("rest on its manual"));
+        assert!(!judged("9.7.4", true).1.contains("manual"));
+    }
 }
