@@ -26,6 +26,7 @@
 //! | a failed batch is replayed one by one, and stops at the very row | `sync::drift_stops_with_the_row_shown`, `sync::a_stop_shows_the_rows_of_the_target` |
 //! | WHERE by a key of both sides, else by all columns and LIMIT 1 | `a_key_must_be_one_on_both_sides`, `without_a_key_every_column_counts` |
 //! | what the target takes for equal is not taken for the same row: bytes, zeros with a sign, numbers of a document | `sync_odd::odd_cases_from_mysql_to_itself`, `sync_odd::odd_cases_from_mariadb_to_itself` |
+//! | a trigger of the target is told, or stops where it refuses | `sync_target::triggers_of_the_target_are_told`, `sync_target::what_does_not_fit_stops_and_goes_on_once_mended` |
 //! | an UPDATE sets what the target would set by itself | `columns_are_found_by_name` |
 //! | the session that applies is explicit; a warning is an error | `sync_target::the_session_that_applies_is_its_own`, `sync_target::what_does_not_fit_stops_and_goes_on_once_mended` |
 //! | TiDB's session, limits and codes; lock waits and deadlocks | `front::what_may_pass_is_tried_again_and_shown`, `sync_limits::a_deadlock_is_tried_again`, `sync_limits::a_lock_that_another_holds_is_waited_for` |

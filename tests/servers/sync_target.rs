@@ -529,6 +529,28 @@ fn changes_left_out_are_in_the_tasks_file() {
     );
 }
 
+/// What a trigger of the target does besides is nobody's change of the source: it is told.
+#[test]
+fn triggers_of_the_target_are_told() {
+    let mut pair = Pair::start(
+        Flavor::MariaDb1011,
+        Flavor::MySql97,
+        "CREATE TABLE t (a INT PRIMARY KEY); CREATE TABLE seen (a INT)",
+        "",
+    );
+    pair.target.run(
+        "GRANT TRIGGER ON d.* TO 'tideway'@'%'; \
+         CREATE TRIGGER d.once_more AFTER INSERT ON d.t FOR EACH ROW INSERT INTO d.seen VALUES (NEW.a)",
+    );
+    pair.source.run("INSERT INTO d.t VALUES (1)");
+    let status = pair.tideway.await_status("it is told", |status| {
+        let notes = status["streams"][0]["notes"].to_string();
+        notes.contains("`once_more`")
+    });
+    assert_eq!(status["streams"][0]["stage"], "running", "{status}");
+    pair.target.await_value("SELECT COUNT(*) FROM d.seen", "1");
+}
+
 /// What the target's own settings would make of the values has no say: the session that applies sets its
 /// own.
 #[test]

@@ -25,6 +25,7 @@ use crate::model::{Error, ErrorKind, Place, Result, TableName, Timestamp};
 use crate::schema::Structure;
 use crate::source::structure::read_structures_of;
 use crate::target::execute::{self, STRICT};
+use crate::target::text::literal;
 use crate::target::{Claim, Mark, Outcome, Packet, Part};
 
 /// Why applying ended.
@@ -546,9 +547,41 @@ impl Applier {
                 "make the table on the target and copy its rows, or leave it out of the task",
             ));
         };
+        self.note_triggers(table).await?;
         let structure = Arc::new(structure);
         self.targets.insert(table.clone(), Arc::clone(&structure));
         Ok(structure)
+    }
+
+    /// Tells of the triggers of a table of the target, as far as the account may see them: they run for
+    /// each change, and what the source's did comes as rows besides.
+    async fn note_triggers(&mut self, table: &TableName) -> Result<()> {
+        let found = self
+            .session
+            .rows(&format!(
+                "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {} AND \
+                 EVENT_OBJECT_TABLE = {} ORDER BY TRIGGER_NAME",
+                literal(&table.schema),
+                literal(&table.name)
+            ))
+            .await?;
+        let names: Vec<String> = found
+            .iter()
+            .filter_map(|row| row.first()?.as_deref())
+            .map(|name| format!("`{}`", String::from_utf8_lossy(name)))
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let note = format!(
+            "{table} has triggers on the target, which run for each change: {}; what the source's did comes \
+             as rows, so drop them until the cut-over unless they are meant",
+            names.join(", ")
+        );
+        if !self.meter.figure().notes.contains(&note) {
+            self.meter.note(note);
+        }
+        Ok(())
     }
 
     /// Sends packets one after the other's answer.
