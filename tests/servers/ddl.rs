@@ -120,7 +120,8 @@ fn setup(source: impl Into<ServerSpec>, target: Flavor) -> (Server, Server, Tide
 /// was killed is dropped as the stop says.
 fn await_or_mend(tideway: &mut Tideway, target: &Server, reached: impl Fn(&Value) -> bool) {
     let mend = |status: &Value| {
-        let fix = streams(status)[0]["stop"]["error"]["fix"].as_str()?;
+        // A worker that has just begun has none yet.
+        let fix = streams(status).first()?["stop"]["error"]["fix"].as_str()?;
         let (_, rest) = fix.split_once("`DROP TABLE `d`.`#mysql50#")?;
         let (file, _) = rest.split_once('`')?;
         Some(format!("DROP TABLE d.`#mysql50#{file}`"))
