@@ -1,6 +1,7 @@
 //! The lag is honest: by the source's own clock, also within a long transaction, and never zero where it
 //! is not known.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -49,10 +50,14 @@ fn a_clock_that_is_off_does_not_show() {
         tideway.start();
         tideway.await_streams("sync", "running");
         line.delay(Duration::from_millis(700));
+        let is_done = AtomicBool::new(false);
         let writing = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut client = source.client();
-                for n in 0..60 {
+                for n in 0..600 {
+                    if is_done.load(Ordering::Relaxed) {
+                        break;
+                    }
                     // As root it is not shifted by itself.
                     client.run(&format!(
                         "SET timestamp = DEFAULT; SET timestamp = UNIX_TIMESTAMP(NOW(6)) + ({ahead}); INSERT INTO d.t VALUES ({n})"
@@ -60,11 +65,22 @@ fn a_clock_that_is_off_does_not_show() {
                     std::thread::sleep(Duration::from_millis(100));
                 }
             });
-            highest(&tideway, Duration::from_secs(7))
+            // On a busy machine the first of them take a while.
+            let end = Instant::now() + Duration::from_mins(1);
+            let mut highest_seen = 0.0_f64;
+            while highest_seen < 1.0 && Instant::now() < end {
+                highest_seen = highest(&tideway, Duration::from_secs(7));
+            }
+            is_done.store(true, Ordering::Relaxed);
+            highest_seen
         });
         println!("{ahead} s off: a lag of {writing} s");
         // 1.4 s of the line, a second of the source's resolution, and a busy machine.
-        assert!((1.0..45.0).contains(&writing), "{ahead}: {writing}");
+        assert!(
+            (1.0..45.0).contains(&writing),
+            "{ahead}: {writing}\n{}",
+            tideway.story()
+        );
         line.delay(Duration::ZERO);
         tideway.await_status("idle", |status| status["streams"][0]["idle"] == true);
         assert!(tideway.terminate().success(), "{}", tideway.story());

@@ -349,8 +349,16 @@ fn signals_end_it() {
     terminal.wait_for("streams (5)");
     terminal.signal("-HUP");
     assert_eq!(terminal.ended(END), "TerminalLost true");
-    let seen = terminal.screen.lock().unwrap();
-    assert!(!seen.parser.screen().alternate_screen());
+    // What it wrote last may still be read.
+    let is_given_back = || {
+        let seen = terminal.screen.lock().unwrap();
+        !seen.parser.screen().alternate_screen()
+    };
+    let end = Instant::now() + SOON;
+    while !is_given_back() {
+        assert!(Instant::now() < end, "{}", terminal.text());
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

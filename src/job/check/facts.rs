@@ -7,7 +7,7 @@ use crate::connect::{Session, Setup};
 use crate::model::{Flavor, Result, TableName};
 use crate::privilege::Account;
 use crate::schema::Structure;
-use crate::source::{self, NAMES_AT_ONCE, ServerInfo, TableInfo, TableType};
+use crate::source::{self, ServerInfo, TableInfo, TableType};
 
 use super::account::{self, Identity};
 use super::binlog::{self, Binlog};
@@ -236,10 +236,13 @@ impl SourceFacts {
     }
 }
 
+/// How many structures are held at once. The server goes through all its tables for each packet of them.
+const STRUCTURES_AT_ONCE: usize = 10_000;
+
 /// What is known of the structures of these tables.
 async fn briefs(session: &mut Session, tables: &[&TableInfo]) -> Result<HashMap<TableName, Brief>> {
     let mut briefs = HashMap::with_capacity(tables.len());
-    for chunk in tables.chunks(NAMES_AT_ONCE) {
+    for chunk in tables.chunks(STRUCTURES_AT_ONCE) {
         let listed = chunk.iter().copied().cloned();
         let structures = source::read_structures_in(session, listed).await?;
         briefs.extend(structures.into_iter().map(brief));

@@ -3,11 +3,13 @@
 //! whatever the number of tables.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
+use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Mode, TaskConfig};
+use crate::config::{Config, Mode, SourceConfig, TargetConfig, TaskConfig};
 use crate::connect::Session;
 use crate::model::{Error, Flavor, Result, ServerVersion, TableName};
 use crate::schema::tokens::{TokenKind, tokenize};
@@ -17,7 +19,7 @@ use crate::target::checkpoint::Tables;
 
 use super::facts::{SourceFacts, TargetFacts, is_table, setup};
 use super::progress::Progress;
-use super::relations::{self, Range};
+use super::relations;
 use super::rows::{Scope, one_line, some};
 
 /// How many questions go in one packet.
@@ -25,6 +27,9 @@ const AT_ONCE: usize = 200;
 
 /// How many pairs of a task and a source are looked at at once, each on two connections.
 const PAIRS_AT_ONCE: usize = 4;
+
+/// Of more tables than these, each half is looked at on connections of its own.
+const SHARED: usize = 500;
 
 /// After so many tables that cannot be read, each of which is waited for, no more are tried.
 const UNREAD: usize = 5;
@@ -52,9 +57,43 @@ pub(super) struct Shape {
     /// Tables on the target that another task writes.
     taken: Vec<String>,
     /// The values of keys that count by themselves, of tables that meet others on the target.
-    pub(super) ranges: Vec<Range>,
+    pub(super) ranges: Vec<relations::Range>,
     /// Why it could not be looked at.
     trouble: Option<Error>,
+}
+
+impl Shape {
+    /// Takes up what was found for more tables of the same task and source.
+    fn append(&mut self, more: Self) {
+        let Self {
+            adapted,
+            refused,
+            unread,
+            lacking,
+            unlike,
+            lacking_tables,
+            filled,
+            unasked,
+            taken,
+            ranges,
+            trouble,
+        } = more;
+        for (change, tables) in adapted {
+            self.adapted.entry(change).or_default().extend(tables);
+        }
+        for (collation, count) in lacking {
+            *self.lacking.entry(collation).or_default() += count;
+        }
+        self.refused.extend(refused);
+        self.unread.extend(unread);
+        self.unlike.extend(unlike);
+        self.lacking_tables.extend(lacking_tables);
+        self.filled.extend(filled);
+        self.unasked = self.unasked.take().or(unasked);
+        self.taken.extend(taken);
+        self.ranges.extend(ranges);
+        self.trouble = self.trouble.take().or(trouble);
+    }
 }
 
 /// A task and a source of it.
@@ -94,26 +133,32 @@ pub(super) async fn read(
     let looks = pairs
         .into_iter()
         .map(|(task, from, source, to, target, merged)| async move {
-            let look = async {
-                let mut session = Session::open(&from.server, &setup()).await?;
-                let mut there = Session::open(&to.server, &setup()).await?;
-                let mut look = Look {
+            let count = source.taken(task).count();
+            let parts = if count > SHARED { 2 } else { 1 };
+            let looks = (0..parts).map(|part| {
+                let look = Look {
                     config,
                     task,
                     source,
                     target,
                     progress,
+                    part: count * part / parts..count * (part + 1) / parts,
                     shape: Shape::default(),
                 };
-                look.existing(&mut session, &mut there).await?;
-                if task.mode != Mode::Incremental {
-                    look.creates(&mut session).await?;
-                    look.shape.ranges =
-                        relations::ranges(&mut session, task, source, &merged, AT_ONCE).await?;
+                look.taken(from, to)
+            });
+            let look = async {
+                let mut shape = Shape::default();
+                for part in future::try_join_all(looks).await? {
+                    shape.append(part);
                 }
-                session.close().await;
-                there.close().await;
-                Ok(look.shape)
+                if task.mode != Mode::Incremental && !merged.is_empty() {
+                    let mut session = Session::open(&from.server, &setup()).await?;
+                    shape.ranges =
+                        relations::ranges(&mut session, task, source, &merged, AT_ONCE).await?;
+                    session.close().await;
+                }
+                Ok(shape)
             };
             let shape = super::bounded(stop, Box::pin(look))
                 .await
@@ -143,13 +188,30 @@ struct Look<'a> {
     source: &'a SourceFacts,
     target: &'a TargetFacts,
     progress: &'a Progress,
+    /// Which of the task's tables it is at.
+    part: Range<usize>,
     shape: Shape,
 }
 
 impl Look<'_> {
+    /// Looks, on connections of its own.
+    async fn taken(mut self, from: &SourceConfig, to: &TargetConfig) -> Result<Shape> {
+        let mut session = Session::open(&from.server, &setup()).await?;
+        let mut there = Session::open(&to.server, &setup()).await?;
+        self.existing(&mut session, &mut there).await?;
+        if self.task.mode != Mode::Incremental {
+            self.creates(&mut session).await?;
+        }
+        session.close().await;
+        there.close().await;
+        Ok(self.shape)
+    }
+
     fn pairs(&self) -> Vec<(TableName, TableName)> {
         let taken = self.source.taken(self.task);
         taken
+            .skip(self.part.start)
+            .take(self.part.len())
             .map(|table| (table.name.clone(), self.task.routes.target(&table.name)))
             .collect()
     }
@@ -564,6 +626,26 @@ mod tests {
             adapted_text("a", &adapted),
             "2 of `a`: left z out (s.b), wrote x for y (2 tables: s.a, s.b)"
         );
+    }
+
+    #[test]
+    fn what_is_found_in_parts_is_told_as_one() {
+        let table = |name: &str| TableName::new("s", name);
+        let part = |name: &str| Shape {
+            adapted: BTreeMap::from([("left z out".to_owned(), vec![table(name)])]),
+            refused: vec![format!("s.{name}: no")],
+            lacking: BTreeMap::from([("x_ci".to_owned(), 2)]),
+            filled: vec![format!("s.{name}")],
+            unasked: Some(name.to_owned()),
+            ..Shape::default()
+        };
+        let mut shape = part("a");
+        shape.append(part("b"));
+        assert_eq!(shape.adapted["left z out"], [table("a"), table("b")]);
+        assert_eq!(shape.refused, ["s.a: no", "s.b: no"]);
+        assert_eq!(shape.lacking["x_ci"], 4);
+        assert_eq!(shape.filled, ["s.a", "s.b"]);
+        assert_eq!(shape.unasked.as_deref(), Some("a"));
     }
 
     #[test]
