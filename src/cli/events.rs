@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::config::{Config, TaskConfig};
+use crate::config::{Config, TaskConfig, relay_folder};
 use crate::job::browse::{From, browse};
 use crate::model::{Error, ErrorKind, EventRow, EventView, Result};
 use crate::remote::Client;
@@ -54,7 +54,7 @@ pub(super) fn events(config: &Path, wanted: Wanted) -> Result<u8> {
     } else {
         wanted.count
     };
-    let folder = data_dir.join("relay").join(source);
+    let folder = relay_folder(data_dir, source);
     let with_rows = wanted.rows.is_some();
     let mut code = FINE;
     let has_log = browse(&folder, from.as_ref(), wanted.rows.unwrap_or(0), |view| {

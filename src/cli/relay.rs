@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::config::Config;
+use crate::config::{Config, relay_folder};
 use crate::control::{Command, PurgeWhich, RelayFileFigure, Reply};
 use crate::model::{Error, ErrorKind, Result};
 use crate::relay_log::{self, FileReport};
@@ -48,12 +48,7 @@ fn folders(config: &Config, only: Option<&str>) -> Result<Vec<(String, PathBuf)>
     let names = config.sources.iter().map(|source| &source.server.name);
     let folders: Vec<_> = names
         .filter(|name| only.is_none_or(|only| only == name.as_str()))
-        .map(|name| {
-            (
-                name.clone(),
-                config.worker.data_dir.join("relay").join(name),
-            )
-        })
+        .map(|name| (name.clone(), relay_folder(&config.worker.data_dir, name)))
         .collect();
     match only {
         Some(only) if folders.is_empty() => Err(Error::new(

@@ -30,7 +30,7 @@ pub use task::{
     BackOff, Consistency, DriftPolicy, DumpConfig, LoadConfig, Mode, OnDuplicate, Programs,
     SyncConfig, TaskConfig,
 };
-pub use worker::WorkerConfig;
+pub use worker::{WorkerConfig, dump_folder, relay_folder};
 
 /// Where the configuration is read from when the command line does not say.
 pub const DEFAULT_PATH: &str = "tideway.toml";

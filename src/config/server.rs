@@ -257,7 +257,8 @@ impl ServerConfig {
         let name = read_name(section);
         let address = read_address(section, folder);
         let user = section.required_text("user");
-        let password = read_password(section, folder);
+        let password_file = password_file(section, folder);
+        let password = read_password(section, password_file.as_ref());
         let tls = read_tls(section, folder, address.as_ref());
         let name = name?;
         let server = Self {
@@ -267,7 +268,7 @@ impl ServerConfig {
             address: address.unwrap_or(Address::Socket(PathBuf::new())),
             user: user.map_or_else(String::new, |user| user.value),
             password,
-            password_file: password_file(section, folder),
+            password_file: password_file.map(|file| file.value),
             tls,
         };
         Some((server, name))
@@ -355,11 +356,11 @@ fn read_address(section: &Section<'_>, folder: &Path) -> Option<Address> {
 }
 
 /// The file that has the password.
-fn password_file(section: &Section<'_>, folder: &Path) -> Option<PathBuf> {
+fn password_file(section: &Section<'_>, folder: &Path) -> Option<Located<PathBuf>> {
     if !section.reads_secrets() || !section.has("password_file") {
         return None;
     }
-    Some(section.path("password_file", folder)?.value)
+    section.path("password_file", folder)
 }
 
 /// The password in a file.
@@ -367,7 +368,7 @@ pub(crate) fn read_password_file(path: &Path) -> std::io::Result<Secret> {
     std::fs::read_to_string(path).map(|text| Secret::new(without_line_end(&text)))
 }
 
-fn read_password(section: &Section<'_>, folder: &Path) -> Option<Secret> {
+fn read_password(section: &Section<'_>, file: Option<&Located<PathBuf>>) -> Option<Secret> {
     let given: Vec<&str> = ["password", "password_file", "password_env"]
         .into_iter()
         .filter(|key| section.has(key))
@@ -386,12 +387,12 @@ fn read_password(section: &Section<'_>, folder: &Path) -> Option<Secret> {
     match *given.first()? {
         "password" => section.text("password").map(|text| Secret::new(text.value)),
         "password_file" => {
-            let path = section.path("password_file", folder)?;
+            let path = file?;
             match read_password_file(&path.value) {
                 Ok(password) => Some(password),
                 Err(error) => {
                     section.fault_of(
-                        &path,
+                        path,
                         format!(
                             "the password file `{}` cannot be read: {error}",
                             path.value.display()

@@ -262,6 +262,11 @@ impl Default for SyncConfig {
 }
 
 impl TaskConfig {
+    /// Whether it makes a dump of its own here: what another tool has dumped is not dumped again.
+    pub fn makes_dump(&self) -> bool {
+        self.mode != Mode::Incremental && self.load.from.is_none()
+    }
+
     /// The acceptance of the finding `name` of `server`, if the operator gave one.
     pub fn acceptance(&self, name: &str, server: Option<&str>, found: &str) -> Option<&Acceptance> {
         self.accepted

@@ -27,6 +27,16 @@ pub struct WorkerConfig {
     pub log_json: bool,
 }
 
+/// Where a source's relay log is in a data folder.
+pub fn relay_folder(data_dir: &Path, source: &str) -> PathBuf {
+    data_dir.join("relay").join(source)
+}
+
+/// Where a stream's dump is in a data folder.
+pub fn dump_folder(data_dir: &Path, task: &str, source: &str) -> PathBuf {
+    data_dir.join("dump").join(task).join(source)
+}
+
 impl WorkerConfig {
     /// The defaults, for a configuration file in `folder`.
     pub fn defaults(folder: &Path) -> Self {

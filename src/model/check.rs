@@ -22,14 +22,22 @@ pub struct CheckReport {
 impl CheckReport {
     /// The privileges that are missing and not accepted: each once, however many units need it.
     pub fn missing(&self) -> Vec<&PrivilegeFigure> {
-        let mut missing: Vec<&PrivilegeFigure> = Vec::new();
-        for cell in &self.privileges {
-            let is_open = cell.is_lacking() && cell.accepted.is_none();
-            if is_open && !missing.iter().any(|known| known.is_same_grant(cell)) {
-                missing.push(cell);
+        self.distinct(|cell| cell.is_lacking() && cell.accepted.is_none())
+    }
+
+    /// The privileges of which is not known whether they are there, likewise.
+    pub fn unknown(&self) -> Vec<&PrivilegeFigure> {
+        self.distinct(|cell| cell.state == GrantState::Unknown)
+    }
+
+    fn distinct(&self, wanted: impl Fn(&PrivilegeFigure) -> bool) -> Vec<&PrivilegeFigure> {
+        let mut found: Vec<&PrivilegeFigure> = Vec::new();
+        for cell in self.privileges.iter().filter(|cell| wanted(cell)) {
+            if !found.iter().any(|known| known.is_same_grant(cell)) {
+                found.push(cell);
             }
         }
-        missing
+        found
     }
 }
 

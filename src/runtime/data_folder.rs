@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::config::{dump_folder, relay_folder};
 use crate::model::{Error, ErrorKind, Result};
 
 /// A locked data folder; the lock ends with the value, or with the process however it ends.
@@ -70,12 +71,12 @@ impl DataFolder {
 
     /// Where a source's relay log is.
     pub(super) fn relay(&self, source: &str) -> PathBuf {
-        self.path.join("relay").join(source)
+        relay_folder(&self.path, source)
     }
 
     /// Where a stream's dump is.
     pub(super) fn dump(&self, task: &str, source: &str) -> PathBuf {
-        self.path.join("dump").join(task).join(source)
+        dump_folder(&self.path, task, source)
     }
 
     /// Where the changes are kept that sync left out of a task.

@@ -1,6 +1,6 @@
 //! Rows about a source's binlog: what is left out of it, and whether the place to begin at is still there.
 
-use crate::config::{Config, Mode, RelayStart, SourceConfig};
+use crate::config::{Config, Mode, RelayStart, SourceConfig, relay_folder};
 use crate::connect::Session;
 use crate::model::position::FIRST_OFFSET;
 use crate::model::{Flavor, GtidSet, Position, Result};
@@ -194,11 +194,7 @@ fn starts(
     binlog: &Binlog,
 ) {
     let why = "replication begins there, and the binlog must still have it";
-    let folder = config
-        .worker
-        .data_dir
-        .join("relay")
-        .join(&source.server.name);
+    let folder = relay_folder(&config.worker.data_dir, &source.server.name);
     let listed = folder.exists().then(|| relay_log::list(&folder));
     let newest = match listed.transpose() {
         Ok(files) => files.and_then(|mut files| files.pop()),

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Config, Mode, SourceConfig};
+use crate::config::{Config, Mode, SourceConfig, relay_folder};
 use crate::model::{Flavor, ServerVersion};
 use crate::relay_log;
 
@@ -42,7 +42,7 @@ pub(super) fn judge(
         return;
     };
     let bytes: u64 = tasks_of_source(config, source)
-        .filter(|task| task.mode == Mode::All && task.load.from.is_none())
+        .filter(|task| task.mode == Mode::All && task.makes_dump())
         .flat_map(|task| facts.taken(task))
         .map(|table| table.data_bytes)
         .sum();
@@ -98,11 +98,7 @@ fn is_short(kept: Duration, copy: Duration, stands: Option<Duration>) -> (bool, 
 /// For how long the relay log has had nothing new though the source has more; `None` where it has all, or
 /// was not begun.
 fn standing(config: &Config, source: &SourceConfig, binlog: &Binlog) -> Option<Duration> {
-    let folder = config
-        .worker
-        .data_dir
-        .join("relay")
-        .join(&source.server.name);
+    let folder = relay_folder(&config.worker.data_dir, &source.server.name);
     // A folder that cannot be read has a row of its own.
     let newest = relay_log::list(&folder).ok()?.pop()?;
     if binlog.ends_with(&newest.name, newest.size_bytes) {

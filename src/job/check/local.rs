@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access, stat, statvfs};
 use rustix::io::Errno;
 
-use crate::config::{Config, Mode, RelayStart, SourceConfig, TaskConfig};
+use crate::config::{Config, Mode, RelayStart, SourceConfig, dump_folder, relay_folder};
 use crate::model::Result;
 
 use super::facts::{SourceFacts, tasks_of_source};
@@ -87,7 +87,7 @@ fn parts(rows: &mut Rows, config: &Config) {
         .iter()
         .filter(|source| source.relay.is_enabled)
     {
-        if let Err(trouble) = writable(&relay(data, &source.server.name)) {
+        if let Err(trouble) = writable(&relay_folder(data, &source.server.name)) {
             let mend = trouble.mend("move what is in its place away");
             rows.of(&format!("source:{}", source.server.name)).fail(
                 "relay-dir",
@@ -97,9 +97,9 @@ fn parts(rows: &mut Rows, config: &Config) {
             );
         }
     }
-    for task in config.tasks.iter().filter(|task| copies(task)) {
+    for task in config.tasks.iter().filter(|task| task.makes_dump()) {
         for source in &task.sources {
-            if let Err(trouble) = writable(&dump(data, &task.name, source)) {
+            if let Err(trouble) = writable(&dump_folder(data, &task.name, source)) {
                 let mend = trouble.mend("move what is in its place away");
                 let mut rows = rows.of(&format!("task:{}", task.name));
                 rows.about(Some(source));
@@ -112,21 +112,6 @@ fn parts(rows: &mut Rows, config: &Config) {
             }
         }
     }
-}
-
-/// Where a source's relay log is.
-fn relay(data: &Path, source: &str) -> PathBuf {
-    data.join("relay").join(source)
-}
-
-/// Where a stream's dump is.
-fn dump(data: &Path, task: &str, source: &str) -> PathBuf {
-    data.join("dump").join(task).join(source)
-}
-
-/// Whether a task makes a dump of its own here.
-fn copies(task: &TaskConfig) -> bool {
-    task.mode != Mode::Incremental && task.load.from.is_none()
 }
 
 /// What is to be written onto one disk.
@@ -159,17 +144,17 @@ fn space(rows: &mut Scope<'_>, config: &Config, folder: &Path, sources: &[Result
         if source.relay.is_enabled {
             let bytes = relay_bytes(config, source, facts);
             let keep = source.relay.keep_free_bytes;
-            on(&relay(folder, name), &|disk| {
+            on(&relay_folder(folder, name), &|disk| {
                 disk.relays = disk.relays.saturating_add(bytes);
                 disk.keep = disk.keep.max(keep);
             });
         }
         let Ok(facts) = facts else { continue };
-        for task in tasks_of_source(config, source).filter(|task| copies(task)) {
+        for task in tasks_of_source(config, source).filter(|task| task.makes_dump()) {
             let bytes = facts
                 .taken(task)
                 .fold(0_u64, |sum, table| sum.saturating_add(table.data_bytes));
-            on(&dump(folder, &task.name, name), &|disk| {
+            on(&dump_folder(folder, &task.name, name), &|disk| {
                 disk.dumps = disk.dumps.saturating_add(bytes);
             });
         }
@@ -230,7 +215,7 @@ fn disk(rows: &mut Scope<'_>, wanted: &Wanted, is_only: bool) {
 /// What a relay that begins in the past fetches at once, as far as it is known. One that is begun already
 /// has its share of the disk.
 fn relay_bytes(config: &Config, source: &SourceConfig, facts: &Result<SourceFacts>) -> u64 {
-    let folder = relay(&config.worker.data_dir, &source.server.name);
+    let folder = relay_folder(&config.worker.data_dir, &source.server.name);
     let binlog = facts
         .as_ref()
         .ok()

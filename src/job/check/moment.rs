@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Config, Consistency, Mode, SourceConfig};
+use crate::config::{Config, Consistency, Mode, SourceConfig, TaskConfig};
 use crate::connect::Session;
 use crate::model::TableName;
 use crate::source::TableInfo;
@@ -143,9 +143,7 @@ pub(super) fn judge(
     } else {
         rows.pass("running-ddl", unseen, why);
     }
-    let copies = tasks_of_source(config, source)
-        .any(|task| task.mode != Mode::Incremental && task.load.from.is_none());
-    if copies {
+    if tasks_of_source(config, source).any(TaskConfig::makes_dump) {
         prepared(rows, moment);
     }
     let tables = facts.tables.iter().filter(|table| is_table(table));

@@ -61,9 +61,8 @@ pub(super) fn of_source(
     source: &SourceConfig,
     facts: Option<&SourceFacts>,
 ) -> SourceNeeds {
-    // What another tool has dumped is not dumped here.
     let dumps: Vec<&TaskConfig> = tasks_of_source(config, source)
-        .filter(|task| task.mode != Mode::Incremental && task.load.from.is_none())
+        .filter(|task| task.makes_dump())
         .collect();
     let syncs: Vec<&TaskConfig> = tasks_of_source(config, source)
         .filter(|task| task.mode != Mode::Full)

@@ -163,7 +163,7 @@ fn views(
         .filter(|table| table.table_type == TableType::View && task.selection.takes(&table.name))
         .map(|table| &table.name)
         .collect();
-    if views.is_empty() || task.mode == Mode::Incremental || task.load.from.is_some() {
+    if views.is_empty() || !task.makes_dump() {
         return;
     }
     let mut schemas: Vec<String> = views.iter().map(|view| view.schema.clone()).collect();

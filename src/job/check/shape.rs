@@ -3,7 +3,6 @@
 //! whatever the number of tables.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ops::Range;
 
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
@@ -19,7 +18,7 @@ use crate::target::checkpoint::Tables;
 
 use super::facts::{SourceFacts, TargetFacts, is_table, setup};
 use super::progress::Progress;
-use super::relations;
+use super::relations::{self, Range};
 use super::rows::{Scope, one_line, some};
 
 /// How many questions go in one packet.
@@ -57,7 +56,7 @@ pub(super) struct Shape {
     /// Tables on the target that another task writes.
     taken: Vec<String>,
     /// The values of keys that count by themselves, of tables that meet others on the target.
-    pub(super) ranges: Vec<relations::Range>,
+    pub(super) ranges: Vec<Range>,
     /// Why it could not be looked at.
     trouble: Option<Error>,
 }
@@ -133,16 +132,20 @@ pub(super) async fn read(
     let looks = pairs
         .into_iter()
         .map(|(task, from, source, to, target, merged)| async move {
-            let count = source.taken(task).count();
-            let parts = if count > SHARED { 2 } else { 1 };
-            let looks = (0..parts).map(|part| {
+            let tables: Vec<&TableInfo> = source.taken(task).collect();
+            let part = if tables.len() > SHARED {
+                tables.len().div_ceil(2)
+            } else {
+                SHARED
+            };
+            let looks = tables.chunks(part).map(|tables| {
                 let look = Look {
                     config,
                     task,
                     source,
                     target,
                     progress,
-                    part: count * part / parts..count * (part + 1) / parts,
+                    tables,
                     shape: Shape::default(),
                 };
                 look.taken(from, to)
@@ -188,8 +191,8 @@ struct Look<'a> {
     source: &'a SourceFacts,
     target: &'a TargetFacts,
     progress: &'a Progress,
-    /// Which of the task's tables it is at.
-    part: Range<usize>,
+    /// Those of the task's tables that it is at.
+    tables: &'a [&'a TableInfo],
     shape: Shape,
 }
 
@@ -208,10 +211,8 @@ impl Look<'_> {
     }
 
     fn pairs(&self) -> Vec<(TableName, TableName)> {
-        let taken = self.source.taken(self.task);
-        taken
-            .skip(self.part.start)
-            .take(self.part.len())
+        let tables = self.tables.iter();
+        tables
             .map(|table| (table.name.clone(), self.task.routes.target(&table.name)))
             .collect()
     }

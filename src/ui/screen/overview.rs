@@ -3,7 +3,6 @@
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Span};
 
-use crate::model::GrantState;
 use crate::ui::format;
 use crate::ui::layout::{Pane, Room, beside, room, stack, table_height};
 use crate::ui::state::State;
@@ -201,16 +200,7 @@ fn relay_spans(view: &View<'_>, width: usize) -> Vec<Span<'static>> {
 /// How many privileges are missing, and how many are not known, over all servers.
 pub fn missing_count(view: &View<'_>) -> Option<(usize, usize)> {
     let report = view.state.shown.check.as_ref()?;
-    let unknown = report
-        .privileges
-        .iter()
-        .filter(|cell| cell.state == GrantState::Unknown);
-    let mut unknown: Vec<_> = unknown
-        .map(|cell| (&cell.server, &cell.privilege, &cell.object))
-        .collect();
-    unknown.sort_unstable();
-    unknown.dedup();
-    Some((report.missing().len(), unknown.len()))
+    Some((report.missing().len(), report.unknown().len()))
 }
 
 /// The grants in a few words.

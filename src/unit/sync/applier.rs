@@ -573,14 +573,11 @@ impl Applier {
         if names.is_empty() {
             return Ok(());
         }
-        let note = format!(
+        self.meter.note(format!(
             "{table} has triggers on the target, which run for each change: {}; what the source's did comes \
              as rows, so drop them until the cut-over unless they are meant",
             names.join(", ")
-        );
-        if !self.meter.figure().notes.contains(&note) {
-            self.meter.note(note);
-        }
+        ));
         Ok(())
     }
 
